@@ -1,0 +1,65 @@
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Text = str | bytes
+
+def piece_ends(text: _Text, pattern: str) -> NDArray[np.int64]:
+    """Byte offsets, shape (pieces,), at which the pieces of `text` end. Patterns: gpt2, cl100k, llama3."""
+
+@final
+class SpecialTokens:
+    """Finds special tokens in text: leftmost first, then longest."""
+
+    def __init__(self, tokens: list[tuple[str, int]]) -> None: ...
+    def find(self, text: _Text, start: int = 0) -> tuple[int, int, int] | None:
+        """The first match from byte `start` on as (start, end, id), in bytes."""
+
+@final
+class BpeEncoder:
+    """Byte-level BPE. Read-only: threads may share it."""
+
+    def __init__(
+        self, tokens: list[bytes], special_ids: list[int], merges: NDArray[np.uint32], ignore_merges: bool
+    ) -> None:
+        """`tokens` by id (b"" for an unused one); `merges` of shape (merges, 2), in order of rank.
+
+        Raises: ValueError naming the token or merge that cannot work.
+        """
+    @staticmethod
+    def from_ranks(tokens: list[bytes], special_ids: list[int]) -> BpeEncoder:
+        """tiktoken's rule: two tokens merge if their bytes join to a token, the lowest id first."""
+    def merges(self) -> NDArray[np.uint32]:
+        """All merges, shape (merges, 2), by rank."""
+    def encode(self, text: _Text, pattern: str, specials: SpecialTokens | None) -> list[int]: ...
+    def encode_to_numpy(self, text: _Text, pattern: str, specials: SpecialTokens | None) -> NDArray[np.uint32]: ...
+    def encode_batch(
+        self, texts: list[_Text], pattern: str, specials: SpecialTokens | None, threads: int
+    ) -> list[list[int]]:
+        """Raises: RuntimeError if a thread cannot start."""
+    def encode_pieces(self, pieces: list[_Text]) -> list[int]:
+        """Ids of text that is cut into pieces already."""
+    def decode(self, ids: NDArray[np.uint32]) -> bytes:
+        """Raises: IndexError naming an id that is no token."""
+
+@final
+class PieceCounts:
+    """How often each distinct piece occurs; `len()` is the number of distinct pieces."""
+
+    def __init__(self) -> None: ...
+    def __len__(self) -> int: ...
+    def add_texts(self, texts: list[_Text], pattern: str, specials: SpecialTokens) -> None:
+        """Counts the pieces of `texts`; special tokens are places to split and are not counted."""
+    def add_pieces(self, pieces: list[_Text]) -> None: ...
+
+@final
+class BpeTrainer:
+    """Learns merges. While training `byte_order[i]` has the id i, and merge k makes the id 256 + k."""
+
+    def __init__(self, counts: PieceCounts, tie_break: str, byte_order: bytes) -> None:
+        """`tie_break`: lowest_pair (least ids) or lexicographic (greatest bytes)."""
+    def merge(self, count: int) -> int:
+        """Makes up to `count` more merges; fewer only when no pair is left. Returns how many."""
+    def merges(self) -> NDArray[np.uint32]:
+        """The merges so far, shape (merges, 2)."""

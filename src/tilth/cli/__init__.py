@@ -1,0 +1,99 @@
+"""The command line: verbs, help, and errors that say what to do.
+
+Only this folder imports tyro and rich. Each verb's module is loaded when the verb is used, so that `tilth --help`
+answers at once. A user's mistake (`TilthError`, a file that can't be read) is shown in a box and exits with 2; Ctrl-C
+exits with 130 and leaves everything resumable; anything else is a bug of ours and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tilth.errors import TilthError
+
+
+@dataclass(frozen=True)
+class Verb:
+    """A command: what it does in a line, and the function that does it (`module:function`)."""
+
+    summary: str
+    target: str
+
+    def load(self) -> Callable[[Sequence[str]], None]:
+        """Imports the function: it takes the arguments after the verb."""
+        module, name = self.target.split(":")
+        return getattr(importlib.import_module(module), name)
+
+
+RECIPES = {
+    "run": Verb("Run a recipe: whatever of it is not cached yet", "tilth.cli.recipes:run"),
+    "plan": Verb("Say what a recipe would run, and why; run nothing", "tilth.cli.recipes:plan"),
+    "why": Verb("Say which value or input made a step new", "tilth.cli.recipes:why"),
+    "report": Verb("Write a recipe's report from the steps that are done", "tilth.cli.recipes:report"),
+    "ls": Verb("List the steps that were run", "tilth.cli.records:ls"),
+    "show": Verb("Show where a result, or one document, came from", "tilth.cli.records:show"),
+}
+STAGES = {
+    "curate": Verb("Read, extract, filter and deduplicate text", "tilth.cli.stages:curate"),
+    "tokenize": Verb("Train a tokenizer; encode and show text with one", "tilth.cli.stages:tokenize"),
+    "train": Verb("Pretrain a model on a dataset, tokenizing on the fly", "tilth.cli.stages:train"),
+    "eval": Verb("Measure bits per byte beside a 5-gram and zstd", "tilth.cli.stages:evaluate"),
+    "improve": Verb("Run the self-improving loop with its controls", "tilth.cli.stages:improve"),
+    "export": Verb("Write a model as a Hugging Face folder", "tilth.cli.stages:export"),
+    "chat": Verb("Talk to a model in the terminal", "tilth.cli.stages:chat"),
+}
+VERBS = RECIPES | STAGES
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits with its code: 0 done, 1 a bug, 2 a mistake of the user's, 130 stopped."""
+    raw = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in raw
+    words = [word for word in raw if word != "--debug"]
+    sys.exit(_dispatch(words, debug=debug))
+
+
+def _dispatch(words: list[str], *, debug: bool) -> int:
+    from tilth.cli import terminal
+
+    if not words or words[0] in ("-h", "--help", "help"):
+        terminal.show_help(RECIPES, STAGES)
+        return 0
+    if words[0] in ("-V", "--version"):
+        from tilth.version import __version__
+
+        print(f"tilth {__version__}")
+        return 0
+    if words[0] not in VERBS:
+        terminal.show_error(*terminal.unknown_word("command", words[0], VERBS, "tilth --help"))
+        return 2
+    return _call(words[0], words[1:], debug=debug)
+
+
+def _call(verb: str, words: list[str], *, debug: bool) -> int:
+    from tilth.cli import terminal
+
+    try:
+        VERBS[verb].load()(words)
+        sys.stdout.flush()
+    except TilthError as error:
+        if debug:
+            raise
+        terminal.show_error(error.message, error.fix)
+        return 2
+    except BrokenPipeError:  # `tilth ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if debug or error.filename is None:
+            raise
+        terminal.show_error(f"{error.filename}: {error.strerror}.", None)
+        return 2
+    except KeyboardInterrupt:
+        terminal.say("\nStopped. The same command goes on from here.")
+        return 130
+    return 0

@@ -1,0 +1,296 @@
+"""The verbs over single stages. Each writes one result to `--out`, with a record of what made it, and resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from tilth import steps
+from tilth.cli import terminal
+from tilth.cli.options import Machine, call, call_with_machine
+from tilth.cli.terminal import duration, size
+from tilth.curation.config import CurationConfig
+from tilth.errors import ConfigError
+from tilth.execute import Context
+from tilth.improve.config import LoopConfig
+from tilth.inference.config import SamplingParams
+from tilth.model.config import ModelConfig
+from tilth.recipes import singles
+from tilth.steps import Step
+from tilth.tokenizer.config import TokenizerConfig
+from tilth.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from tilth.inference import Engine
+
+Given = Annotated[Path, tyro.conf.Positional]
+
+
+def _run(step: Step, out: Path, context: Context) -> Path:
+    """Runs one step into the folder that was asked for, and says so."""
+    outcome = steps.run_into(step, out, context)
+    terminal.say(f"{out} {'is there already' if outcome.cached else f'written in {duration(outcome.seconds)}'}.")
+    return outcome.folder
+
+
+def curate(words: Sequence[str]) -> None:
+    """`tilth curate CORPUS ... --out FOLDER`."""
+
+    def build(
+        corpus: Annotated[tuple[str, ...], tyro.conf.Positional],
+        *,
+        out: Path,
+        exclude: tuple[str, ...] = (),
+        curation: tyro.conf.OmitArgPrefixes[CurationConfig] = CurationConfig(),
+    ) -> tuple[Step, Path]:
+        """Read, extract, filter and deduplicate text; every drop is kept with its reason.
+
+        Args:
+            corpus: Files, folders or URLs with text, source code, JSONL, Parquet, HTML or WARC.
+            out: Folder for the datasets `train` and `held_out`, the rejects and the ledger.
+            exclude: Globs of files to leave out, such as `*/tests/*`.
+            curation: What to keep.
+        """
+        if not corpus:
+            raise ConfigError("No corpus is given.", fix="`tilth curate FOLDER --out OUT`.")
+        return singles.curate(corpus, curation, exclude), out
+
+    machine, (step, out) = call_with_machine(build, words, "curate", Machine())
+    _show_ledger(_run(step, out, machine.context()))
+
+
+def _show_ledger(folder: Path) -> None:
+    from tilth.curation import Ledger
+
+    ledger = Ledger.read(folder)
+    rows = [(stage, reason, f"{n:,}", size(n_bytes)) for stage, reason, n, n_bytes in ledger.table()]
+    terminal.show_table("", ("stage", "reason", "documents", "text"), rows, right=(2, 3))
+
+
+def tokenize(words: Sequence[str]) -> None:
+    """`tilth tokenize train | encode | show ...`."""
+    verbs = {"train": _tokenize_train, "encode": _tokenize_encode, "show": _tokenize_show}
+    if not words or words[0] in ("-h", "--help"):
+        terminal.say(
+            "usage: tilth tokenize COMMAND ...\n\n"
+            "  train   Train a byte-level BPE on a dataset\n"
+            "  encode  Print the ids of a text\n"
+            "  show    Print what a tokenizer is, and how it cuts a text\n\n"
+            "`tilth tokenize COMMAND --help` says more."
+        )
+        return
+    if words[0] not in verbs:
+        message, fix = terminal.unknown_word("command of `tilth tokenize`", words[0], verbs, "tilth tokenize --help")
+        raise ConfigError(message, fix=fix)
+    verbs[words[0]](words[1:])
+
+
+def _tokenize_train(words: Sequence[str]) -> None:
+    def build(
+        dataset: Given,
+        *,
+        out: Path,
+        tokenizer: tyro.conf.OmitArgPrefixes[TokenizerConfig] = TokenizerConfig(),
+    ) -> tuple[Step, Path]:
+        """Train a byte-level BPE tokenizer on a dataset.
+
+        Args:
+            dataset: A dataset folder (`tilth curate` writes them).
+            out: Folder for `tokenizer.json`.
+            tokenizer: What to train.
+        """
+        return singles.tokenizer(dataset, tokenizer), out
+
+    machine, (step, out) = call_with_machine(build, words, "tokenize train", Machine())
+    _run(step, out, machine.context())
+
+
+def _tokenize_encode(words: Sequence[str]) -> None:
+    def encode(tokenizer: Given, text: Annotated[str, tyro.conf.Positional]) -> None:
+        """Print the ids of a text.
+
+        Args:
+            tokenizer: Folder or `tokenizer.json`.
+            text: The text; special tokens in it are read as such.
+        """
+        from tilth.tokenizer import Tokenizer
+
+        print(*Tokenizer.load(tokenizer).encode(text, allowed_special="all"))
+
+    call(encode, words, "tokenize encode")
+
+
+def _tokenize_show(words: Sequence[str]) -> None:
+    def show(tokenizer: Given, text: Annotated[str | None, tyro.conf.Positional] = None) -> None:
+        """Print what a tokenizer is, and how it cuts a text.
+
+        Args:
+            tokenizer: Folder or `tokenizer.json`.
+            text: A text to cut.
+        """
+        from tilth.tokenizer import Tokenizer
+
+        loaded = Tokenizer.load(tokenizer)
+        print(f"vocabulary   {loaded.vocab_size:,} tokens")
+        print(f"pattern      {loaded.pattern}")
+        print(f"special      {loaded.special_tokens}")
+        print(f"fingerprint  {loaded.fingerprint}")
+        if text is not None:
+            ids = loaded.encode(text, allowed_special="all")
+            print(f"\n{len(ids)} tokens for {len(text.encode())} bytes")
+            for token in ids:
+                print(f"{token:>8}  {loaded.token_bytes(token)!r}")
+
+    call(show, words, "tokenize show")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """The shape of the model."""
+
+    depth: int = 4
+    """The dial: layers; the width is 64 times that."""
+    context_length: int = 256
+    """Most tokens that the model attends to."""
+
+
+def train(words: Sequence[str]) -> None:
+    """`tilth train DATASET --tokenizer FOLDER --out FOLDER`."""
+
+    def build(
+        dataset: Given,
+        *,
+        tokenizer: Path,
+        out: Path,
+        held_out: Path | None = None,
+        shape: tyro.conf.OmitArgPrefixes[Shape] = Shape(),
+        training: tyro.conf.OmitArgPrefixes[TrainConfig] = TrainConfig(),
+    ) -> tuple[Step, Path]:
+        """Pretrain a model on a dataset, tokenizing on the fly. Stopped or killed, the same command goes on.
+
+        Args:
+            dataset: A dataset folder.
+            tokenizer: Folder with `tokenizer.json`.
+            out: Folder for the model, its metrics and its checkpoint.
+            held_out: A dataset to measure bits per byte on while training.
+            shape: The shape of the model.
+            training: How to train it.
+        """
+        from tilth.tokenizer import Tokenizer
+
+        vocab_size = Tokenizer.load(tokenizer).vocab_size
+        model = ModelConfig.from_depth(shape.depth, vocab_size=vocab_size, context_length=shape.context_length)
+        return singles.train(dataset, tokenizer, model, training, held_out), out
+
+    machine, (step, out) = call_with_machine(build, words, "train", Machine())
+    folder = _run(step, out, machine.context())
+    terminal.say(f"Chat:  tilth chat {folder / 'model'} --tokenizer TOKENIZER")
+
+
+def evaluate(words: Sequence[str]) -> None:
+    """`tilth eval MODEL DATASET --tokenizer FOLDER`."""
+
+    def build(
+        model: Given,
+        dataset: Given,
+        *,
+        tokenizer: Path | None = None,
+        train: Path | None = None,
+    ) -> None:
+        """Measure a model's bits per byte on a dataset, beside `zstd -19` and, with `--train`, a 5-gram model.
+
+        Args:
+            model: Folder of a model: ours or Hugging Face's.
+            dataset: A dataset folder that the model was not trained on.
+            tokenizer: Folder with `tokenizer.json` (default: the model's folder).
+            train: The dataset to count the 5-gram model on.
+        """
+        bits = singles.bits_per_byte(model, tokenizer or model, dataset, train)
+        rows = [(name, f"{value:.4f}") for name, value in bits.items()]
+        terminal.show_table("", ("predictor", "bits per byte"), rows, right=(1,))
+
+    call(build, words, "eval")
+
+
+def improve(words: Sequence[str]) -> None:
+    """`tilth improve --out FOLDER`."""
+
+    def build(*, out: Path, loop: tyro.conf.OmitArgPrefixes[LoopConfig] = LoopConfig()) -> tuple[Step, Path]:
+        """Run the self-improving loop on reversing strings, from easy to hard, with its controls.
+
+        Args:
+            out: Folder for the models and `improve.json`.
+            loop: The loop's settings.
+        """
+        return singles.improve(loop), out
+
+    machine, (step, out) = call_with_machine(build, words, "improve", Machine())
+    singles.show_loop(_run(step, out, machine.context()), terminal.show_table)
+
+
+def export(words: Sequence[str]) -> None:
+    """`tilth export MODEL --tokenizer FOLDER --out FOLDER`."""
+
+    def build(model: Given, *, tokenizer: Path, out: Path) -> tuple[Step, Path]:
+        """Write a model and its tokenizer as a folder that `transformers` loads.
+
+        Args:
+            model: Folder of a model.
+            tokenizer: Folder with `tokenizer.json`.
+            out: The folder to write.
+        """
+        return singles.export(model, tokenizer), out
+
+    machine, (step, out) = call_with_machine(build, words, "export", Machine())
+    _run(step, out, machine.context())
+
+
+def chat(words: Sequence[str]) -> None:
+    """`tilth chat MODEL`."""
+
+    def talk(
+        model: Given,
+        *,
+        tokenizer: Path | None = None,
+        prompt: str | None = None,
+        sampling: tyro.conf.OmitArgPrefixes[SamplingParams] = SamplingParams(max_tokens=120, temperature=0.7),
+    ) -> None:
+        """Talk to a model: what you type is continued. An empty line or Ctrl-D ends the talk.
+
+        Args:
+            model: Folder of a model: ours or Hugging Face's.
+            tokenizer: Folder with `tokenizer.json` (default: the model's folder).
+            prompt: Continue this text once, and stop.
+            sampling: How tokens are drawn.
+        """
+        engine = singles.engine(model, tokenizer or model)
+        if prompt is not None:
+            _continue(engine, prompt, sampling)
+            return
+        terminal.say("A base model: it continues what you type. An empty line ends the talk.")
+        for line in _lines():
+            _continue(engine, line, sampling)
+
+    call(talk, words, "chat")
+
+
+def _lines() -> Iterator[str]:
+    while True:
+        try:
+            line = input("\n> ")
+        except EOFError:
+            return
+        if not line:
+            return
+        yield line
+
+
+def _continue(engine: Engine, prompt: str, sampling: SamplingParams) -> None:
+    terminal.OUT.print(prompt, style="bold", end="", markup=False, soft_wrap=True)
+    for piece in engine.stream(prompt, sampling):
+        print(piece, end="", flush=True)
+    print()

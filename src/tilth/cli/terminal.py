@@ -1,0 +1,148 @@
+"""What the command line draws: progress bars, tables, error boxes. Everything that knows rich is here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from tilth.progress import Bar, PlainProgress
+from tilth.progress import Progress as ProgressProtocol
+
+if TYPE_CHECKING:
+    from tilth.cli import Verb
+
+OUT = Console(highlight=False)
+ERR = Console(stderr=True, highlight=False)
+
+
+def say(text: str) -> None:
+    """Prints a line to standard error, as it is."""
+    ERR.print(Text(text), soft_wrap=True)
+
+
+def show_error(message: str, fix: str | None) -> None:
+    """Shows a mistake and what to do about it in a box on standard error."""
+    body = Text(message)
+    if fix:
+        body.append("\n\n" + fix, style="green")
+    ERR.print(Panel(body, title="[bold red]error", title_align="left", border_style="red", box=box.ROUNDED))
+
+
+def unknown_word(kind: str, word: str, known: Iterable[str], look: str) -> tuple[str, str]:
+    """Returns message and fix for a name that is not known, with the closest ones that are."""
+    close = difflib.get_close_matches(word, list(known), n=2)
+    hint = f"Did you mean {' or '.join(f'`{c}`' for c in close)}? " if close else ""
+    return f"There is no {kind} called `{word}`.", f"{hint}`{look}` shows what there is."
+
+
+def show_help(recipes: Mapping[str, Verb], stages: Mapping[str, Verb]) -> None:
+    """Prints the first page of help."""
+    OUT.print("[bold]tilth[/] grows small language models from well-worked data.\n")
+    OUT.print("[bold]Usage[/]  tilth [cyan]COMMAND[/] [dim]...[/]\n")
+    for title, verbs in (("Recipes and their results", recipes), ("Single stages", stages)):
+        OUT.print(f"[bold]{title}[/]")
+        for name, verb in verbs.items():
+            OUT.print(f"  [cyan]{name:<9}[/] {verb.summary}")
+        OUT.print()
+    OUT.print("[bold]Begin with[/]  tilth run quickstart")
+    OUT.print("[dim]`tilth COMMAND --help` says more; `--debug` shows the traceback of an error.[/]")
+
+
+def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
+    """Prints a table; the columns whose places are in `right` hold numbers and stand to the right."""
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell) for cell in row))
+    OUT.print(table)
+
+
+class _Facts(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        facts: dict[str, str | float] = task.fields.get("facts", {})
+        cells = (
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in facts.items()
+        )
+        return Text("  ".join(cells), style="dim")
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.4g} {task.fields['unit']}/s", style="cyan")
+
+
+class _RichBar:
+    def __init__(self, live: Progress, task: TaskID) -> None:
+        self.live, self.task = live, task
+        self.facts: dict[str, str | float] = {}
+
+    def advance(self, amount: float = 1, **facts: str | float) -> None:
+        self.facts |= facts
+        self.live.update(self.task, advance=amount, facts=self.facts)
+
+
+class RichProgress:
+    """Live bars on a terminal; one display holds all bars that are open."""
+
+    def __init__(self) -> None:
+        self.live = Progress(
+            TextColumn("{task.description}"), BarColumn(bar_width=28), TextColumn("{task.percentage:>3.0f}%"),
+            _Rate(), TimeRemainingColumn(compact=True), _Facts(), console=ERR, transient=True,
+        )  # fmt: skip
+        self.open_bars = 0
+
+    @contextmanager
+    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> Generator[Bar]:
+        """A bar that is drawn until its block ends."""
+        if self.open_bars == 0:
+            self.live.start()
+        self.open_bars += 1
+        task = self.live.add_task(name, total=total, completed=int(done), unit=unit, facts={})
+        try:
+            yield _RichBar(self.live, task)
+        finally:
+            self.open_bars -= 1
+            self.live.remove_task(task)
+            if self.open_bars == 0:
+                self.live.stop()
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bars."""
+        ERR.print(Text(line), soft_wrap=True)
+
+
+def progress() -> ProgressProtocol:
+    """Returns live bars where standard error is a terminal, plain lines elsewhere."""
+    return RichProgress() if ERR.is_terminal else PlainProgress()
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds in the unit that reads best (`0.4 s`, `12 s`, `3 m 05 s`)."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{int(seconds) // 60} m {int(seconds) % 60:02d} s"
+    return f"{seconds / 3600:.1f} h"
+
+
+def size(n_bytes: float) -> str:
+    """Returns bytes in the decimal unit that reads best (`1.2 MB`)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}" if unit != "B" else f"{n_bytes:.0f} B"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"

@@ -1,0 +1,270 @@
+"""Exact and near duplicates: MinHash bands find candidates, true Jaccard similarity decides.
+
+Written as map -> files -> reduce. A sketch (map) holds a few hashes for each document, cut into partitions by key; a
+partition of all sketches (reduce) gives pairs of documents that share a key; the pairs' texts are then compared. The
+earlier document in stable order (unit, part, row) survives, and each dropped one names a survivor that it truly
+resembles: no chains. Price: texts of candidates are read a second time, and the verdicts (not the texts) of a whole
+corpus meet in one process.
+
+Shingle, exactly: the text in Unicode NFC, lower case; words are the matches of `\\w+`; a shingle is `shingle_words`
+words in a row (a shorter text is one shingle); documents resemble each other by the Jaccard similarity of their sets
+of shingles. Shingles are held as 64-bit hashes.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from tilth.curation.config import CurationConfig
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+
+SKETCH_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.uint64(), nullable=False),
+        pa.field("digest_high", pa.uint64(), nullable=False),
+        pa.field("digest_low", pa.uint64(), nullable=False),
+        pa.field("document", pa.int64(), nullable=False),
+    ]
+)
+"""Documents that share a key are candidates; those that share the 128-bit digest too are copies of each other."""
+
+BAND_RECALL = 0.99
+"""Share of the pairs that lie exactly at the threshold which the bands must bring together."""
+BUCKET_LEADERS = 64
+"""In a crowded bucket a document is compared with this many of the earliest, not with all: work stays linear."""
+
+_WORD = re.compile(r"\w+")
+_SPACE = re.compile(r"\s+")
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+_CHUNK = 4096
+
+
+# Hashes of a text
+
+
+def digest(text: str) -> bytes:
+    """Returns 128 bits over the text in Unicode NFC with each run of white space as one space."""
+    normal = _SPACE.sub(" ", unicodedata.normalize("NFC", text)).strip()
+    return hashlib.blake2b(normal.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def shingles(text: str, n_words: int = 5) -> U64:
+    """Returns the sorted, distinct 64-bit hashes of the text's shingles (module docstring); empty without words."""
+    words = _WORD.findall(unicodedata.normalize("NFC", text).lower())
+    if not words:
+        return np.empty(0, np.uint64)
+    hashes = np.fromiter(map(_hash_word, words), np.uint64, len(words))
+    n = min(n_words, len(words))
+    rolled = np.zeros(len(words) - n + 1, np.uint64)
+    for place in range(n):
+        rolled = _mix(rolled + _ODD) + hashes[place : place + len(rolled)]
+    return np.unique(_mix(rolled))
+
+
+@functools.lru_cache(maxsize=1 << 18)
+def _hash_word(word: str) -> int:
+    return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def _mix(x: U64) -> U64:
+    """Scrambles 64-bit numbers (the finaliser of SplitMix64), modulo 2^64."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def jaccard(a: U64, b: U64) -> float:
+    """Returns the Jaccard similarity of two sorted sets of hashes; 0 if both are empty."""
+    if len(a) == 0 or len(b) == 0:
+        return 0.0
+    if len(a) > len(b):
+        a, b = b, a
+    if len(a) == len(b) and bool(np.array_equal(a, b)):
+        return 1.0
+    places = np.minimum(np.searchsorted(b, a), len(b) - 1)
+    shared = int(np.count_nonzero(b[places] == a))
+    return shared / (len(a) + len(b) - shared)
+
+
+# MinHash
+
+
+def minhash(
+    texts: Iterable[str], *, num_permutations: int = 128, shingle_words: int = 5, seed: int = 0
+) -> npt.NDArray[np.uint32]:
+    """Returns MinHash signatures, (texts, num_permutations), uint32.
+
+    The share of equal columns of two rows estimates the Jaccard similarity of their shingles. A text without words
+    has the highest value everywhere.
+    Source: Broder 1997; permutation i is the upper half of a_i * x + b_i modulo 2^64 (multiply-shift, Dietzfelbinger
+    et al. 1997), over scrambled shingles x.
+    Checked against: tests/parity/curation/test_minhash.py (datasketch and true similarity).
+    """
+    rows = [signature(shingles(text, shingle_words), num_permutations, seed) for text in texts]
+    return np.stack(rows) if rows else np.empty((0, num_permutations), np.uint32)
+
+
+def signature(shingle_hashes: U64, num_permutations: int = 128, seed: int = 0) -> npt.NDArray[np.uint32]:
+    """Returns the MinHash signature of a set of shingle hashes, (num_permutations,), uint32."""
+    factors, offsets = _permutations(num_permutations, seed)
+    lowest = np.full(num_permutations, np.iinfo(np.uint32).max, np.uint32)
+    for start in range(0, len(shingle_hashes), _CHUNK):  # a block stays in the processor's cache
+        block = shingle_hashes[None, start : start + _CHUNK]
+        values = (factors[:, None] * block + offsets[:, None]) >> np.uint64(32)
+        np.minimum(lowest, values.min(axis=1).astype(np.uint32), out=lowest)
+    return lowest
+
+
+@functools.lru_cache(maxsize=8)
+def _permutations(n: int, seed: int) -> tuple[U64, U64]:
+    numbers = _mix(_mix(np.arange(2 * n, dtype=np.uint64) + np.uint64(1)) + np.uint64(seed) * _ODD)
+    return numbers[:n] | np.uint64(1), numbers[n:]
+
+
+def bands(num_permutations: int, threshold: float) -> tuple[int, int]:
+    """Returns (bands, rows a band): as many rows as bring together `BAND_RECALL` of the pairs at the threshold.
+
+    A pair of similarity s shares one of b bands of r rows with probability 1 - (1 - s^r)^b.
+    """
+    for rows in range(num_permutations, 1, -1):
+        n_bands = num_permutations // rows
+        if 1 - (1 - threshold**rows) ** n_bands >= BAND_RECALL:
+            return n_bands, rows
+    return num_permutations, 1
+
+
+# Map: sketches
+
+
+def sketch(texts: Sequence[str], first_document: int, config: CurationConfig) -> pa.Table:
+    """Returns the sketch of texts numbered from `first_document`: a row of `SKETCH_SCHEMA` a key."""
+    digests = np.frombuffer(b"".join(map(digest, texts)), "<u8").reshape(-1, 2)
+    keys = [_mix(digests[:, :1].astype(np.uint64))]  # (texts, 1): equal texts meet here
+    if config.near_duplicate_threshold is not None and len(texts):
+        n_bands, rows = bands(config.num_permutations, config.near_duplicate_threshold)
+        signatures = minhash(
+            texts, num_permutations=config.num_permutations, shingle_words=config.shingle_words, seed=config.seed
+        )
+        columns = signatures[:, : n_bands * rows].reshape(len(texts), n_bands, rows).astype(np.uint64)
+        band_keys = np.broadcast_to(_mix(np.arange(1, n_bands + 1, dtype=np.uint64)), columns.shape[:2])
+        for row in range(rows):
+            band_keys = _mix(band_keys + _ODD) + columns[:, :, row]
+        keys.append(_mix(band_keys))
+    keys_all = np.concatenate(keys, axis=1)
+    n_keys = keys_all.shape[1]
+    documents = np.arange(first_document, first_document + len(texts), dtype=np.int64)
+    return pa.table(
+        {
+            "key": keys_all.ravel(),
+            "digest_high": np.repeat(digests[:, 0], n_keys),
+            "digest_low": np.repeat(digests[:, 1], n_keys),
+            "document": np.repeat(documents, n_keys),
+        },
+        schema=SKETCH_SCHEMA,
+    )
+
+
+def partitions(table: pa.Table, n: int) -> list[pa.Table]:
+    """Cuts a sketch into `n` tables by key: all rows of a key lie in the partition of the same number."""
+    places = table["key"].to_numpy() % np.uint64(n)
+    return [table.filter(pa.array(places == np.uint64(place))) for place in range(n)]
+
+
+# Reduce: pairs
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs (earlier, later) of documents, each an (n, 2) array, sorted by the later one, without repeats."""
+
+    exact: I64
+    candidates: I64
+
+    @classmethod
+    def join(cls, parts: Sequence[Pairs]) -> Pairs:
+        """Joins the pairs of all partitions."""
+        return cls(
+            exact=_distinct([part.exact for part in parts]), candidates=_distinct([part.candidates for part in parts])
+        )
+
+
+def find_pairs(sketches: pa.Table) -> Pairs:
+    """Returns the pairs of one partition: copies, and candidates for near duplicates.
+
+    Only the first of a set of copies is a candidate. In a bucket each document is paired with the `BUCKET_LEADERS`
+    earliest before it.
+    """
+    key, high, low = (sketches[name].to_numpy() for name in ("key", "digest_high", "digest_low"))
+    document = sketches["document"].to_numpy()
+    order = np.lexsort((document, low, high, key))
+    key, high, low, document = key[order], high[order], low[order], document[order]
+    same_key = key[1:] == key[:-1]
+    copy = np.concatenate([[False], same_key & (high[1:] == high[:-1]) & (low[1:] == low[:-1])])
+    first = document[np.maximum.accumulate(np.where(copy, 0, np.arange(len(key))))] if len(key) else document
+    exact = np.stack([first[copy], document[copy]], axis=1)
+
+    key, document = key[~copy], document[~copy]
+    order = np.lexsort((document, key))
+    key, document = key[order], document[order]
+    start = np.concatenate([[True], key[1:] != key[:-1]]) if len(key) else np.empty(0, bool)
+    begin = np.maximum.accumulate(np.where(start, np.arange(len(key)), 0))
+    found: list[I64] = []
+    for leader in range(BUCKET_LEADERS):
+        later = np.flatnonzero(np.arange(len(key)) - begin > leader)
+        if len(later) == 0:
+            break
+        found.append(np.stack([document[begin[later] + leader], document[later]], axis=1))
+    return Pairs(exact=_distinct([exact]), candidates=_distinct(found))
+
+
+def _distinct(pairs: Sequence[I64]) -> I64:
+    joined = np.concatenate([np.empty((0, 2), np.int64), *pairs])
+    return np.unique(joined[:, ::-1], axis=0)[:, ::-1]
+
+
+def choose(exact: I64, near: Iterable[tuple[int, int, float]]) -> dict[int, tuple[int, float | None]]:
+    """Decides who goes: dropped document -> (survivor, similarity; None for a copy).
+
+    Copies go first; then, in stable order, each document that resembles an earlier one that stays. A copy of a
+    document that itself goes resembles that one's survivor.
+    """
+    copies = {int(later): int(earlier) for earlier, later in exact}
+    dropped: dict[int, tuple[int, float | None]] = {}
+    for earlier, later, similarity in sorted(near, key=lambda pair: (pair[1], pair[0])):
+        if later not in dropped and earlier not in dropped:
+            dropped[later] = (earlier, similarity)
+    for later, earlier in copies.items():
+        dropped[later] = dropped.get(earlier, (earlier, None))
+    return dropped
+
+
+def deduplicate(texts: Sequence[str], config: CurationConfig) -> dict[int, tuple[int, float | None]]:
+    """Deduplicates texts in memory: index of each dropped text -> (index of its survivor, similarity or None).
+
+    The whole of map, reduce and comparison in one process; `curate` does the same over files.
+    """
+    pairs = find_pairs(sketch(texts, 0, config))
+    needed = {int(document) for document in pairs.candidates.ravel()}
+    hashed = {document: shingles(texts[document], config.shingle_words) for document in needed}
+    return choose(pairs.exact, resemblances(pairs.candidates, hashed, config.near_duplicate_threshold or 1.0))
+
+
+def resemblances(candidates: I64, hashed: Mapping[int, U64], threshold: float) -> list[tuple[int, int, float]]:
+    """Returns the candidates with a Jaccard similarity of `threshold` or more: (earlier, later, similarity)."""
+    found: list[tuple[int, int, float]] = []
+    for earlier, later in candidates:
+        similarity = jaccard(hashed[int(earlier)], hashed[int(later)])
+        if similarity >= threshold:
+            found.append((int(earlier), int(later), similarity))
+    return found

@@ -1,0 +1,31 @@
+"""Evaluation: bits per byte of models and of simple predictors on the same held-out text."""
+
+from typing import TYPE_CHECKING
+
+from tilth._lazy import attach
+
+if TYPE_CHECKING:
+    from tilth.evaluation.compression import zstd_bits_per_byte
+    from tilth.evaluation.held_out import Baselines, baselines, bits_per_byte, ngram_bits_per_byte
+    from tilth.evaluation.ngram import NgramModel
+
+__all__ = [
+    "Baselines",
+    "NgramModel",
+    "baselines",
+    "bits_per_byte",
+    "ngram_bits_per_byte",
+    "zstd_bits_per_byte",
+]
+
+__getattr__ = attach(
+    __name__,
+    {
+        "Baselines": "tilth.evaluation.held_out",
+        "NgramModel": "tilth.evaluation.ngram",
+        "baselines": "tilth.evaluation.held_out",
+        "bits_per_byte": "tilth.evaluation.held_out",
+        "ngram_bits_per_byte": "tilth.evaluation.held_out",
+        "zstd_bits_per_byte": "tilth.evaluation.compression",
+    },
+)

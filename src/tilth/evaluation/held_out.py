@@ -1,0 +1,182 @@
+"""Bits per byte of a model, and of simple predictors beside it, on one held-out text.
+
+There is one definition, that of `training.metrics`: every token of a document and its closing separator is
+paid for, the opening separator is given, and the sum is divided by the text's bytes. The model and the n-gram
+model pay by it; the compressor has no documents.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tilth.errors import ConfigError, DataError
+from tilth.evaluation.compression import LEVEL, zstd_bits_per_byte
+from tilth.evaluation.ngram import NgramModel
+from tilth.progress import SILENT, Progress
+from tilth.storage import Dataset, write_json
+from tilth.training.metrics import measure_text_cost
+from tilth.types import Document
+
+if TYPE_CHECKING:
+    from tilth.model import Transformer
+    from tilth.tokenizer import Tokenizer
+
+ORDER = 5
+"""Tokens in the n-grams."""
+BLOCK_DOCUMENTS = 256
+"""Documents that are tokenized at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baselines:
+    """Bits per byte of several predictors on the same held-out text."""
+
+    held_out_bytes: int
+    """Bytes of UTF-8 that were measured."""
+    held_out_documents: int
+    bits_per_byte: dict[str, float]
+    notes: dict[str, str]
+    """For each predictor, what it is and what it has seen."""
+
+
+def bits_per_byte(
+    model: Transformer, tokenizer: Tokenizer, documents: Iterable[Document], *, progress: Progress = SILENT
+) -> float:
+    """Returns a model's bits per byte on documents.
+
+    Raises: DataError if there is no text.
+    """
+    return measure_text_cost(model, tokenizer, documents, progress=progress).bits_per_byte
+
+
+def ngram_bits_per_byte(model: NgramModel, tokenizer: Tokenizer, documents: Iterable[Document]) -> float:
+    """Returns an n-gram model's bits per byte on documents, by the same definition as a model's.
+
+    Raises: DataError if there is no text.
+    """
+    texts = [document.text for document in documents]
+    n_bytes = sum(map(_n_bytes, texts))
+    if n_bytes == 0:
+        raise DataError("There is no held-out text to measure.", fix="Hold out more documents.")
+    return float(model.nats(_tokens(tokenizer, texts)).sum()) / math.log(2) / n_bytes
+
+
+def baselines(
+    *,
+    models: Mapping[str, Transformer],
+    tokenizer: Tokenizer,
+    train: Dataset,
+    held_out: Dataset,
+    out: Path,
+    max_bytes: int = 200_000,
+    max_train_bytes: int = 64 << 20,
+    progress: Progress = SILENT,
+) -> Baselines:
+    """Measures models, a 5-gram model of the training text, and zstd on held-out text; writes
+    `baselines.json`.
+
+    All are measured on the same `max_bytes` of held-out text (in the order of ids, which is random and
+    stable; the last document is cut). The 5-gram model counts at most `max_train_bytes` of the training text,
+    about 35 bytes of memory for each.
+    Raises: DataError if one of the datasets has no text; ConfigError for a tokenizer without a separator.
+    """
+    excerpt = held_out_excerpt(held_out.documents(), max_bytes)
+    texts = [document.text for document in excerpt]
+    measured = {name: bits_per_byte(model, tokenizer, excerpt, progress=progress) for name, model in models.items()}
+    notes = {name: _model_note(name, model) for name, model in models.items()}
+    ngram, counted = train_ngram(tokenizer, train, max_train_bytes)
+    measured[f"{ORDER}-gram"] = ngram_bits_per_byte(ngram, tokenizer, excerpt)
+    notes[f"{ORDER}-gram"] = (
+        f"Interpolated {ORDER}-gram model (modified Kneser-Ney) over the same tokens, "
+        f"counted on {counted:,} of the {train.n_bytes:,} bytes of training text."
+    )
+    measured[f"zstd -{LEVEL}"] = zstd_bits_per_byte(texts)
+    n_bytes = sum(map(_n_bytes, texts))
+    notes[f"zstd -{LEVEL}"] = (
+        f"zstd level {LEVEL} over all {n_bytes:,} measured bytes in one frame; "
+        "it has seen no training text and has no dictionary."
+    )
+    result = Baselines(
+        held_out_bytes=n_bytes,
+        held_out_documents=len(excerpt),
+        bits_per_byte=measured,
+        notes=notes,
+    )
+    write_json(out / "baselines.json", asdict(result))
+    return result
+
+
+def held_out_excerpt(documents: Iterable[Document], max_bytes: int) -> list[Document]:
+    """Returns documents in the order of their ids until they hold `max_bytes` of UTF-8; the last one is cut.
+
+    Raises: DataError if there is no text.
+    """
+    excerpt: list[Document] = []
+    room = max_bytes
+    for document in sorted(documents, key=lambda document: document.id):
+        content = document.text.encode("utf-8", "surrogatepass")
+        if len(content) > room:
+            document = replace(document, text=content[:room].decode("utf-8", "ignore"))
+        if document.text:
+            excerpt.append(document)
+        room -= min(room, len(content))
+        if room == 0:
+            break
+    if not excerpt:
+        raise DataError("There is no held-out text to measure.", fix="Hold out more documents.")
+    return excerpt
+
+
+def train_ngram(tokenizer: Tokenizer, train: Dataset, max_bytes: int) -> tuple[NgramModel, int]:
+    """Counts the n-grams of a dataset's documents, in order, up to `max_bytes`; returns the model and the
+    bytes read.
+
+    Raises: DataError if the dataset has no documents; ConfigError for a tokenizer without a separator.
+    """
+    separator = tokenizer.end_of_text
+    if separator is None:
+        raise ConfigError(
+            "The tokenizer has no `<|endoftext|>` token to put between documents.",
+            fix="Train it with `<|endoftext|>` among its special tokens.",
+        )
+    read = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal read
+        for document in train.documents():
+            n_bytes = _n_bytes(document.text)
+            if read + n_bytes > max_bytes:
+                break
+            read += n_bytes
+            yield document.text
+
+    model = NgramModel.fit(
+        _tokens(tokenizer, texts()), vocab_size=tokenizer.vocab_size, separator=separator, order=ORDER
+    )
+    return model, read
+
+
+def _tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> Iterator[Sequence[int]]:
+    block: list[str] = []
+    for text in texts:
+        block.append(text)
+        if len(block) == BLOCK_DOCUMENTS:
+            yield from tokenizer.encode_batch(block, disallowed_special=())
+            block = []
+    yield from tokenizer.encode_batch(block, disallowed_special=())
+
+
+def _n_bytes(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))
+
+
+def _model_note(name: str, model: Transformer) -> str:
+    seen = "with the weights it was drawn with" if "before" in name else "after training"
+    return (
+        f"Transformer of {model.config.n_params:,} parameters {seen}, "
+        f"seeing up to {model.config.context_length} tokens back."
+    )

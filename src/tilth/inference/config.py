@@ -1,0 +1,40 @@
+"""How tokens are drawn; light, so that a recipe's config can hold it without loading torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tilth.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingParams:
+    """How a model continues a prompt."""
+
+    max_tokens: int = 256
+    """Most tokens that are added to a prompt."""
+    temperature: float = 1.0
+    """Divides the logits before sampling; 0 takes the likeliest token each time."""
+    top_k: int | None = None
+    """Sample among this many likeliest tokens only; None: among all."""
+    top_p: float = 1.0
+    """Sample among the likeliest tokens that together hold this much probability (nucleus sampling)."""
+    seed: int = 0
+    """Together with a prompt's place in the list it fixes what is drawn for that prompt, whatever the batch
+    size."""
+    stop_tokens: tuple[int, ...] = ()
+    """Ids that end a completion; the id itself stays in the tokens and out of the text."""
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise ConfigError(f"max_tokens is {self.max_tokens}.", fix="Ask for at least 1 token.")
+        if self.temperature < 0:
+            raise ConfigError(
+                f"temperature is {self.temperature}.", fix="Give 0 (greedy) or a positive number."
+            )
+        if self.top_k is not None and self.top_k < 1:
+            raise ConfigError(f"top_k is {self.top_k}.", fix="Give at least 1, or None for no limit.")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p is {self.top_p}.", fix="Give a share above 0 and up to 1.")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}.", fix="Give a seed of 0 or more.")

@@ -1,0 +1,56 @@
+"""From logits to tokens: temperature, top-k, nucleus, and draws that do not depend on the batch.
+
+Each prompt has its own stream of uniform numbers (Philox keyed on seed and the prompt's place), and a token
+is found by inverting the cumulative distribution: what is drawn for a prompt is the same alone or among a
+thousand others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tilth.inference.config import SamplingParams
+
+
+def uniforms(seed: int, index: int, n: int) -> Tensor:
+    """Returns the `n` first numbers in [0, 1) of the stream of prompt `index`, `(n,)` in float64."""
+    return torch.from_numpy(np.random.Generator(np.random.Philox(key=[seed, index])).random(n))
+
+
+def truncated_probabilities(logits: Tensor, params: SamplingParams) -> Tensor:
+    """Returns what is sampled from, `(batch, vocab_size)`: temperature, then top-k, then top-p of what is
+    left.
+
+    The order and the treatment of ties (all kept by top-k) are those of Hugging Face's `generate`.
+    Source: Holtzman et al. 2020 (nucleus sampling).
+    """
+    scaled = logits.float() / params.temperature
+    if params.top_k is not None and params.top_k < scaled.shape[-1]:
+        smallest = scaled.topk(params.top_k).values[:, -1:]
+        scaled = scaled.masked_fill(scaled < smallest, -torch.inf)
+    probabilities = scaled.softmax(dim=-1)
+    if params.top_p < 1:
+        ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
+        beyond = ordered.cumsum(dim=-1) - ordered >= params.top_p
+        probabilities = probabilities.scatter(1, order, ordered.masked_fill(beyond, 0.0))
+    return probabilities / probabilities.sum(dim=-1, keepdim=True)
+
+
+def draw(logits: Tensor, params: SamplingParams, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Picks one token a row.
+
+    Shapes: logits `(batch, vocab_size)`, uniform `(batch,)`; returns ids and log-probabilities, both
+    `(batch,)`.
+    Units: nats under the model itself, that is at temperature 1 and without truncation.
+    """
+    if params.temperature == 0:
+        ids = logits.argmax(dim=-1)
+    else:
+        cumulative = truncated_probabilities(logits, params).double().cumsum(dim=-1)
+        # Scaled by the last entry, so that rounding can't push a draw past the end.
+        ids = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
+        ids = ids.clamp(max=logits.shape[-1] - 1)
+    logprobs = logits.float().log_softmax(dim=-1).gather(1, ids[:, None])[:, 0]
+    return ids, logprobs

@@ -1,0 +1,26 @@
+"""Models: their shape, the transformer itself, its cache, and the way to and from Hugging Face."""
+
+from typing import TYPE_CHECKING
+
+from tilth._lazy import attach
+
+if TYPE_CHECKING:
+    from tilth.model.cache import KVCache
+    from tilth.model.config import ModelConfig
+    from tilth.model.files import load_model, save_model
+    from tilth.model.loss import IGNORE
+    from tilth.model.transformer import Transformer
+
+__all__ = ["IGNORE", "KVCache", "ModelConfig", "Transformer", "load_model", "save_model"]
+
+__getattr__ = attach(
+    __name__,
+    {
+        "IGNORE": "tilth.model.loss",
+        "KVCache": "tilth.model.cache",
+        "ModelConfig": "tilth.model.config",
+        "Transformer": "tilth.model.transformer",
+        "load_model": "tilth.model.files",
+        "save_model": "tilth.model.files",
+    },
+)

@@ -1,0 +1,125 @@
+"""The shape of a model, and what follows from it: parameters, FLOPs, and one dial that sets everything.
+
+It imports nothing heavy, so that planning a run or printing `--help` does not load torch. All names are ours
+(STYLE: one set of names); those of Hugging Face stand in `model/hf.py` only.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from tilth.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """A Llama-shaped decoder: RMSNorm, rotary or no positions, SwiGLU, grouped-query attention, no biases."""
+
+    vocab_size: int
+    """Tokens that the model knows."""
+    d_model: int = 256
+    """Width of the residual stream."""
+    n_layers: int = 4
+    """Blocks of attention and feed-forward."""
+    n_heads: int = 4
+    """Query heads of a block."""
+    n_kv_heads: int | None = None
+    """Key/value heads, each shared by n_heads / n_kv_heads query heads; None: as many as query heads."""
+    head_dim: int | None = None
+    """Width of a head; None: d_model / n_heads."""
+    d_ff: int | None = None
+    """Width of the feed-forward layer; None: 8/3 of d_model, rounded up to a multiple of 32."""
+    context_length: int = 256
+    """Most tokens that the model attends to."""
+    rope_theta: float | None = 10000.0
+    """Base of the rotary position angles; None: no position encoding at all (NoPE)."""
+    norm_eps: float = 1e-5
+    """Added to the mean square inside RMSNorm."""
+    tie_embeddings: bool = True
+    """Whether the output matrix is the embedding matrix."""
+
+    def __post_init__(self) -> None:
+        sizes = (
+            "vocab_size",
+            "d_model",
+            "n_layers",
+            "n_heads",
+            "n_kv_heads",
+            "head_dim",
+            "d_ff",
+            "context_length",
+        )
+        for name in sizes:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}.", fix=f"Give a {name} of at least 1.")
+        if self.n_heads % self.kv_heads:
+            raise ConfigError(
+                f"{self.n_heads} query heads cannot be shared evenly by {self.kv_heads} key/value heads.",
+                fix="Choose n_kv_heads so that it divides n_heads.",
+            )
+        if self.head_dim is None and self.d_model % self.n_heads:
+            raise ConfigError(
+                f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}.",
+                fix="Choose n_heads so that it divides d_model, or give head_dim.",
+            )
+        if self.rope_theta is not None and (self.rope_theta <= 0 or self.head_width % 2):
+            raise ConfigError(
+                f"Rotary positions need rope_theta > 0 and an even head width, not {self.rope_theta} "
+                f"and {self.head_width}.",
+                fix="Change n_heads or head_dim, or set rope_theta to None for a model without positions.",
+            )
+        if not self.norm_eps > 0:
+            raise ConfigError(
+                f"norm_eps is {self.norm_eps}.", fix="Give a small positive number such as 1e-5."
+            )
+
+    @classmethod
+    def from_depth(cls, depth: int, *, vocab_size: int, context_length: int = 256) -> ModelConfig:
+        """Derives a whole shape from one dial: `depth` layers, 64 of width per layer, heads 64 wide.
+
+        The width to depth ratio of 64 is nanochat's (Karpathy 2025); depth 2 to 4 suits minutes on a CPU.
+        """
+        return cls(
+            vocab_size=vocab_size,
+            d_model=64 * depth,
+            n_layers=depth,
+            n_heads=depth,
+            context_length=context_length,
+        )
+
+    @property
+    def kv_heads(self) -> int:
+        """Key/value heads with the default filled in."""
+        return self.n_heads if self.n_kv_heads is None else self.n_kv_heads
+
+    @property
+    def head_width(self) -> int:
+        """Width of a head with the default filled in."""
+        return self.d_model // self.n_heads if self.head_dim is None else self.head_dim
+
+    @property
+    def ff_width(self) -> int:
+        """Width of the feed-forward layer with the default filled in."""
+        return math.ceil(self.d_model * 8 / 3 / 32) * 32 if self.d_ff is None else self.d_ff
+
+    @property
+    def n_params(self) -> int:
+        """All parameters; a tied embedding counts once."""
+        attention = self.d_model * self.head_width * (2 * self.n_heads + 2 * self.kv_heads)
+        block = attention + 3 * self.d_model * self.ff_width + 2 * self.d_model
+        embeddings = self.vocab_size * self.d_model * (1 if self.tie_embeddings else 2)
+        return embeddings + self.n_layers * block + self.d_model
+
+    @property
+    def flops_per_token(self) -> float:
+        """Training FLOPs for one token, forward and backward: 6 N + 12 L (heads x head width) T.
+
+        N counts the parameters that are multiplied (an untied input embedding is only looked up); T is the
+        context length, and attention is counted in full although the causal half is masked.
+        Source: Chowdhery et al. 2022 (PaLM), appendix B.
+        """
+        looked_up = 0 if self.tie_embeddings else self.vocab_size * self.d_model
+        attention = 12 * self.n_layers * self.n_heads * self.head_width * self.context_length
+        return float(6 * (self.n_params - looked_up) + attention)

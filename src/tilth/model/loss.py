@@ -1,0 +1,80 @@
+"""Cross-entropy of a linear output layer that never keeps all logits.
+
+Logits of a few hundred tokens at a time are turned into their own gradient in place, and the two matrix
+products of the backward pass follow at once (the idea of Liger Kernel's fused linear cross-entropy). On a CPU
+with a vocabulary of 4,096 this is most of what a small model's loss would cost, in time and in memory. The
+price: gradients are computed in the forward pass, so the function is for training; without gradients it is
+the plain formula, a chunk at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+IGNORE = -100
+"""Target of positions that do not count in the loss."""
+CHUNK_LOGITS = 1 << 20
+"""Logits held at a time: 4 MB of float32, about what a core's cache holds."""
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Returns the mean over counted targets of -log softmax(hidden @ weight.T)[target].
+
+    Shapes: hidden `(tokens, d_model)`, weight `(vocab_size, d_model)`, targets `(tokens,)` with IGNORE where
+    a position does not count; a scalar comes out (0 where nothing counts). Units: nats per token.
+    """
+    return cast(Tensor, _LinearCrossEntropy.apply(hidden, weight, targets))
+
+
+def token_nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+    """Returns the cross-entropy of each token in nats, `(tokens,)`, 0 where the target is IGNORE; no
+    gradients.
+
+    Shapes: as for `linear_cross_entropy`.
+    """
+    chunks = zip(hidden.split(_rows(weight)), targets.split(_rows(weight)), strict=True)
+    nats = [
+        F.cross_entropy(F.linear(h, weight).float(), t, ignore_index=IGNORE, reduction="none")
+        for h, t in chunks
+    ]
+    return torch.cat(nats)
+
+
+def _rows(weight: Tensor) -> int:
+    return max(64, CHUNK_LOGITS // weight.shape[0])
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        counted = targets != IGNORE
+        n_counted = counted.sum().clamp(min=1)
+        grad_hidden = torch.empty_like(hidden)
+        grad_weight = torch.zeros_like(weight)
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        total = hidden.new_zeros((), dtype=wide)
+        for start in range(0, hidden.shape[0], _rows(weight)):
+            rows = slice(start, start + _rows(weight))
+            mask = counted[rows, None]
+            index = targets[rows, None].clamp(min=0)
+            logits = F.linear(hidden[rows], weight).to(wide)
+            # In place from here on: fresh memory for logits costs more than the arithmetic on them.
+            logits -= logits.amax(dim=-1, keepdim=True)
+            target_logits = logits.gather(1, index)
+            sums = logits.exp_().sum(dim=-1, keepdim=True)
+            total += ((sums.log() - target_logits) * mask).sum()
+            share = mask / n_counted
+            gradient = logits.mul_(share / sums).scatter_add_(1, index, -share.to(wide)).to(weight.dtype)
+            grad_hidden[rows] = gradient @ weight
+            grad_weight.addmm_(gradient.T, hidden[rows])
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        return total / n_counted
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return grad_hidden * grad_outputs[0], grad_weight * grad_outputs[0], None

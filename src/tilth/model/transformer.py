@@ -1,0 +1,181 @@
+"""The transformer: RMSNorm, rotary or no positions, grouped-query attention, SwiGLU, tied or free output
+matrix.
+
+Projections that read the same input are fused (q, k, v; gate, up): fewer and larger products, which is what a
+small model on a CPU lives from. The price is that names differ from Llama checkpoints; `model/hf.py` splits
+and joins.
+Initialisation: matrices N(0, 1/fan_in), those that write to the residual stream also divided by 2 n_layers in
+variance (Radford et al. 2019), embeddings N(0, 0.02^2), gains 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from tilth.errors import DataError
+from tilth.model.cache import KVCache
+from tilth.model.config import ModelConfig
+from tilth.model.loss import linear_cross_entropy, token_nats
+from tilth.model.rope import rope_tables, rotate
+
+
+class Attention(nn.Module):
+    """Grouped-query self-attention over a causal past."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer, self.n_heads, self.kv_heads = layer, config.n_heads, config.kv_heads
+        self.head_dim = config.head_width
+        self.qkv = nn.Linear(config.d_model, (self.n_heads + 2 * self.kv_heads) * self.head_dim, bias=False)
+        self.out = nn.Linear(self.n_heads * self.head_dim, config.d_model, bias=False)
+
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None
+    ) -> Tensor:
+        """Mixes positions; `(batch, seq, d_model)` in and out."""
+        batch, seq, _ = x.shape
+        heads = self.qkv(x).view(batch, seq, -1, self.head_dim)
+        qk, v = heads.split((self.n_heads + self.kv_heads, self.kv_heads), dim=2)
+        if rope is not None:
+            qk = rotate(qk, *rope)
+        qk, v = qk.transpose(1, 2), v.transpose(1, 2)
+        q, k = qk.split((self.n_heads, self.kv_heads), dim=1)
+        if cache is not None:
+            k, v = cache.write(self.layer, k, v)
+        causal = cache is None and mask is None
+        grouped = self.n_heads != self.kv_heads
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
+        return self.out(y.transpose(1, 2).reshape(batch, seq, -1))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU. Source: Shazeer 2020, eq. 6."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gate_up = nn.Linear(config.d_model, 2 * config.ff_width, bias=False)
+        self.down = nn.Linear(config.ff_width, config.d_model, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Works on each position alone; `(batch, seq, d_model)` in and out."""
+        gate, up = self.gate_up(x).chunk(2, dim=-1)
+        return self.down(F.silu(gate) * up)
+
+
+class Block(nn.Module):
+    """Attention, then feed-forward, each normalised before and added to the stream."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.attention = Attention(config, layer)
+        self.feed_forward_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.feed_forward = FeedForward(config)
+
+    def forward(
+        self, x: Tensor, rope: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None
+    ) -> Tensor:
+        """`(batch, seq, d_model)` in and out."""
+        x = x + self.attention(self.attention_norm(x), rope, mask, cache)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class Transformer(nn.Module):
+    """A causal language model.
+
+    Checked against: tests/parity/model (transformers' LlamaForCausalLM, 1e-5).
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocab_size, config.d_model)
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
+        self.norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.head = (
+            None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
+        )
+        self.reset_buffers()
+        self.reset_parameters()
+
+    def reset_buffers(self) -> None:
+        """Computes the rotary tables; they follow from the config and are never saved."""
+        if self.config.rope_theta is not None:
+            cos, sin = rope_tables(self.config.context_length, self.config.head_width, self.config.rope_theta)
+            self.register_buffer("rope_cos", cos, persistent=False)
+            self.register_buffer("rope_sin", sin, persistent=False)
+
+    def reset_parameters(self) -> None:
+        """Draws all weights anew from torch's global generator, as the top of this file says."""
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        residual = 1 / math.sqrt(2 * self.config.n_layers)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=1 / math.sqrt(module.in_features))
+        for block in self.blocks:
+            block = cast(Block, block)
+            with torch.no_grad():
+                block.attention.out.weight.mul_(residual)
+                block.feed_forward.down.weight.mul_(residual)
+
+    @property
+    def head_weight(self) -> Tensor:
+        """The output matrix, `(vocab_size, d_model)`."""
+        return self.embedding.weight if self.head is None else self.head.weight
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embedding.weight.device
+
+    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Returns the normalised last states, `(batch, seq, d_model)`; the cache, if given, takes in the
+        tokens.
+
+        Raises: DataError if the tokens do not fit into the context of a model with positions.
+        """
+        seq = ids.shape[1]
+        rope, mask = self._rope(seq, cache), None if cache is None else cache.mask(seq)
+        x = self.embedding(ids)
+        for block in self.blocks:
+            x = block(x, rope, mask, cache)
+        if cache is not None:
+            cache.length += seq
+        return self.norm(x)
+
+    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Returns logits `(batch, seq, vocab_size)` for ids `(batch, seq)`."""
+        return F.linear(self.hidden(ids, cache), self.head_weight)
+
+    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Returns the mean cross-entropy over all targets that are not IGNORE.
+
+        Shapes: ids and targets `(batch, seq)`; a scalar comes out. Units: nats per token.
+        """
+        return linear_cross_entropy(self.hidden(ids).flatten(0, 1), self.head_weight, targets.flatten())
+
+    @torch.no_grad()
+    def nats(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Returns what each target costs, `(batch, seq)` in nats, 0 where it is IGNORE; no gradients."""
+        nats = token_nats(self.hidden(ids).flatten(0, 1), self.head_weight, targets.flatten())
+        return nats.view(targets.shape)
+
+    def _rope(self, seq: int, cache: KVCache | None) -> tuple[Tensor, Tensor] | None:
+        if self.config.rope_theta is None:
+            return None
+        cos, sin = cast(Tensor, self.rope_cos), cast(Tensor, self.rope_sin)
+        end = seq if cache is None else cache.longest() + seq
+        if end > self.config.context_length:
+            raise DataError(
+                f"A sequence of {end} tokens does not fit into the context of {self.config.context_length}.",
+                fix="Give shorter sequences, or make the model with a larger context_length.",
+            )
+        if cache is None:
+            return cos[:seq, None], sin[:seq, None]
+        positions = cache.positions(seq)
+        return cos[positions].unsqueeze(-2), sin[positions].unsqueeze(-2)

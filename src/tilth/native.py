@@ -1,0 +1,19 @@
+"""The typed Python face of the C++ core, and its only importer.
+
+The core is one extension module, built by `pip install`; its functions take `str` or `bytes` without a copy,
+release the GIL while they work, and raise ordinary Python exceptions. What they do is said in `_core.pyi`.
+"""
+
+from __future__ import annotations
+
+from tilth.errors import DependencyError
+
+try:
+    from tilth._core import BpeEncoder, BpeTrainer, PieceCounts, SpecialTokens, piece_ends
+except ImportError as error:
+    raise DependencyError(
+        f"The native core of tilth is not built: {error}.",
+        fix="Install the package with `pip install .`, which needs a C++20 compiler.",
+    ) from error
+
+__all__ = ["BpeEncoder", "BpeTrainer", "PieceCounts", "SpecialTokens", "piece_ends"]

@@ -1,0 +1,105 @@
+"""The main job: from real text to a small model, a self-improving loop beside its controls, and a report.
+
+    text -> curate -> tokenizer -> pretrain -> baselines, samples, export -> report
+                                   improve (its own small model and task)  ---^
+
+`quickstart` derives every config from one dial, `depth`; `chain` ties the steps for any configs.
+"""
+
+from __future__ import annotations
+
+import sys
+import sysconfig
+from collections.abc import Mapping
+
+from tilth.curation.config import CurationConfig
+from tilth.errors import ConfigError
+from tilth.improve.config import LoopConfig
+from tilth.model.config import ModelConfig
+from tilth.recipes import stages
+from tilth.sources import Source
+from tilth.steps import Input, Step
+from tilth.tokenizer.config import TokenizerConfig
+from tilth.training.config import TrainConfig
+
+OUTSIDE_THE_LIBRARY = (
+    "/site-packages/*",
+    "/dist-packages/*",
+    "/config-*",
+    "*/test/*",
+    "*/tests/*",
+    "*/idle_test/*",
+)
+"""Left out of the Python installation: other people's packages, build leftovers, and tests (many hold odd text on purpose)."""
+
+
+def quickstart(
+    *,
+    corpus: str | None = None,
+    depth: int = 4,
+    vocab_size: int = 4096,
+    tokens: int | None = None,
+    rounds: int = 8,
+    seed: int = 0,
+) -> Step:
+    """Grow a small model from text, run the self-improving loop, and write a report.
+
+    Args:
+        corpus: File, folder or URL with text, source code, JSONL, Parquet, HTML or WARC (default: the documentation and
+            source of this machine's Python).
+        depth: The one dial: layers of the model; width, training tokens and learning rate follow from it.
+        vocab_size: Tokens in the vocabulary.
+        tokens: Training budget in tokens (default: follows from depth).
+        rounds: Rounds of the self-improving loop, each on strings that are one letter longer.
+        seed: Seed of everything that is drawn by chance.
+    """
+    if depth < 1:
+        raise ConfigError(f"`--depth` is {depth}.", fix="Give 1 or more; 4 takes minutes on two cores.")
+    model = ModelConfig.from_depth(depth, vocab_size=vocab_size)
+    return chain(
+        corpus,
+        curation=CurationConfig(),
+        tokenizer=TokenizerConfig(vocab_size=vocab_size),
+        model=model,
+        training=TrainConfig(tokens=tokens or 600_000 * depth, seed=seed),
+        loop=LoopConfig(rounds=rounds, seed=seed),
+    )
+
+
+def chain(
+    corpus: str | None,
+    *,
+    curation: CurationConfig,
+    tokenizer: TokenizerConfig,
+    model: ModelConfig,
+    training: TrainConfig,
+    loop: LoopConfig,
+) -> Step:
+    """Ties the steps of the main job for any configs; returns the last, the report."""
+    curate = Step("curate", stages.curate, curation, python_text() if corpus is None else {"corpus": Source(corpus)})
+    data: dict[str, Input] = {"train": curate / "train", "held_out": curate / "held_out"}
+    vocabulary = Step("tokenizer", stages.train_tokenizer, tokenizer, data)
+    data |= {"tokenizer": vocabulary}
+    pretrain = Step("pretrain", stages.pretrain, stages.Pretraining(model=model, training=training), data)
+    data |= {"pretrain": pretrain}
+    samples = Step("samples", stages.sample, stages.Sampling(seed=training.seed), data)
+    baselines = Step("baselines", stages.measure_baselines, {}, data)
+    improve = Step("improve", stages.improve, loop)
+    model_files = {
+        "model": pretrain / "model",
+        "tokenizer": vocabulary,
+        "baselines": baselines / "baselines.json",
+    }
+    export = Step("export", stages.export, {}, model_files)
+    told = (curate, vocabulary, pretrain, samples, baselines, improve, export)
+    return Step("report", stages.write_report, {}, {step.name: step for step in told})
+
+
+def python_text() -> Mapping[str, Input]:
+    """Returns the text of this machine's Python: its source files, and the documentation they don't hold."""
+    version = ".".join(map(str, sys.version_info[:3]))
+    documentation = Step("documentation", stages.write_documentation, {"python": version})
+    return {
+        "python": Source(sysconfig.get_path("stdlib"), exclude=OUTSIDE_THE_LIBRARY),
+        "documentation": documentation / "text",
+    }

@@ -1,0 +1,194 @@
+"""What steps run: each function calls one stage on the inputs it is given and leaves the results where others look.
+
+The names of inputs are the same everywhere: `train` and `held_out` are datasets, `tokenizer` a folder with
+`tokenizer.json`, `pretrain` the output of training, `model` a folder of weights. Heavy modules are imported inside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tilth.curation.config import CurationConfig
+from tilth.errors import DataError
+from tilth.execute import Context
+from tilth.improve.config import LoopConfig
+from tilth.model.config import ModelConfig
+from tilth.steps import Counts, Inputs
+from tilth.tokenizer.config import TokenizerConfig
+from tilth.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from tilth.storage import Dataset
+
+Nothing = Mapping[str, Any]
+"""The config of a step that has nothing to set."""
+
+
+def write_documentation(config: Mapping[str, str], inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Writes the Python installation's documentation as text files."""
+    from tilth.recipes.python_text import write_python_text
+
+    return {"files": write_python_text(out / "text")}
+
+
+def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Curates all files of all inputs."""
+    from tilth.curation import curate
+    from tilth.storage import list_files
+
+    files = [file for source in inputs.sources.values() for file in source.files()]
+    files += [file for folder in inputs.folders.values() for file in list_files(str(folder))]
+    ledger = curate(files, out, config, context)
+    return {
+        "documents": ledger.train.documents + ledger.held_out.documents,
+        "dead_letters": ledger.n_dead_letters,
+    }
+
+
+def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Trains a tokenizer on the training text, and measures it on the held-out text where there is one."""
+    from tilth.storage import Dataset, write_json
+    from tilth.tokenizer import Tokenizer, statistics
+
+    train = open_documents(inputs["train"])
+    tokenizer = Tokenizer.train(texts(train), **vars(config), progress=context.progress)
+    tokenizer.save(out)
+    if "held_out" in inputs:
+        held_out = Dataset.open(inputs["held_out"])
+        write_json(out / "statistics.json", statistics(tokenizer, texts(held_out), training_bytes=train.n_bytes))
+    return {"vocab_size": tokenizer.vocab_size, "bytes": train.n_bytes}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """The model and how it is trained."""
+
+    model: ModelConfig
+    training: TrainConfig
+
+
+def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Trains a model, tokenizing on the fly."""
+    from tilth.storage import Dataset
+    from tilth.tokenizer import Tokenizer
+    from tilth.training import train
+
+    result = train(
+        config.model,
+        config.training,
+        open_documents(inputs["train"]),
+        Tokenizer.load(inputs["tokenizer"]),
+        out,
+        held_out=Dataset.open(inputs["held_out"]) if "held_out" in inputs else None,
+        device=context.device,
+        progress=context.progress,
+    )
+    return {"tokens": result.tokens, "steps": result.steps, "flops": result.flops}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Continuations of held-out beginnings, by the model before and after training."""
+
+    prompts: int = 4
+    """Beginnings, one from each of the first held-out documents."""
+    prompt_characters: int = 80
+    """Length of a beginning; it is cut at white space."""
+    max_tokens: int = 80
+    """Tokens to continue by."""
+    temperature: float = 0.7
+    """Sampling temperature."""
+    seed: int = 0
+    """Seed of the draw."""
+
+
+def sample(config: Sampling, inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Lets the model before and after training continue the same beginnings."""
+    from tilth.inference import Engine, SamplingParams
+    from tilth.model import load_model
+    from tilth.storage import Dataset, write_json
+    from tilth.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.load(inputs["tokenizer"])
+    prompts = beginnings(Dataset.open(inputs["held_out"]), config)
+    params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed)
+    answers: dict[str, list[str]] = {}
+    for name, folder in (("before", "initial_model"), ("after", "model")):
+        engine = Engine(load_model(inputs["pretrain"] / folder), tokenizer)
+        answers[name] = [completion.text for completion in engine.generate(prompts, params)]
+    rows = [
+        {"prompt": prompt, "before": before, "after": after}
+        for prompt, before, after in zip(prompts, answers["before"], answers["after"], strict=True)
+    ]
+    write_json(out / "samples.json", rows)
+    return {"samples": len(rows)}
+
+
+def beginnings(dataset: Dataset, config: Sampling) -> list[str]:
+    """Returns the first words of the first documents that go on after them."""
+    found: list[str] = []
+    for text in texts(dataset):
+        head = text[: config.prompt_characters]
+        if len(text) > 2 * len(head):
+            found.append(head.rsplit(None, 1)[0] if " " in head else head)
+        if len(found) == config.prompts:
+            break
+    return found
+
+
+def measure_baselines(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Sets a model's bits per byte beside those of a 5-gram model and of zstd on the same text."""
+    raise NotImplementedError
+
+
+def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Runs the self-improving loop with all its arms."""
+    from tilth.improve import improve
+
+    result = improve(config, out, context)
+    return {"flops": result.flops}
+
+
+def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Writes a model and its tokenizer as a Hugging Face folder."""
+    from tilth.export import to_hf
+    from tilth.model import load_model
+    from tilth.storage import read_json
+    from tilth.tokenizer import Tokenizer
+
+    model = load_model(inputs["model"])
+    facts = read_json(inputs["baselines"]) if "baselines" in inputs else {}
+    to_hf(model, Tokenizer.load(inputs["tokenizer"]), out, facts=facts)
+    return {"parameters": model.config.n_params}
+
+
+def write_report(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Writes the report over all steps that are inputs."""
+    from tilth.report import RunArtefacts, render
+
+    artefacts = RunArtefacts.collect(inputs.folders.values(), chat_command=f"tilth chat {inputs['export']}")
+    return {"bytes": render(artefacts, out / "report.html").stat().st_size}
+
+
+def texts(dataset: Dataset) -> Iterator[str]:
+    """Yields the documents' texts in order."""
+    return (document.text for document in dataset.documents())
+
+
+def open_documents(folder: Path) -> Dataset:
+    """Opens a dataset that there is something to learn from.
+
+    Raises: DataError if it is empty.
+    """
+    from tilth.storage import Dataset
+
+    dataset = Dataset.open(folder)
+    if not dataset.n_documents:
+        raise DataError(
+            f"{folder} holds no document: curation dropped everything.",
+            fix=f"{folder.parent / 'ledger.json'} says what was dropped and why.",
+        )
+    return dataset

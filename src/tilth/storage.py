@@ -1,0 +1,376 @@
+"""Shards in and out: atomic files, compressed streams, and datasets as folders of Parquet with a manifest.
+
+A dataset is a folder of Parquet shards (zstd) and a `dataset.json` that counts and hashes them, which `datasets`, DuckDB,
+Polars and pandas read as it is. A file appears under its name only when it is whole: it is written beside its place and
+renamed, so that the presence of a shard is the mark of its completion and a killed writer leaves nothing half-done.
+Reading goes through fsspec (local paths, `https://`, `s3://`, `hf://` with its package installed); writing is local,
+because the rename that makes it atomic is.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import gzip
+import hashlib
+import io
+import json
+import os
+import uuid
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+import fsspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tilth.errors import DataError, DependencyError
+from tilth.types import SCHEMA_VERSION, Document, documents_table
+
+MANIFEST = "dataset.json"
+ROW_GROUP_ROWS = 1024
+"""Rows in a Parquet row group: what a reader holds in memory at a time."""
+
+
+# Atomic files
+
+
+@contextmanager
+def atomic_path(path: Path) -> Generator[Path]:
+    """Yields a temporary path beside `path`; on success the file is flushed to disk and renamed to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Removes what killed writers left behind under `folder`."""
+    for path in folder.rglob(".*.tmp"):
+        with suppress(FileNotFoundError):
+            path.unlink()
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes `value` as readable JSON, whole or not at all."""
+    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file.
+
+    Raises: DataError if it is missing or not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is not valid JSON: {error}.") from None
+
+
+def sha256_file(path: Path) -> str:
+    """Returns the SHA-256 of a local file as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+# Streams in
+
+
+def filesystem(path: str) -> tuple[Any, str]:
+    """Returns the fsspec filesystem of a path or URL, and the path within it.
+
+    Raises: DependencyError if the URL's scheme needs a package that is not installed.
+    """
+    try:
+        fs, inner = cast("tuple[Any, str]", fsspec.url_to_fs(path))
+    except (ImportError, ValueError) as error:
+        scheme = path.split("://", 1)[0]
+        package = {
+            "hf": "huggingface_hub",
+            "s3": "s3fs",
+            "gs": "gcsfs",
+            "http": "aiohttp",
+            "https": "aiohttp",
+        }
+        raise DependencyError(
+            f"Cannot read {path}: {error}.",
+            fix=f"Install what reads {scheme}:// with `pip install {package.get(scheme, scheme)}`.",
+        ) from None
+    return fs, inner
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputFile:
+    """A file of a corpus."""
+
+    path: str
+    """Path or URL that `open_binary` takes."""
+    name: str
+    """Path relative to the corpus, with `/`: the same on every machine."""
+    bytes: int
+
+
+def list_files(root: str, exclude: Sequence[str] = ()) -> list[InputFile]:
+    """Returns the files at or below `root`, sorted by name.
+
+    Hidden files and folders (a name that starts with a dot), `__pycache__`, and names that match one of the `exclude`
+    globs (`"*/test/*"`, matched against `/` + name) are left out.
+    Raises: DataError if nothing is there.
+    """
+    fs, inner = filesystem(root)
+    base = str(inner).rstrip("/")
+    prefix = root.split("://", 1)[0] + "://" if "://" in root else ""
+    if fs.isfile(inner):
+        found: dict[str, Any] = {base: fs.info(inner)}
+        base = base.rpartition("/")[0]
+    elif fs.isdir(inner):
+        found = fs.find(inner, detail=True)
+    else:
+        raise DataError(f"{root} does not exist.", fix="Give the path or URL of a file or a folder.")
+    files: list[InputFile] = []
+    for path, facts in found.items():
+        name = path[len(base) :].lstrip("/")
+        hidden = any(part.startswith(".") or part == "__pycache__" for part in name.split("/"))
+        if hidden or any(fnmatch.fnmatchcase("/" + name, pattern) for pattern in exclude):
+            continue
+        url = path if "://" in path else prefix + path
+        files.append(InputFile(path=url, name=name, bytes=int(facts.get("size") or 0)))
+    return sorted(files, key=lambda file: file.name)
+
+
+def open_binary(path: str) -> BinaryIO:
+    """Opens a local file or a URL for reading bytes as they lie."""
+    fs, inner = filesystem(path)
+    return cast(BinaryIO, fs.open(inner, "rb"))
+
+
+def open_stream(path: str) -> IO[bytes]:
+    """Opens a file for reading, decompressing `.gz`, `.zst`, `.bz2` and `.xz` by name.
+
+    A cut or corrupt stream raises `OSError`, `EOFError` or `zlib.error` while it is read.
+    """
+    raw = open_binary(path)
+    if path.endswith(".gz"):
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=raw))
+    if path.endswith(".zst"):
+        return cast("IO[bytes]", io.BufferedReader(cast(Any, pa.CompressedInputStream(raw, "zstd"))))
+    if path.endswith(".bz2"):
+        import bz2
+
+        return bz2.BZ2File(raw)
+    if path.endswith(".xz"):
+        import lzma
+
+        return lzma.LZMAFile(raw)
+    return raw
+
+
+# Tables and datasets
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Writes one Parquet shard (zstd), whole or not at all; the same table gives the same bytes."""
+    with atomic_path(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """One Parquet file of a dataset."""
+
+    name: str
+    documents: int
+    bytes: int
+    """Bytes of text (UTF-8), not of the file."""
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A folder of Parquet shards with its manifest."""
+
+    folder: Path
+    shards: tuple[Shard, ...]
+    made_by: str = ""
+    parents: tuple[str, ...] = field(default=())
+
+    @property
+    def n_documents(self) -> int:
+        """Documents in all shards."""
+        return sum(shard.documents for shard in self.shards)
+
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of text (UTF-8) in all shards."""
+        return sum(shard.bytes for shard in self.shards)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the shards' hashes: equal content, equal fingerprint."""
+        return hashlib.sha256("\n".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
+
+    @classmethod
+    def open(cls, folder: Path) -> Dataset:
+        """Opens a dataset by its manifest; the shards are not read.
+
+        Raises: DataError if the folder holds no manifest, or one of another schema version.
+        """
+        path = folder / MANIFEST
+        if not path.exists():
+            inside = sorted(p.parent.name for p in folder.glob(f"*/{MANIFEST}"))
+            raise DataError(
+                f"{folder} is not a dataset: it has no {MANIFEST}.",
+                fix=f"Name one of the datasets in it: {', '.join(inside)}."
+                if inside
+                else "`tilth curate INPUT --out FOLDER` makes one from text, JSONL, Parquet, HTML or WARC.",
+            )
+        manifest = read_json(path)
+        if manifest.get("schema_version") != SCHEMA_VERSION:
+            raise DataError(
+                f"{path} has schema version {manifest.get('schema_version')!r}; this tilth reads {SCHEMA_VERSION}."
+            )
+        return cls(
+            folder=folder,
+            shards=tuple(Shard(**shard) for shard in manifest["shards"]),
+            made_by=manifest["made_by"],
+            parents=tuple(manifest["parents"]),
+        )
+
+    def path(self, shard: int) -> Path:
+        """Returns the file of a shard."""
+        return self.folder / self.shards[shard].name
+
+    def batches(
+        self,
+        shard: int,
+        columns: Sequence[str] | None = None,
+        *,
+        first_row: int = 0,
+        rows: int = ROW_GROUP_ROWS,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yields a shard's rows from `first_row` on, at most `rows` at a time, a row group in memory."""
+        try:
+            with pq.ParquetFile(self.path(shard)) as file:
+                skipped = 0
+                for group in range(file.num_row_groups):
+                    group_rows = file.metadata.row_group(group).num_rows
+                    if skipped + group_rows <= first_row:
+                        skipped += group_rows
+                        continue
+                    table = file.read_row_group(group, columns=None if columns is None else list(columns))
+                    table = table.slice(max(first_row - skipped, 0))
+                    skipped += group_rows
+                    yield from table.to_batches(max_chunksize=rows)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(
+                f"Cannot read the shard {self.path(shard)}: {error}.",
+                fix="Delete the folder and make the dataset again.",
+            ) from None
+
+    def documents(self) -> Iterator[Document]:
+        """Yields all documents in order."""
+        for shard in range(len(self.shards)):
+            for batch in self.batches(shard):
+                for row in batch.to_pylist():
+                    yield Document.from_row(row)
+
+
+def finish_dataset(folder: Path, *, made_by: str, parents: Sequence[str] = ()) -> Dataset:
+    """Writes the manifest over the Parquet shards that lie in `folder`, in the order of their names.
+
+    Shards without a document are removed: they say nothing, and readers stumble over them.
+    """
+    shards: list[Shard] = []
+    for path in sorted(folder.glob("*.parquet")):
+        documents, text_bytes = _count(path)
+        if documents == 0:
+            path.unlink()
+            continue
+        shards.append(Shard(name=path.name, documents=documents, bytes=text_bytes, sha256=sha256_file(path)))
+    dataset = Dataset(folder=folder, shards=tuple(shards), made_by=made_by, parents=tuple(parents))
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        "documents": dataset.n_documents,
+        "bytes": dataset.n_bytes,
+        "fingerprint": dataset.fingerprint,
+        "made_by": made_by,
+        "parents": list(parents),
+        "shards": [vars(shard) for shard in shards],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / MANIFEST, manifest)
+    return dataset
+
+
+def _count(path: Path) -> tuple[int, int]:
+    documents = text_bytes = 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=ROW_GROUP_ROWS, columns=["text"]):
+            documents += batch.num_rows
+            lengths = pc.call_function("binary_length", [batch.column(0)])
+            text_bytes += int(pc.call_function("sum", [lengths]).as_py() or 0)
+    return documents, text_bytes
+
+
+def write_dataset(
+    folder: Path,
+    documents: Iterable[Document],
+    *,
+    made_by: str,
+    parents: Sequence[str] = (),
+    shard_bytes: int = 64 << 20,
+) -> Dataset:
+    """Writes documents as a dataset, a new shard each time `shard_bytes` of text are full."""
+    pending: list[Document] = []
+    pending_bytes = n_shards = 0
+
+    def flush() -> None:
+        nonlocal pending, pending_bytes, n_shards
+        write_table(folder / shard_name(n_shards), documents_table(pending))
+        pending, pending_bytes, n_shards = [], 0, n_shards + 1
+
+    for document in documents:
+        pending.append(document)
+        pending_bytes += len(document.text)
+        if pending_bytes >= shard_bytes:
+            flush()
+    if pending:
+        flush()
+    return finish_dataset(folder, made_by=made_by, parents=parents)
+
+
+def shard_name(index: int) -> str:
+    """Returns the file name of shard `index`; names sort in order."""
+    return f"shard-{index:05d}.parquet"
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
+    """Writes rows as JSON lines (gzip where the name ends in `.gz`) and returns how many."""
+    written = 0
+    with atomic_path(path) as temporary, temporary.open("wb") as raw:
+        stream: IO[bytes] = (
+            cast("IO[bytes]", gzip.GzipFile("", "wb", fileobj=raw, mtime=0)) if path.suffix == ".gz" else raw
+        )
+        for row in rows:
+            stream.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+            written += 1
+        if stream is not raw:
+            stream.close()
+    return written

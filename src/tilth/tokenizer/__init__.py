@@ -1,0 +1,25 @@
+"""Text to ids and back: training, encoding, decoding and files of byte-level BPE tokenizers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tilth._lazy import attach
+
+if TYPE_CHECKING:
+    from tilth.tokenizer.config import END_OF_TEXT, TieBreak, TokenizerConfig
+    from tilth.tokenizer.stream import StreamDecoder
+    from tilth.tokenizer.tokenizer import Tokenizer
+    from tilth.tokenizer.vocabulary import Vocabulary
+
+_MODULES = {
+    "END_OF_TEXT": "config",
+    "StreamDecoder": "stream",
+    "TieBreak": "config",
+    "Tokenizer": "tokenizer",
+    "TokenizerConfig": "config",
+    "Vocabulary": "vocabulary",
+}
+__getattr__ = attach("tilth.tokenizer", {name: f"tilth.tokenizer.{module}" for name, module in _MODULES.items()})
+
+__all__ = ["END_OF_TEXT", "StreamDecoder", "TieBreak", "Tokenizer", "TokenizerConfig", "Vocabulary"]

@@ -1,0 +1,82 @@
+"""How text is cut into pieces before merging: the known patterns by name, any other by the `regex` library.
+
+The known ones run in the native core, with the character classes of Unicode 16.0. A regex of one's own runs
+in Python: slower by two orders of magnitude, and with the Unicode version of the installed `regex`.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import regex
+
+from tilth.errors import ConfigError
+
+_WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+
+PATTERNS = {
+    "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    "llama3": rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|{_WORDS}|\s*[\r\n]+|\s+(?!\S)|\s+",
+    # tiktoken writes `\s++$` and possessive counts; Oniguruma reads both differently, so this is the same in
+    # words that every engine reads alike.
+    "cl100k": rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|{_WORDS}|\s+(?![\s\S])|\s*[\r\n]|\s+(?!\S)|\s",
+}
+"""The patterns that the native core knows, as regexes that `tokenizers`, `regex` and PCRE read alike."""
+
+_OTHER_WRITINGS = {
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s": "gpt2",
+    r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+": "gpt2",
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$"
+    r"|\s*[\r\n]|\s+(?!\S)|\s": "cl100k",
+    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]"
+    r"|\s+(?!\S)|\s+": "llama3",
+}
+_NAMES = {writing: name for name, writing in PATTERNS.items()} | _OTHER_WRITINGS | {name: name for name in PATTERNS}
+
+
+def pattern_name(pattern: str) -> str | None:
+    """The name of a known pattern, given by name or as one of the regexes in use for it; None for another."""
+    return _NAMES.get(pattern)
+
+
+class Splitter:
+    """Cuts text by a regex of one's own. What the regex does not match is kept as a piece of its own."""
+
+    def __init__(self, pattern: str) -> None:
+        """Raises: ConfigError if `pattern` is no regex."""
+        self._regex = _compiled(pattern)
+
+    def pieces(self, text: bytes) -> list[bytes]:
+        """The pieces of `text`, which join up to it.
+
+        Invalid UTF-8 is kept: each bad byte is a character that is no letter, digit or space.
+        """
+        characters = text.decode("utf-8", "surrogateescape")
+        pieces: list[str] = []
+        end = 0
+        for match in self._regex.finditer(characters):
+            pieces += [characters[end : match.start()], match.group()]
+            end = match.end()
+        pieces.append(characters[end:])
+        return [piece.encode("utf-8", "surrogateescape") for piece in pieces if piece]
+
+
+def to_utf8(text: str | bytes) -> bytes:
+    """UTF-8 of `text`; as in tiktoken, surrogate pairs become their character and lone surrogates U+FFFD."""
+    if isinstance(text, bytes):
+        return text
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
+
+
+@lru_cache(maxsize=32)
+def _compiled(pattern: str) -> regex.Pattern[str]:
+    try:
+        return regex.compile(pattern)
+    except regex.error as error:
+        raise ConfigError(
+            f"The split pattern {pattern!r} is not a regex: {error}.",
+            fix=f"Use one of {', '.join(PATTERNS)}, or a regex of the `regex` library.",
+        ) from None

@@ -1,0 +1,313 @@
+"""The tokenizer: text to ids and back, exactly, with tiktoken's rules for special tokens.
+
+`str` and `bytes` are both text. Bytes that are not UTF-8 are kept: a byte that starts no valid sequence
+counts as one character that is neither letter, digit nor space, so `decode_bytes(encode(data)) == data` for
+all data. A tokenizer is read-only: threads share it, and it goes to worker processes by fork or by pickle.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from tilth import native
+from tilth.errors import ConfigError, DataError
+from tilth.progress import SILENT, Progress
+from tilth.tokenizer import huggingface
+from tilth.tokenizer.config import END_OF_TEXT, TieBreak, TokenizerConfig
+from tilth.tokenizer.split import Splitter, pattern_name, to_utf8
+from tilth.tokenizer.stream import StreamDecoder
+from tilth.tokenizer.training import train_vocabulary
+from tilth.tokenizer.vocabulary import Vocabulary
+
+_MAX_MATCHERS = 64
+
+Special = Literal["all"] | Collection[str]
+"""A set of special tokens: all of them, or those named."""
+
+
+class Tokenizer:
+    """Byte-level BPE. Made by `train`, `load` or `from_ranks`."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        """Raises: DataError naming the token or merge that cannot work."""
+        self.vocabulary = vocabulary
+        self._encoder = _encoder(vocabulary)
+        name = pattern_name(vocabulary.pattern)
+        self._pattern = name or ""
+        self._splitter = None if name else Splitter(vocabulary.pattern)
+        self._special_names = frozenset(vocabulary.special_tokens)
+        self._matchers: dict[frozenset[str], native.SpecialTokens] = {}
+
+    @classmethod
+    def train(
+        cls,
+        texts: Iterable[str],
+        *,
+        vocab_size: int,
+        pattern: str = "llama3",
+        special_tokens: Sequence[str] = (END_OF_TEXT,),
+        tie_break: TieBreak = "huggingface",
+        max_training_bytes: int | None = None,
+        progress: Progress = SILENT,
+    ) -> Tokenizer:
+        """Trains on `texts`; the fields mean what `TokenizerConfig` says of them.
+
+        Deterministic: the order of texts and the machine do not matter, only how often each piece occurs.
+        Raises: ConfigError for a value that cannot work.
+        """
+        config = TokenizerConfig(
+            vocab_size=vocab_size,
+            pattern=pattern,
+            special_tokens=tuple(special_tokens),
+            tie_break=tie_break,
+            max_training_bytes=max_training_bytes,
+        )
+        return cls(train_vocabulary(texts, config, progress))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Tokenizer:
+        """Reads a `tokenizer.json`, or the one in the folder `path`.
+
+        Raises: DataError naming the file and the part that is missing, broken or not supported.
+        """
+        vocabulary = huggingface.read_vocabulary(Path(path))
+        try:
+            return cls(vocabulary)
+        except DataError as error:
+            raise DataError(f"{path}: {error.message}", fix=error.fix) from None
+
+    @classmethod
+    def from_ranks(
+        cls, ranks: Mapping[bytes, int], *, pattern: str, special_tokens: Mapping[str, int] | None = None
+    ) -> Tokenizer:
+        """A tokenizer from ranks as tiktoken has them: bytes to id, where the lower id merges first.
+
+        Raises: DataError if two tokens share an id or a byte has no token; ConfigError for a broken pattern.
+        """
+        specials = dict(special_tokens or {})
+        ids = [*ranks.values(), *specials.values()]
+        if len(set(ids)) != len(ids):
+            raise DataError("Two tokens have the same id.", fix="Give every token and special token its own id.")
+        tokens = [b""] * (1 + max(ids, default=-1))
+        for token, token_id in [*ranks.items(), *((text.encode(), i) for text, i in specials.items())]:
+            tokens[token_id] = token
+        return cls(Vocabulary(tokens=tuple(tokens), merges=None, pattern=pattern, special_tokens=specials))
+
+    def save(self, directory: str | Path) -> None:
+        """Writes `tokenizer.json` and `tokenizer_config.json`, which `tokenizers` and `transformers` load.
+
+        The same tokenizer writes the same bytes.
+        """
+        huggingface.write_vocabulary(Path(directory), self.vocabulary, self._encoder.merges())
+
+    def encode(
+        self, text: str | bytes, *, allowed_special: Special = (), disallowed_special: Special = "all"
+    ) -> list[int]:
+        """The ids of `text`.
+
+        A special token in `allowed_special` that stands in the text becomes its id, the longest where several
+        begin. One in `disallowed_special` ("all": every one that is not allowed) is an error, so that text
+        from outside cannot pass for markup unnoticed. One in neither is ordinary text.
+        Raises: DataError if a disallowed special token stands in the text.
+        """
+        return self._encode(text, self._matcher_for(text, allowed_special, disallowed_special))
+
+    def encode_ordinary(self, text: str | bytes) -> list[int]:
+        """The ids of `text`, special tokens in it as ordinary text."""
+        return self._encode(text, None)
+
+    def encode_to_numpy(
+        self,
+        text: str | bytes,
+        out: NDArray[Any] | None = None,
+        dtype: DTypeLike | None = None,
+        *,
+        allowed_special: Special = (),
+        disallowed_special: Special = "all",
+    ) -> NDArray[Any]:
+        """The ids of `text` as an array, shape (tokens,).
+
+        With `out`, writes to its beginning and returns that part of it. `dtype` is uint16 where every id
+        fits, otherwise uint32, unless given.
+        Raises: DataError as `encode`; ConfigError if `out` is too short or ids do not fit its type.
+        """
+        matcher = self._matcher_for(text, allowed_special, disallowed_special)
+        if self._splitter is None:
+            ids = self._encoder.encode_to_numpy(text, self._pattern, matcher)
+        else:
+            ids = np.array(self._encode(text, matcher), dtype=np.uint32)
+        target = out.dtype if out is not None else np.dtype(dtype if dtype is not None else self.dtype)
+        if target.kind not in "iu" or np.iinfo(str(target)).max < self.vocab_size - 1:
+            raise ConfigError(
+                f"Ids up to {self.vocab_size - 1} do not fit {target}.", fix=f"Use {self.dtype} or wider."
+            )
+        if out is None:
+            return ids.astype(target, copy=False)
+        if out.ndim != 1 or len(out) < len(ids):
+            raise ConfigError(
+                f"{len(ids)} ids do not fit an array of shape {out.shape}.",
+                fix="A text gives at most one id a byte.",
+            )
+        out[: len(ids)] = ids
+        return out[: len(ids)]
+
+    def encode_batch(
+        self,
+        texts: Sequence[str | bytes],
+        threads: int | None = None,
+        *,
+        allowed_special: Special = (),
+        disallowed_special: Special = "all",
+    ) -> list[list[int]]:
+        """`encode` of every text, on `threads` threads (None: one for each core that this process may use).
+
+        Raises: DataError as `encode`, naming the text; RuntimeError if a thread cannot start.
+        """
+        matcher = None
+        for i, text in enumerate(texts):
+            try:
+                matcher = self._matcher_for(text, allowed_special, disallowed_special)
+            except DataError as error:
+                raise DataError(f"Text {i}: {error.message}", fix=error.fix) from None
+        if self._splitter is not None:
+            return [self._encode(text, matcher) for text in texts]
+        threads = threads if threads is not None else _available_cores()
+        return self._encoder.encode_batch(list(texts), self._pattern, matcher, max(1, threads))
+
+    def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
+        """The text of `ids`; bytes that are not UTF-8 become U+FFFD.
+
+        Raises: DataError naming an id that is no token.
+        """
+        return self.decode_bytes(ids).decode("utf-8", "replace")
+
+    def decode_bytes(self, ids: Sequence[int] | NDArray[Any]) -> bytes:
+        """The bytes of `ids`, exactly.
+
+        Raises: DataError naming an id that is no token.
+        """
+        array = np.asarray(ids)
+        if array.size == 0:
+            return b""
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise DataError(f"Ids are an array of {array.dtype} of shape {array.shape}, not a sequence of integers.")
+        least, most = int(array.min()), int(array.max())
+        if least < 0 or most >= self.vocab_size:
+            raise self._no_token(least if least < 0 else most)
+        try:
+            return self._encoder.decode(np.ascontiguousarray(array, dtype=np.uint32))
+        except IndexError as error:
+            raise self._no_token(int(str(error))) from None
+
+    def stream_decoder(self) -> StreamDecoder:
+        """A decoder that takes ids one at a time and never gives half a character."""
+        return StreamDecoder(self.token_bytes)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """The bytes of one token; a special token's are the UTF-8 of its text.
+
+        Raises: DataError if `token_id` is no token.
+        """
+        if not 0 <= token_id < self.vocab_size or not self.vocabulary.tokens[token_id]:
+            raise self._no_token(token_id)
+        return self.vocabulary.tokens[token_id]
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the greatest id."""
+        return len(self.vocabulary.tokens)
+
+    @property
+    def pattern(self) -> str:
+        """How text is cut before merging: a known pattern's name (gpt2, cl100k, llama3) or a regex."""
+        return self.vocabulary.pattern
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """Ids of the special tokens by their text, in the order of ids."""
+        return dict(sorted(self.vocabulary.special_tokens.items(), key=lambda item: item[1]))
+
+    @property
+    def end_of_text(self) -> int | None:
+        """The id of `<|endoftext|>`, or None."""
+        return self.vocabulary.special_tokens.get(END_OF_TEXT)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The narrowest of uint16 and uint32 that holds every id."""
+        return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of vocabulary, merges, pattern, special tokens: all that decides the ids."""
+        return self.vocabulary.fingerprint(self._encoder.merges())
+
+    def __repr__(self) -> str:
+        return f"Tokenizer(vocab_size={self.vocab_size}, pattern={self.pattern!r})"
+
+    def __reduce__(self) -> tuple[type[Tokenizer], tuple[Vocabulary]]:
+        return (Tokenizer, (self.vocabulary,))
+
+    def _no_token(self, token_id: int) -> DataError:
+        return DataError(f"{token_id} is no token: the vocabulary has {self.vocab_size} ids.")
+
+    def _encode(self, text: str | bytes, matcher: native.SpecialTokens | None) -> list[int]:
+        if self._splitter is None:
+            return self._encoder.encode(text, self._pattern, matcher)
+        data = to_utf8(text)
+        ids: list[int] = []
+        start = 0
+        while matcher is not None and (match := matcher.find(data, start)) is not None:
+            ids += self._encoder.encode_pieces([*self._splitter.pieces(data[start : match[0]])])
+            ids.append(match[2])
+            start = match[1]
+        return ids + self._encoder.encode_pieces([*self._splitter.pieces(data[start:])])
+
+    def _matcher_for(
+        self, text: str | bytes, allowed_special: Special, disallowed_special: Special
+    ) -> native.SpecialTokens | None:
+        """The matcher for the allowed special tokens, once no disallowed one stands in `text`."""
+        names = self._special_names
+        allowed = names if allowed_special == "all" else names & frozenset(allowed_special)
+        disallowed = names - allowed if disallowed_special == "all" else frozenset(disallowed_special)
+        if disallowed and (match := self._matcher(disallowed).find(text)) is not None:
+            found = to_utf8(text)[match[0] : match[1]].decode()
+            raise DataError(
+                f"The text holds the special token {found!r} at byte {match[0]}.",
+                fix="Allow it with `allowed_special`, or take it as plain text: `disallowed_special=()`.",
+            )
+        return self._matcher(allowed) if allowed else None
+
+    def _matcher(self, names: frozenset[str]) -> native.SpecialTokens:
+        if names not in self._matchers:
+            if len(self._matchers) >= _MAX_MATCHERS:
+                self._matchers.clear()
+            ids = self.vocabulary.special_tokens
+            self._matchers[names] = native.SpecialTokens([(name, ids.get(name, 0)) for name in sorted(names)])
+        return self._matchers[names]
+
+
+def _encoder(vocabulary: Vocabulary) -> native.BpeEncoder:
+    special_ids = list(vocabulary.special_tokens.values())
+    try:
+        if vocabulary.merges is None:
+            return native.BpeEncoder.from_ranks(list(vocabulary.tokens), special_ids)
+        return native.BpeEncoder(
+            list(vocabulary.tokens),
+            special_ids,
+            np.ascontiguousarray(vocabulary.merges),
+            vocabulary.ignore_merges,
+        )
+    except ValueError as error:
+        raise DataError(f"The vocabulary cannot work: {error}.") from None
+
+
+def _available_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

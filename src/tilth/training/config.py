@@ -1,0 +1,69 @@
+"""How a model is trained; budgets are in tokens, so that they mean the same at any batch size.
+
+It imports nothing heavy. The context length is the model's own: training on shorter windows than a model can
+see is a different model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tilth.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Pretrain a model."""
+
+    tokens: int = 2_000_000
+    """Training budget in tokens; documents are repeated in a new order once all have been seen."""
+    global_batch_tokens: int = 2048
+    """Tokens of one optimizer step, rounded down to whole rows of the context length."""
+    micro_batch_size: int | None = None
+    """Rows that go through the model at a time, to save memory; None: all rows of a step. The result is the
+    same."""
+    learning_rate: float = 4e-3
+    """Peak learning rate."""
+    schedule: Literal["wsd", "cosine"] = "wsd"
+    """Learning rate after the warm-up: flat with a linear decay to 0 at the end (wsd), or half a cosine to
+    0."""
+    warmup_tokens: int = 50_000
+    """Tokens over which the learning rate rises from 0."""
+    decay_fraction: float = 0.4
+    """Share of the budget over which wsd decays."""
+    weight_decay: float = 0.1
+    """Decoupled weight decay of matrices; gains are left alone."""
+    beta1: float = 0.9
+    """AdamW's decay of the mean gradient."""
+    beta2: float = 0.95
+    """AdamW's decay of the mean squared gradient."""
+    gradient_clip: float = 1.0
+    """Largest norm of the whole gradient."""
+    seed: int = 0
+    """Fixes the first weights and the order of documents."""
+    eval_every_tokens: int = 500_000
+    """Tokens between measurements of held-out bits per byte; the start and the end are always measured."""
+    eval_bytes: int = 100_000
+    """Bytes of held-out text that are measured."""
+    checkpoint_every_tokens: int = 250_000
+    """Tokens between checkpoints: the most work that a kill costs."""
+
+    def __post_init__(self) -> None:
+        counts = ("tokens", "global_batch_tokens", "micro_batch_size", "eval_every_tokens", "eval_bytes")
+        for name in (*counts, "checkpoint_every_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}.", fix=f"Give a {name} of at least 1.")
+        for name in ("learning_rate", "gradient_clip"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give a positive number.")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give a number from 0 up to below 1.")
+        if self.schedule not in ("wsd", "cosine"):
+            raise ConfigError(f"There is no schedule {self.schedule!r}.", fix="Choose wsd or cosine.")
+        if not 0 <= self.decay_fraction <= 1:
+            raise ConfigError(f"decay_fraction is {self.decay_fraction}.", fix="Give a share between 0 and 1.")
+        if self.warmup_tokens < 0 or self.weight_decay < 0 or self.seed < 0:
+            raise ConfigError("warmup_tokens, weight_decay and seed cannot be negative.", fix="Give 0 or more.")

@@ -1,0 +1,178 @@
+"""Text to training rows on the fly: documents are shuffled, tokenized and packed as the model asks for them.
+
+A document of n tokens is n + 1 predictions: from the separator to the first token, and from the last token to
+the separator. Rows are filled with such predictions, so wherever a document is cut nothing is lost, nothing
+is seen twice, and no target belongs to another document than its input. A row begins with the piece that has
+waited longest; what room it leaves goes to the largest waiting pieces that fit (best fit), and only then is a
+piece cut again. Attention within a row is not masked at document borders: a piece sees what stands before it
+in its row. No tokens are ever stored: the state names the waiting documents, and resuming tokenizes them
+again. The price is that a shard's text (64 MB as tilth writes them) is held in memory, for a full shuffle
+within the shard; documents of different shards meet only in the buffer. Tokenizing happens in blocks in the
+caller's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tilth.errors import ConfigError, DataError
+from tilth.storage import Dataset
+
+if TYPE_CHECKING:
+    from tilth.tokenizer import Tokenizer
+
+BLOCK_DOCUMENTS = 32
+"""Documents that are tokenized at a time."""
+
+
+@dataclass(slots=True)
+class _Piece:
+    """The unused rest of a document: predictions from `start` on."""
+
+    shard: int
+    row: int
+    ids: NDArray[np.int32]
+    """separator, tokens, separator"""
+    start: int
+
+    def __len__(self) -> int:
+        return len(self.ids) - 1 - self.start
+
+
+class TokenStream:
+    """An endless stream of batches; the order of documents depends on seed and dataset, not on the tokenizer.
+
+    Every token of every document is a target exactly once an epoch, and so is one separator for each
+    document. An epoch is used up before the next begins; the row at the border holds documents of both.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        tokenizer: Tokenizer,
+        *,
+        context_length: int,
+        batch_size: int,
+        seed: int = 0,
+        buffer_documents: int = 256,
+    ) -> None:
+        """`batch_size` is in rows; `buffer_documents` wait at least, so far as the epoch still has any.
+
+        Raises: DataError for a dataset without documents; ConfigError for a tokenizer without a separator.
+        """
+        if dataset.n_documents == 0:
+            raise DataError(f"{dataset.folder} holds no documents.", fix="Curate more text, or with fewer filters.")
+        if tokenizer.end_of_text is None:
+            raise ConfigError(
+                "The tokenizer has no `<|endoftext|>` token to put between documents.",
+                fix="Train it with `<|endoftext|>` among its special tokens.",
+            )
+        self.dataset, self.tokenizer, self.separator = dataset, tokenizer, tokenizer.end_of_text
+        self.context_length, self.batch_size, self.seed = context_length, batch_size, seed
+        self.buffer_documents = buffer_documents
+        self.epoch = self.shards_read = self.rows_read = 0
+        self.buffer: list[_Piece] = []
+        self._texts: tuple[int, pa.ChunkedArray] | None = None
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        while True:
+            yield self.next_batch()
+
+    def next_batch(self) -> tuple[Tensor, Tensor]:
+        """Returns inputs and targets, each `(batch_size, context_length)` in int64."""
+        rows = [self._next_row() for _ in range(self.batch_size)]
+        inputs = np.stack([np.concatenate([piece[:-1] for piece in row]) for row in rows])
+        targets = np.stack([np.concatenate([piece[1:] for piece in row]) for row in rows])
+        return torch.from_numpy(inputs.astype(np.int64)), torch.from_numpy(targets.astype(np.int64))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns where the stream stands, as plain JSON: a few numbers and the names of the waiting
+        documents."""
+        return {
+            "epoch": self.epoch,
+            "shards_read": self.shards_read,
+            "rows_read": self.rows_read,
+            "buffer": [[piece.shard, piece.row, piece.start] for piece in self.buffer],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on exactly where `state_dict` was taken, given the same dataset, tokenizer and settings."""
+        self.epoch, self.shards_read, self.rows_read = (
+            state["epoch"],
+            state["shards_read"],
+            state["rows_read"],
+        )
+        places = [(int(shard), int(row), int(start)) for shard, row, start in state["buffer"]]
+        rebuilt: dict[tuple[int, int], _Piece] = {}
+        for shard in sorted({shard for shard, _, _ in places}):
+            rows = [row for s, row, _ in places if s == shard]
+            rebuilt |= {(shard, piece.row): piece for piece in self._tokenize(shard, rows)}
+        self.buffer = [rebuilt[shard, row] for shard, row, _ in places]
+        for piece, (_, _, start) in zip(self.buffer, places, strict=True):
+            piece.start = start
+
+    # Packing
+
+    def _next_row(self) -> list[NDArray[np.int32]]:
+        """Returns pieces of ids whose predictions (one fewer than ids) add up to the context length."""
+        room, row = self.context_length, list[NDArray[np.int32]]()
+        while room:
+            self._fill_buffer()
+            place = self._best_fit(room) if row else 0
+            piece = self.buffer.pop(place)
+            taken = min(room, len(piece))
+            row.append(piece.ids[piece.start : piece.start + taken + 1])
+            room -= taken
+            if taken < len(piece):
+                piece.start += taken
+                self.buffer.append(piece)
+        return row
+
+    def _best_fit(self, room: int) -> int:
+        """Returns the place of the largest piece that fits; failing that, of the one that has waited
+        longest."""
+        best, best_length = 0, 0
+        for place, piece in enumerate(self.buffer):
+            if best_length < len(piece) <= room:
+                best, best_length = place, len(piece)
+        return best
+
+    def _fill_buffer(self) -> None:
+        while len(self.buffer) < self.buffer_documents and self.shards_read < len(self.dataset.shards):
+            shard = int(self._permutation(len(self.dataset.shards), 0)[self.shards_read])
+            n_rows = self.dataset.shards[shard].documents
+            order = self._permutation(n_rows, shard + 1)[self.rows_read : self.rows_read + BLOCK_DOCUMENTS]
+            self.buffer += self._tokenize(shard, order.tolist())
+            self.rows_read += len(order)
+            if self.rows_read == n_rows:
+                self.shards_read, self.rows_read = self.shards_read + 1, 0
+        if not self.buffer:
+            self.epoch, self.shards_read, self.rows_read = self.epoch + 1, 0, 0
+            self._fill_buffer()
+
+    # Order and text
+
+    def _permutation(self, n: int, key: int) -> NDArray[np.int64]:
+        """Returns this epoch's order of `n` things: key 0 for the shards, s + 1 for the documents of shard
+        s."""
+        return np.random.default_rng([self.seed, self.epoch, key]).permutation(n)
+
+    def _tokenize(self, shard: int, rows: list[int]) -> list[_Piece]:
+        if self._texts is None or self._texts[0] != shard:
+            batches = list(self.dataset.batches(shard, ["text"]))
+            self._texts = (shard, pa.Table.from_batches(batches).column("text"))
+        texts = self._texts[1].take(pa.array(rows)).to_pylist()
+        encoded = self.tokenizer.encode_batch(texts, disallowed_special=())
+        pieces: list[_Piece] = []
+        for row, ids in zip(rows, encoded, strict=True):
+            whole = np.array([self.separator, *ids, self.separator], dtype=np.int32)
+            pieces.append(_Piece(shard, row, whole, 0))
+        return pieces

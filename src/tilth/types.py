@@ -1,0 +1,217 @@
+"""The plain records that travel between stages, and the Arrow schemas they have on disk.
+
+All are frozen dataclasses. `Document` is the currency of curation and training; `Conversation`, `Preference` and
+`Problem` follow the field's shapes (`messages`; `prompt, chosen, rejected`; `prompt, answer, verifier`); `Rollout` is one
+answer a model gave; `Sample` is text that was made, with the lineage that leads back to its sources.
+Ids come from source and content, never from order or machine, so that the same input gives the same ids anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+"""Version of the dataset layout; it is written into every `dataset.json`."""
+
+
+def document_id(source: str, text: str) -> str:
+    """Returns the stable id of a document: 128 bits of SHA-256 over source and text, as hex."""
+    digest = hashlib.sha256(source.encode("utf-8", "surrogatepass"))
+    digest.update(b"\0")
+    digest.update(text.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Document:
+    """One text with where it came from."""
+
+    id: str
+    text: str
+    source: str
+    """Where the text stood: a path relative to the corpus, with `#member` or `#record` where a file holds several."""
+    url: str | None = None
+    language: str | None = None
+    """ISO 639-1 code where known."""
+    meta: Mapping[str, object] = field(default_factory=dict[str, object])
+    """Anything else; stored as a JSON string."""
+
+    @classmethod
+    def make(
+        cls,
+        text: str,
+        source: str,
+        *,
+        url: str | None = None,
+        language: str | None = None,
+        meta: Mapping[str, object] | None = None,
+    ) -> Document:
+        """Builds a document with its stable id."""
+        return cls(
+            id=document_id(source, text),
+            text=text,
+            source=source,
+            url=url,
+            language=language,
+            meta=meta or {},
+        )
+
+    def row(self) -> dict[str, str | None]:
+        """Returns the document as a row of `DOCUMENT_SCHEMA`."""
+        return {
+            "id": self.id,
+            "text": self.text,
+            "url": self.url,
+            "source": self.source,
+            "language": self.language,
+            "meta": json.dumps(dict(self.meta), ensure_ascii=False, sort_keys=True),
+        }
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, object]) -> Document:
+        """Builds a document from a row of a dataset; columns that stages added are left aside."""
+        url, language, meta = row.get("url"), row.get("language"), row.get("meta")
+        return cls(
+            id=str(row["id"]),
+            text=str(row["text"]),
+            source=str(row.get("source") or ""),
+            url=None if url is None else str(url),
+            language=None if language is None else str(language),
+            meta=json.loads(str(meta)) if meta else {},
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Conversation:
+    """A chat: the field's `messages` column."""
+
+    id: str
+    messages: tuple[Message, ...]
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preference:
+    """A prompt with a better and a worse answer."""
+
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    source: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """A task whose answers a named verifier can check."""
+
+    id: str
+    prompt: str
+    answer: str | None
+    """The reference answer; None where only the verifier can tell."""
+    verifier: str
+    difficulty: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rollout:
+    """One answer that a model gave to a problem."""
+
+    problem_id: str
+    text: str
+    tokens: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    """Natural-log probability of each token under the model that sampled it."""
+    finish_reason: Literal["stop", "length"]
+    reward: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lineage:
+    """How a made text came to be."""
+
+    parents: tuple[str, ...]
+    """Ids of the documents or samples it was made from."""
+    recipe: str
+    model: str
+    """Fingerprint or name of the model that wrote it."""
+    verdicts: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Gate or verifier -> what it decided."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """A text that was made rather than found."""
+
+    id: str
+    text: str
+    lineage: Lineage
+
+    def row(self) -> dict[str, str | None]:
+        """Returns the sample as a row of `SAMPLE_SCHEMA`: a document row plus `lineage`."""
+        document = Document(id=self.id, text=self.text, source=f"made/{self.lineage.recipe}")
+        lineage = {
+            "parents": list(self.lineage.parents),
+            "recipe": self.lineage.recipe,
+            "model": self.lineage.model,
+            "verdicts": dict(self.lineage.verdicts),
+        }
+        return document.row() | {"lineage": json.dumps(lineage, ensure_ascii=False, sort_keys=True)}
+
+
+DOCUMENT_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("url", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("meta", pa.string()),
+    ]
+)
+"""Columns of a dataset; stages may add `score_<name>` (float) and `lineage` (JSON string)."""
+
+SAMPLE_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("lineage", pa.string()))
+"""A dataset of made text."""
+
+REJECT_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("detail", pa.string()),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("source", pa.string()),
+        pa.field("excerpt", pa.string()),
+    ]
+)
+"""Why a document was dropped; `excerpt` is its beginning, so that a person can judge the rule."""
+
+DEAD_LETTER_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("error", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("source", pa.string()),
+        pa.field("excerpt", pa.string()),
+    ]
+)
+"""Records and files that made an operator raise; the shard went on without them."""
+
+
+def documents_table(documents: list[Document]) -> pa.Table:
+    """Returns the documents as an Arrow table of `DOCUMENT_SCHEMA`."""
+    return pa.Table.from_pylist([document.row() for document in documents], schema=DOCUMENT_SCHEMA)

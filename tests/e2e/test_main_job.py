@@ -1,0 +1,84 @@
+"""The main job as a user meets it: run, run again, change a field, ask why, look, chat."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from e2e.running import RECIPE, tilth
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    place = tmp_path_factory.mktemp("main_job")
+    done = tilth("run", RECIPE, "--corpus", str(corpus), cwd=place)
+    assert "Report:" in done.stderr
+    assert "tilth chat runs/export/" in done.stderr
+    return place
+
+
+def only(place: Path, step: str) -> Path:
+    (folder,) = (place / "runs" / step).glob("????????????????")
+    return folder
+
+
+def test_a_second_run_does_nothing(place: Path, corpus: Path) -> None:
+    before = {p: p.stat().st_mtime_ns for p in (place / "runs").rglob("*") if p.is_file() and p.suffix != ".lock"}
+    done = tilth("run", RECIPE, "--corpus", str(corpus), cwd=place)
+    assert "Everything is cached" in done.stderr
+    after = {p: p.stat().st_mtime_ns for p in (place / "runs").rglob("*") if p.is_file() and p.suffix != ".lock"}
+    assert before == after
+
+
+def test_a_changed_field_reruns_what_depends_on_it(place: Path, corpus: Path) -> None:
+    words = (RECIPE, "--corpus", str(corpus), "--tokens", "20000")
+    plan = tilth("plan", *words, cwd=place).stdout
+    states = {line.split()[0]: line.split()[1] for line in plan.splitlines() if line.strip() and "─" not in line}
+    assert {step for step, state in states.items() if state == "cached"} == {"curate", "tokenizer", "improve"}
+    assert {step for step, state in states.items() if state == "will"} == {
+        "pretrain", "samples", "baselines", "export", "report",
+    }  # fmt: skip
+    why = tilth("why", "samples", *words, cwd=place).stdout
+    assert "pretrain: training.tokens 40000 -> 20000" in why
+    assert "is cached" in tilth("why", "curate", *words, cwd=place).stdout
+
+
+def test_ls_and_show_lead_back_to_the_source(place: Path, corpus: Path) -> None:
+    listed = tilth("ls", cwd=place).stdout
+    assert all(step in listed for step in ("curate", "tokenizer", "pretrain", "improve", "report"))
+    model = only(place, "pretrain") / "model"
+    shown = tilth("show", str(model), cwd=place).stdout
+    assert "from tokenizer: tokenizer" in shown
+    assert "from corpus: files" in shown
+    import pyarrow.parquet as pq
+
+    row = pq.read_table(next((only(place, "curate") / "train").glob("*.parquet"))).slice(0, 1).to_pylist()[0]
+    document = tilth("show", str(model), "--id", row["id"], cwd=place).stdout
+    assert row["source"] in document
+    assert tilth("show", str(model), "--id", "no-such-id", cwd=place, check=False).returncode == 2
+
+
+def test_the_model_chats_and_exports_to_hugging_face(place: Path) -> None:
+    folder = only(place, "export")
+    words = ("chat", str(folder), "--prompt", "import ", "--max-tokens", "8", "--temperature", "0")
+    said = tilth(*words, cwd=place).stdout
+    assert said.startswith("import ")
+    assert said == tilth(*words, cwd=place).stdout
+    import transformers
+
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("<|endoftext|>import ", return_tensors="pt")["input_ids"]
+    tokens = model.generate(ids, max_new_tokens=8, do_sample=False, pad_token_id=0)[0, ids.shape[1] :]
+    assert said.rstrip("\n") == "import " + tokenizer.decode(tokens, skip_special_tokens=True).rstrip("\n")
+
+
+def test_the_report_stands_alone(place: Path) -> None:
+    page = (only(place, "report") / "report.html").read_text()
+    assert "<script src" not in page
+    assert "<link" not in page
+    baselines = json.loads((only(place, "baselines") / "baselines.json").read_text())["bits_per_byte"]
+    assert {"model before", "model", "5-gram", "zstd -19"} <= baselines.keys()
+    assert baselines["model"] < baselines["model before"]

@@ -1,0 +1,53 @@
+"""A run that was killed five times ends with the same bytes as one that was left alone."""
+
+from pathlib import Path
+
+import pytest
+
+from e2e.running import RECIPE, kill_when, tilth
+
+pytestmark = pytest.mark.slow
+
+SAME = (
+    "*.parquet",
+    "dataset.json",
+    "ledger.json",
+    "tokenizer.json",
+    "*.safetensors",
+    "baselines.json",
+    "samples.json",
+)
+"""Datasets, tokenizers, weights, and what is measured on them."""
+
+
+def results(runs: Path) -> dict[str, bytes]:
+    paths = [path for pattern in SAME for path in runs.rglob(pattern)]
+    return {str(path.relative_to(runs)): path.read_bytes() for path in paths}
+
+
+def test_five_kills_change_nothing(corpus: Path, tmp_path: Path) -> None:
+    quiet, rough = tmp_path / "quiet", tmp_path / "rough"
+
+    def words(runs: Path) -> tuple[str, ...]:
+        return ("run", RECIPE, "--corpus", str(corpus), "--runs", str(runs))
+
+    def appears(pattern: str) -> bool:
+        return any(rough.glob(pattern))
+
+    tilth(*words(quiet), cwd=tmp_path)
+    moments = {
+        "while it curates": "curate/*.partial/work/**/*.parquet",
+        "while the tokenizer is written": "tokenizer/*.partial",
+        "while it trains, after a checkpoint": "pretrain/*.partial/checkpoint",
+        "while the loop runs, after its base": "improve/*.partial/**/*.safetensors",
+        "while it exports": "export/*.partial",
+    }
+    for pattern in moments.values():
+        kill_when(lambda pattern=pattern: appears(pattern), *words(rough), cwd=tmp_path)
+        assert not appears("report/*/report.html")
+    tilth(*words(rough), cwd=tmp_path)
+
+    undisturbed, disturbed = results(quiet), results(rough)
+    assert len(undisturbed) > 12
+    assert undisturbed.keys() == disturbed.keys()
+    assert [name for name in undisturbed if undisturbed[name] != disturbed[name]] == []

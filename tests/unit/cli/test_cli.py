@@ -1,0 +1,141 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from tilth import cli, steps
+from tilth.cli import VERBS, Verb, main
+from tilth.errors import DataError
+
+
+def run(*words: str) -> int:
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    assert isinstance(exit_.value.code, int)
+    return exit_.value.code
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+
+def test_help_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--help") == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {verb} " in printed for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(verb, "--help") == 0
+    printed = capsys.readouterr()
+    assert f"tilth {verb}" in printed.out + printed.err
+
+
+def test_every_verb_is_there() -> None:
+    for verb in VERBS.values():
+        assert callable(verb.load())
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.startswith("tilth 0.")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("rnu",), ["no command called `rnu`", "`run`"]),
+        (("run", "quickstrat"), ["no recipe called `quickstrat`", "`quickstart`"]),
+        (("run", "gone.py:recipe"), ["gone.py does not exist"]),
+        (("run", "quickstart", "--depth", "0"), ["`--depth` is 0"]),
+        (("run", "quickstart", "--corpus", "no/such/place"), ["no/such/place does not exist"]),
+        (("run", "quickstart", "--workers", "0"), ["`--workers` is 0"]),
+        (("why", "curation"), ["no step called `curation`", "`curate`"]),
+        (("show", "nothing"), ["nothing does not belong to a finished step"]),
+        (("report", "quickstart"), ["No step of this recipe is done yet"]),
+        (("chat", "no/model"), ["no/model"]),
+        (("tokenize", "show", "no/tokenizer"), ["no/tokenizer"]),
+        (("tokenize", "tarin"), ["`tarin`", "`train`"]),
+        (("train", "no/dataset", "--tokenizer", "no/tokenizer", "--out", "x"), ["no/"]),
+        (("curate", "no/corpus", "--out", "x"), ["no/corpus does not exist"]),
+        (("curate", "--out", "x"), ["No corpus is given"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_users_mistake_is_named_and_costs_no_traceback(
+    words: tuple[str, ...], says: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*words) == 2
+    printed = capsys.readouterr().err
+    assert "Traceback" not in printed
+    for piece in says:
+        assert piece in printed
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("run", "quickstart", "--dept", "3"), ("run", "quickstart", "--depth", "x"), ("chat",), ("run",)],
+)
+def test_words_that_do_not_fit_exit_with_2(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*words) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def fail(words: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "VERBS", {"ls": Verb("", "")})
+    monkeypatch.setattr(Verb, "load", lambda self: fail)
+
+
+def test_debug_keeps_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, DataError("broken", fix="mend it"))
+    assert run("ls") == 2
+    with pytest.raises(DataError):
+        main(["ls", "--debug"])
+
+
+def test_ctrl_c_says_that_the_work_goes_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    stand_in(monkeypatch, KeyboardInterrupt())
+    assert run("ls") == 130
+    assert "goes on from here" in capsys.readouterr().err
+
+
+def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in(monkeypatch, ZeroDivisionError())
+    with pytest.raises(ZeroDivisionError):
+        main(["ls"])
+
+
+def test_a_file_that_cannot_be_opened_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stand_in(monkeypatch, PermissionError(13, os.strerror(13), "/secret/file"))
+    assert run("ls") == 2
+    assert "/secret/file: Permission denied" in capsys.readouterr().err
+
+
+def test_a_recipe_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from tilth import Step\n"
+        "def write(config, inputs, out, context):\n"
+        "    (out / 'x').write_text(config['word'])\n"
+        "def recipe(*, word: str = 'soil') -> Step:\n"
+        "    return Step('mine', write, {'word': word})\n"
+    )
+    assert run("run", "mine.py:recipe", "--word", "seed") == 0
+    assert run("run", "mine.py:recipe", "--word", "seed") == 0
+    assert "Everything is cached" in capsys.readouterr().err
+    (written,) = Path("runs/mine").glob("*/x")
+    assert written.read_text() == "seed"
+    assert run("show", str(written)) == 0
+    assert '"word": "seed"' in capsys.readouterr().out
+    assert run("why", "mine", "mine.py:recipe", "--word", "root") == 0
+    assert 'word "seed" -> "root"' in capsys.readouterr().out
+    assert run("ls") == 0
+    assert "mine" in capsys.readouterr().out
+    assert steps.read_record(written.parent) is not None

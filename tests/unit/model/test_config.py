@@ -1,0 +1,58 @@
+"""The shape of a model: what is refused, and the arithmetic of parameters and FLOPs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tilth.errors import ConfigError
+from tilth.model.config import ModelConfig
+
+
+@pytest.mark.parametrize(
+    ("fields", "word"),
+    [
+        ({"vocab_size": 0}, "vocab_size"),
+        ({"n_layers": 0}, "n_layers"),
+        ({"n_heads": 4, "n_kv_heads": 3}, "key/value"),
+        ({"d_model": 100, "n_heads": 3}, "multiple"),
+        ({"d_model": 36, "n_heads": 4}, "even head width"),
+        ({"rope_theta": -1.0}, "rope_theta"),
+        ({"norm_eps": 0.0}, "norm_eps"),
+    ],
+)
+def test_what_cannot_work_is_refused_with_a_way_out(fields: dict[str, Any], word: str) -> None:
+    with pytest.raises(ConfigError, match=word) as caught:
+        ModelConfig(**{"vocab_size": 100, **fields})
+    assert caught.value.fix
+
+
+def test_an_odd_head_is_fine_without_positions() -> None:
+    assert ModelConfig(vocab_size=10, d_model=36, n_heads=4, rope_theta=None).head_width == 9
+
+
+def test_one_dial_gives_a_whole_shape() -> None:
+    config = ModelConfig.from_depth(3, vocab_size=1000, context_length=128)
+    assert (config.d_model, config.n_layers, config.n_heads, config.head_width) == (192, 3, 3, 64)
+    assert config.context_length == 128
+
+
+def test_parameters_and_flops_by_hand() -> None:
+    config = ModelConfig(
+        vocab_size=10, d_model=8, n_layers=2, n_heads=2, n_kv_heads=1, d_ff=16, context_length=4, tie_embeddings=False
+    )
+    attention = 8 * 8 + 2 * 8 * 4 + 8 * 8
+    block = attention + 3 * 8 * 16 + 2 * 8
+    assert config.n_params == 2 * 10 * 8 + 2 * block + 8
+    assert config.flops_per_token == 6 * (config.n_params - 10 * 8) + 12 * 2 * 8 * 4
+
+
+def test_config_loads_without_torch() -> None:
+    code = (
+        "import sys, tilth.model.config, tilth.training.config, tilth.inference.config; print('torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "False"

@@ -1,0 +1,133 @@
+"""Drawings hold only finite numbers inside their frame, and figures read as a person writes them."""
+
+from __future__ import annotations
+
+import math
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tilth.report import charts, figures
+
+AXES = charts.Axes(x_label="x", y_label="y")
+floats = st.floats(min_value=-1e12, max_value=1e12) | st.sampled_from([math.nan, math.inf, -math.inf])
+
+
+@given(st.lists(st.tuples(floats, floats), max_size=12), st.booleans())
+def test_line_chart_stays_in_its_frame(points: list[tuple[float, float]], log_y: bool) -> None:
+    axes = charts.Axes(x_label="x", y_label="y", log_y=log_y)
+    drawn = charts.line_chart([charts.Line(label="a", points=points, tone="clay")], axes)
+    usable = [p for p in points if all(map(math.isfinite, p)) and (p[1] > 0 or not log_y)]
+    if len(usable) < 2:
+        assert drawn == ""
+        return
+    ET.fromstring(drawn)
+    (path,) = re.findall(r'class="line clay" d="M([^"]*)"', drawn)
+    for x, y in (map(float, pair.split(",")) for pair in path.split("L")):
+        assert 0 <= x <= 640 and 0 <= y <= 308
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.integers(2, 17), st.booleans())
+def test_ticks_are_few_round_and_inside(low: float, span: float, most: int, whole: bool) -> None:
+    high = low + max(span, abs(low) * 1e-6)
+    found = charts.ticks(low, high, most, whole)
+    assert len(found) <= most
+    assert all(low - 1e-6 * (high - low) <= tick <= high + 1e-6 * (high - low) for tick in found)
+    assert not whole or all(tick == round(tick) for tick in found)
+
+
+@given(st.floats(1e-9, 1e9), st.floats(1.01, 1e6))
+def test_log_ticks_are_inside(low: float, factor: float) -> None:
+    found = charts.log_ticks(low, low * factor)
+    assert len(found) >= 2
+    assert all(low <= tick <= low * factor for tick in found)
+
+
+def test_log_axis_puts_equal_ratios_at_equal_distances() -> None:
+    axes = charts.Axes(x_label="x", y_label="y", log_y=True)
+    drawn = charts.line_chart([charts.Line(label="a", points=[(0, 1), (1, 10), (2, 100)], tone="clay")], axes)
+    (path,) = re.findall(r'class="line clay" d="M([^"]*)"', drawn)
+    first, second, third = (float(pair.split(",")[1]) for pair in path.split("L"))
+    assert first - second == pytest.approx(second - third, abs=0.02)
+
+
+def test_labels_are_escaped() -> None:
+    evil = '<script>"&'
+    line = charts.Line(label=evil, points=[(0, 1), (1, 2)], tone="clay")
+    level = charts.Level(label=evil, value=1.5, tone="moss")
+    axes = charts.Axes(x_label=evil, y_label=evil, shaded=(0, 1, evil))
+    bar = charts.Bar(label=evil, text=evil, parts=[charts.Part(value=1, tone="clay", tip=evil)], note=evil)
+    sieve = charts.Sieve(label=evil, entered=2, left=1, text=evil, lost_text=evil)
+    for drawn in (
+        charts.line_chart([line], axes, levels=[level], note=evil),
+        charts.bars([bar]),
+        charts.funnel([sieve]),
+        charts.heat_map([(evil, [0.5])], [evil], corner=evil, caption=evil),
+    ):
+        assert "<script" not in drawn
+        ET.fromstring(drawn)
+
+
+def test_bars_are_shares_of_the_longest() -> None:
+    def bar(value: float) -> charts.Bar:
+        return charts.Bar(label="a", text="", parts=[charts.Part(value=value, tone="clay", tip="")])
+
+    assert re.findall(r"width:([\d.]+)%", charts.bars([bar(4), bar(1), bar(0), bar(math.nan)])) == ["100", "25"]
+    assert "width" not in charts.bars([bar(0)])
+
+
+def test_funnel_draws_a_stream_only_where_something_is_lost() -> None:
+    rows = [
+        charts.Sieve(label="a", entered=10, left=10, text=""),
+        charts.Sieve(label="b", entered=10, left=4, text=""),
+        charts.Sieve(label="c", entered=4, left=8, text=""),
+    ]
+    drawn = charts.funnel(rows)
+    assert drawn.count('class="stream"') == 1 and drawn.count('class="trunk"') == 3
+    assert charts.funnel([charts.Sieve(label="a", entered=0, left=0, text="")]).count("trunk") == 1
+
+
+def test_heat_map_colours_by_value() -> None:
+    drawn = charts.heat_map(
+        [("0", [0.0, 0.5, 1.0, math.nan])], ["1", "2", "3", "4"], corner="round", caption="vote", mark_after=2
+    )
+    assert re.findall(r'<td class="(\w+)', drawn) == ["h0", "h5", "h10", "none"]
+    assert drawn.count("edge") == 2
+    assert "round 0, 2: 50%" in drawn
+
+
+@pytest.mark.parametrize(
+    ("made", "expected"),
+    [
+        (figures.count(1234567), "1,234,567"),
+        (figures.count(math.nan), "–"),
+        (figures.short(999), "999"),
+        (figures.short(999_600), "1.00 M"),
+        (figures.short(147_840), "148 k"),
+        (figures.size(48_233_112), "48.2 MB"),
+        (figures.size(0), "0 B"),
+        (figures.flops(4.61e13), "46.1 TFLOP"),
+        (figures.flops(None), "–"),
+        (figures.duration(0), "0 s"),
+        (figures.duration(1.25), "1.2 s"),
+        (figures.duration(59.7), "1 min 00 s"),
+        (figures.duration(3725), "1 h 02 min"),
+        (figures.percent(0.001), "<1%"),
+        (figures.percent(0.999), ">99%"),
+        (figures.percent(1.0), "100%"),
+        (figures.axis(1_500_000), "1.5M"),
+        (figures.axis(0.0003), "3e-4"),
+        (figures.plural(1, "step"), "1 step"),
+        (figures.plural(2, "step"), "2 steps"),
+        (figures.join(["a"]), "a"),
+        (figures.join(["a", "b", "c"]), "a, b and c"),
+        (figures.join([]), ""),
+        (figures.ranges([9, 7, 8, 12]), "7–9 and 12"),
+        (figures.ranges([]), ""),
+    ],
+)
+def test_figures_read_well(made: str, expected: str) -> None:
+    assert made == expected

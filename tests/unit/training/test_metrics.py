@@ -1,0 +1,92 @@
+"""Bits per byte and the metrics file."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from tilth.errors import DataError
+from tilth.model import ModelConfig, Transformer
+from tilth.storage import Dataset
+from tilth.tokenizer import Tokenizer
+from tilth.training.metrics import MetricsLog, measure_text_cost, read_metrics
+from tilth.types import Document
+
+
+def model_of(tokenizer: Tokenizer, context_length: int) -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(
+        ModelConfig(vocab_size=tokenizer.vocab_size, d_model=16, n_layers=2, n_heads=2, context_length=context_length)
+    ).eval()
+
+
+def nats_by_hand(model: Transformer, ids: list[int]) -> float:
+    """Each token with at least half a context before it, one forward pass for each."""
+    length, total = model.config.context_length, 0.0
+    for target in range(1, len(ids)):
+        start = 0
+        if target > length:
+            stride = length // 2
+            start = math.ceil((target - length) / stride) * stride
+        with torch.no_grad():
+            logits = model(torch.tensor([ids[start:target]]))[0, -1]
+        total -= logits.log_softmax(-1)[ids[target]].item()
+    return total
+
+
+@pytest.mark.parametrize("context_length", [7, 16, 400])
+def test_cost_equals_one_token_at_a_time(tokenizer: Tokenizer, held_out: Dataset, context_length: int) -> None:
+    model = model_of(tokenizer, context_length)
+    documents = list(held_out.documents())[:6]
+    cost = measure_text_cost(model, tokenizer, documents)
+    end = tokenizer.end_of_text
+    assert end is not None
+    sequences = [[end, *tokenizer.encode_ordinary(d.text), end] for d in documents]
+    assert cost.nats == pytest.approx(sum(nats_by_hand(model, ids) for ids in sequences), rel=1e-5)
+    assert cost.tokens == sum(len(ids) - 1 for ids in sequences)
+    assert cost.bytes == sum(len(d.text.encode()) for d in documents)
+    assert cost.bits_per_byte == pytest.approx(cost.nats / math.log(2) / cost.bytes)
+
+
+def test_a_uniform_model_pays_the_logarithm_of_its_vocabulary(tokenizer: Tokenizer, held_out: Dataset) -> None:
+    model = model_of(tokenizer, 16)
+    torch.nn.init.zeros_(model.embedding.weight)
+    cost = measure_text_cost(model, tokenizer, held_out.documents())
+    assert cost.nats_per_token == pytest.approx(math.log(tokenizer.vocab_size), rel=1e-6)
+
+
+def test_max_bytes_cuts_between_characters_and_whatever_the_order(tokenizer: Tokenizer) -> None:
+    model = model_of(tokenizer, 16)
+    documents = [Document.make("ä" * 50, str(i)) for i in range(5)]
+    cost = measure_text_cost(model, tokenizer, documents, max_bytes=151)
+    assert cost.bytes == 150
+    assert measure_text_cost(model, tokenizer, documents[::-1], max_bytes=151) == cost
+    assert measure_text_cost(model, tokenizer, documents, max_bytes=10**9).bytes == 500
+
+
+def test_no_text_is_an_error(tokenizer: Tokenizer) -> None:
+    with pytest.raises(DataError, match="no held-out text"):
+        measure_text_cost(model_of(tokenizer, 16), tokenizer, [])
+
+
+def test_the_model_stays_in_its_mode(tokenizer: Tokenizer, held_out: Dataset) -> None:
+    model = model_of(tokenizer, 16).train()
+    measure_text_cost(model, tokenizer, held_out.documents(), max_bytes=100)
+    assert model.training
+
+
+def test_metrics_are_cut_back_to_the_step(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path, last_step=-1) as log:
+        for step in range(5):
+            log.write({"step": step, "loss": 1.0})
+    with path.open("ab") as file:
+        file.write(b'{"step": 5, "lo')
+    with MetricsLog(path, last_step=2) as log:
+        log.write({"step": 3, "loss": 2.0})
+    assert [line["step"] for line in read_metrics(path)] == [0, 1, 2, 3]
+    with MetricsLog(path, last_step=-1):
+        assert read_metrics(path) == []
