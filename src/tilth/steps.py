@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar, cast
 
 from filelock import FileLock, Timeout
@@ -78,6 +79,10 @@ class Step:
     config: Any
     inputs: Mapping[str, Input] = field(default_factory=dict[str, "Input"])
     version: int = 1
+
+    def __post_init__(self) -> None:
+        # A copy: the caller's dict may grow, a step may not.
+        object.__setattr__(self, "inputs", MappingProxyType(dict(self.inputs)))
 
     def __truediv__(self, path: str) -> Part:
         return Part(self, path)

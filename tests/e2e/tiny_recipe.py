@@ -32,6 +32,17 @@ def tiny(*, corpus: str, vocab_size: int = 512, tokens: int = 40_000, seed: int 
             seed=seed,
         ),
         loop=LoopConfig(
-            base_steps=60, rounds=2, round_steps=10, samples_per_round=50, prompts_per_length=20, seed=seed
+            base_difficulty=3,
+            base_steps=60,
+            rounds=2,
+            round_steps=10,
+            samples=50,
+            prompts_per_difficulty=20,
+            d_model=16,
+            n_layers=1,
+            n_heads=2,
+            d_ff=32,
+            batch_size=32,
+            seed=seed,
         ),
     )

@@ -192,14 +192,15 @@ def train(words: Sequence[str]) -> None:
 
 
 def evaluate(words: Sequence[str]) -> None:
-    """`tilth eval MODEL DATASET --tokenizer FOLDER`."""
+    """`tilth eval MODEL DATASET [--tokenizer FOLDER]`."""
 
-    def build(
+    def measure(
         model: Given,
         dataset: Given,
         *,
         tokenizer: Path | None = None,
         train: Path | None = None,
+        max_bytes: int = 1_000_000,
     ) -> None:
         """Measure a model's bits per byte on a dataset, beside `zstd -19` and, with `--train`, a 5-gram model.
 
@@ -208,12 +209,25 @@ def evaluate(words: Sequence[str]) -> None:
             dataset: A dataset folder that the model was not trained on.
             tokenizer: Folder with `tokenizer.json` (default: the model's folder).
             train: The dataset to count the 5-gram model on.
+            max_bytes: Most bytes of text to measure on.
         """
-        bits = singles.bits_per_byte(model, tokenizer or model, dataset, train)
+        from tilth import evaluation
+        from tilth.model import load_model
+        from tilth.storage import Dataset
+        from tilth.tokenizer import Tokenizer
+
+        loaded, encode = load_model(model), Tokenizer.load(tokenizer or model)
+        excerpt = evaluation.held_out_excerpt(Dataset.open(dataset).documents(), max_bytes)
+        shown = terminal.progress()
+        bits = {"model": evaluation.bits_per_byte(loaded, encode, excerpt, progress=shown)}
+        if train is not None:
+            ngram, _ = evaluation.train_ngram(encode, Dataset.open(train))
+            bits["5-gram"] = evaluation.ngram_bits_per_byte(ngram, encode, excerpt)
+        bits["zstd -19"] = evaluation.zstd_bits_per_byte([document.text for document in excerpt])
         rows = [(name, f"{value:.4f}") for name, value in bits.items()]
         terminal.show_table("", ("predictor", "bits per byte"), rows, right=(1,))
 
-    call(build, words, "eval")
+    call(measure, words, "eval")
 
 
 def improve(words: Sequence[str]) -> None:
@@ -229,7 +243,22 @@ def improve(words: Sequence[str]) -> None:
         return singles.improve(loop), out
 
     machine, (step, out) = call_with_machine(build, words, "improve", Machine())
-    singles.show_loop(_run(step, out, machine.context()), terminal.show_table)
+    _show_loop(_run(step, out, machine.context()))
+
+
+def _show_loop(folder: Path) -> None:
+    from tilth.storage import read_json
+
+    result = read_json(folder / "improve.json")
+    lengths = [n for n in result["lengths"] if n >= result["base_lengths"][1]]
+    places = [result["lengths"].index(n) for n in lengths]
+    rows = [
+        (name, *(f"{arm['accuracy'][-1][place]:.0%}" for place in places), f"{arm['train_flops']:.2g}")
+        for name, arm in result["arms"].items()
+    ]
+    columns = ("arm", *(f"{n}" for n in lengths), "train FLOPs")
+    title = "Accuracy after the last round, by length"
+    terminal.show_table(title, columns, rows, right=tuple(range(1, len(columns))))
 
 
 def export(words: Sequence[str]) -> None:
@@ -267,7 +296,11 @@ def chat(words: Sequence[str]) -> None:
             prompt: Continue this text once, and stop.
             sampling: How tokens are drawn.
         """
-        engine = singles.engine(model, tokenizer or model)
+        from tilth.inference import Engine
+        from tilth.model import load_model
+        from tilth.tokenizer import Tokenizer
+
+        engine = Engine(load_model(model), Tokenizer.load(tokenizer or model))
         if prompt is not None:
             _continue(engine, prompt, sampling)
             return

@@ -128,7 +128,8 @@ def signature(shingle_hashes: U64, num_permutations: int = 128, seed: int = 0) -
 
 @functools.lru_cache(maxsize=8)
 def _permutations(n: int, seed: int) -> tuple[U64, U64]:
-    numbers = _mix(_mix(np.arange(2 * n, dtype=np.uint64) + np.uint64(1)) + np.uint64(seed) * _ODD)
+    offset = np.full(2 * n, seed % 2**64, np.uint64) * _ODD  # arrays wrap around silently, scalars warn
+    numbers = _mix(_mix(np.arange(2 * n, dtype=np.uint64) + np.uint64(1)) + offset)
     return numbers[:n] | np.uint64(1), numbers[n:]
 
 
@@ -207,17 +208,19 @@ def find_pairs(sketches: pa.Table) -> Pairs:
     """
     key, high, low = (sketches[name].to_numpy() for name in ("key", "digest_high", "digest_low"))
     document = sketches["document"].to_numpy()
+    if len(key) == 0:
+        return Pairs(exact=_distinct([]), candidates=_distinct([]))
     order = np.lexsort((document, low, high, key))
     key, high, low, document = key[order], high[order], low[order], document[order]
     same_key = key[1:] == key[:-1]
     copy = np.concatenate([[False], same_key & (high[1:] == high[:-1]) & (low[1:] == low[:-1])])
-    first = document[np.maximum.accumulate(np.where(copy, 0, np.arange(len(key))))] if len(key) else document
+    first = document[np.maximum.accumulate(np.where(copy, 0, np.arange(len(key))))]
     exact = np.stack([first[copy], document[copy]], axis=1)
 
     key, document = key[~copy], document[~copy]
     order = np.lexsort((document, key))
     key, document = key[order], document[order]
-    start = np.concatenate([[True], key[1:] != key[:-1]]) if len(key) else np.empty(0, bool)
+    start = np.concatenate([[True], key[1:] != key[:-1]])
     begin = np.maximum.accumulate(np.where(start, np.arange(len(key)), 0))
     found: list[I64] = []
     for leader in range(BUCKET_LEADERS):

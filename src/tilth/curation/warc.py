@@ -24,12 +24,12 @@ class _Tail:
     """A stream that remembers the last bytes read from it, which tell whether an archive ends where a record does."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self.stream = stream
+        self.read_some = getattr(stream, "read1", stream.read)  # read() would lose a chunk that ends in an error
         self.tail = b""
         self.place = 0
 
     def read(self, size: int = -1) -> bytes:
-        content = self.stream.read(size)
+        content = self.read_some(size)
         self.tail = (self.tail + content[-4:])[-4:]
         self.place += len(content)
         return content
@@ -50,6 +50,9 @@ def read_warc(file: InputFile, name: str, config: CurationConfig) -> Iterator[Fo
         for record in ArchiveIterator(tail, record_types=_TYPES, parse_http=False):  # pyright: ignore[reportArgumentType]
             number += 1
             source = f"{name}#{number}"
+            if record.headers.get("Content-Length") is None:
+                yield dead_letter(source, "cut: the record's header is not whole")
+                return
             size = int(record.content_length)
             if size > config.max_document_bytes:
                 yield reject(source, "document_too_long", f"{size:,} bytes", size=size)

@@ -6,7 +6,14 @@ from tilth._lazy import attach
 
 if TYPE_CHECKING:
     from tilth.evaluation.compression import zstd_bits_per_byte
-    from tilth.evaluation.held_out import Baselines, baselines, bits_per_byte, ngram_bits_per_byte
+    from tilth.evaluation.held_out import (
+        Baselines,
+        baselines,
+        bits_per_byte,
+        held_out_excerpt,
+        ngram_bits_per_byte,
+        train_ngram,
+    )
     from tilth.evaluation.ngram import NgramModel
 
 __all__ = [
@@ -14,7 +21,9 @@ __all__ = [
     "NgramModel",
     "baselines",
     "bits_per_byte",
+    "held_out_excerpt",
     "ngram_bits_per_byte",
+    "train_ngram",
     "zstd_bits_per_byte",
 ]
 
@@ -25,6 +34,8 @@ __getattr__ = attach(
         "NgramModel": "tilth.evaluation.ngram",
         "baselines": "tilth.evaluation.held_out",
         "bits_per_byte": "tilth.evaluation.held_out",
+        "held_out_excerpt": "tilth.evaluation.held_out",
+        "train_ngram": "tilth.evaluation.held_out",
         "ngram_bits_per_byte": "tilth.evaluation.held_out",
         "zstd_bits_per_byte": "tilth.evaluation.compression",
     },

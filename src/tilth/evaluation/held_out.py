@@ -81,13 +81,13 @@ def baselines(
 
     All are measured on the same `max_bytes` of held-out text (in the order of ids, which is random and
     stable; the last document is cut). The 5-gram model counts at most `max_train_bytes` of the training text,
-    about 35 bytes of memory for each.
+    about 50 bytes of memory for each.
     Raises: DataError if one of the datasets has no text; ConfigError for a tokenizer without a separator.
     """
     excerpt = held_out_excerpt(held_out.documents(), max_bytes)
     texts = [document.text for document in excerpt]
     measured = {name: bits_per_byte(model, tokenizer, excerpt, progress=progress) for name, model in models.items()}
-    notes = {name: _model_note(name, model) for name, model in models.items()}
+    notes = {name: _model_note(model) for name, model in models.items()}
     ngram, counted = train_ngram(tokenizer, train, max_train_bytes)
     measured[f"{ORDER}-gram"] = ngram_bits_per_byte(ngram, tokenizer, excerpt)
     notes[f"{ORDER}-gram"] = (
@@ -131,7 +131,7 @@ def held_out_excerpt(documents: Iterable[Document], max_bytes: int) -> list[Docu
     return excerpt
 
 
-def train_ngram(tokenizer: Tokenizer, train: Dataset, max_bytes: int) -> tuple[NgramModel, int]:
+def train_ngram(tokenizer: Tokenizer, train: Dataset, max_bytes: int = 64 << 20) -> tuple[NgramModel, int]:
     """Counts the n-grams of a dataset's documents, in order, up to `max_bytes`; returns the model and the
     bytes read.
 
@@ -174,9 +174,6 @@ def _n_bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
 
-def _model_note(name: str, model: Transformer) -> str:
-    seen = "with the weights it was drawn with" if "before" in name else "after training"
-    return (
-        f"Transformer of {model.config.n_params:,} parameters {seen}, "
-        f"seeing up to {model.config.context_length} tokens back."
-    )
+def _model_note(model: Transformer) -> str:
+    config = model.config
+    return f"Transformer of {config.n_params:,} parameters that sees up to {config.context_length} tokens back."

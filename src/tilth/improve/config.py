@@ -1,8 +1,8 @@
 """What the self-improving loop is told; light, so that planning a run does not load torch.
 
-The values are those of a pilot on reversing strings, chosen on one seed and confirmed on others
-(docs/log.md): at this size the base model's quality decides whether the loop starts at all. `from_effort` is
-the one dial over all of them.
+The values are those of a pilot on reversing strings, tried on one seed and confirmed on fresh ones. At this size the
+base model decides whether the loop starts at all: it must be right on a good part of the problems one step beyond its
+data. `from_effort` is the one dial over steps and samples.
 """
 
 from __future__ import annotations

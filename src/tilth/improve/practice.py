@@ -31,7 +31,7 @@ WARMUP, DECAY = 0.125, 0.3
 BETA2, WEIGHT_DECAY = 0.98, 0.01
 """For AdamW, as in Lee et al. 2025 (arXiv 2502.01612)."""
 SPARE_TOKENS = 2
-"""How much longer than the right answer an answer may grow before it is cut."""
+"""How much longer than the right answer an answer may grow before it is cut; no arm but the checker knows more."""
 ANSWER_BATCH = 512
 """Prompts answered at a time."""
 

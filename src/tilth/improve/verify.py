@@ -1,8 +1,9 @@
 """Which of its own answers a model may learn from: all of them, those it votes for, or those that are right.
 
-The vote needs no answer key: a problem is asked again under relabellings of its symbols, and an answer counts
-if enough of the views agree on it. It costs `views` times the generation. The checker knows the answer, so
-what it reaches is an upper bound, not something a loop without an answer key can have.
+The vote needs no answer key: a problem is asked again under relabellings of its symbols, and an answer counts if
+enough of the views agree on it. It costs `views` times the generation, and it is blind to mistakes that do not
+depend on the symbols: an answer that is always empty wins every vote, so the base model must be past that. The
+checker knows the answer, so what it reaches is an upper bound, not something a loop without an answer key can have.
 """
 
 from __future__ import annotations

@@ -113,15 +113,10 @@ class Transformer(nn.Module):
     def reset_parameters(self) -> None:
         """Draws all weights anew from torch's global generator, as the top of this file says."""
         nn.init.normal_(self.embedding.weight, std=0.02)
-        residual = 1 / math.sqrt(2 * self.config.n_layers)
-        for module in self.modules():
+        for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
-                nn.init.normal_(module.weight, std=1 / math.sqrt(module.in_features))
-        for block in self.blocks:
-            block = cast(Block, block)
-            with torch.no_grad():
-                block.attention.out.weight.mul_(residual)
-                block.feed_forward.down.weight.mul_(residual)
+                writes_to_stream = name.endswith(("attention.out", "feed_forward.down"))
+                nn.init.normal_(module.weight, std=0.0 if writes_to_stream else 1 / math.sqrt(module.in_features))
 
     @property
     def head_weight(self) -> Tensor:

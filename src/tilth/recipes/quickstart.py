@@ -79,9 +79,9 @@ def chain(
     curate = Step("curate", stages.curate, curation, python_text() if corpus is None else {"corpus": Source(corpus)})
     data: dict[str, Input] = {"train": curate / "train", "held_out": curate / "held_out"}
     vocabulary = Step("tokenizer", stages.train_tokenizer, tokenizer, data)
-    data |= {"tokenizer": vocabulary}
+    data = data | {"tokenizer": vocabulary}
     pretrain = Step("pretrain", stages.pretrain, stages.Pretraining(model=model, training=training), data)
-    data |= {"pretrain": pretrain}
+    data = data | {"pretrain": pretrain}
     samples = Step("samples", stages.sample, stages.Sampling(seed=training.seed), data)
     baselines = Step("baselines", stages.measure_baselines, {}, data)
     improve = Step("improve", stages.improve, loop)

@@ -7,7 +7,7 @@ The names of inputs are the same everywhere: `train` and `held_out` are datasets
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +42,8 @@ def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) 
     files = [file for source in inputs.sources.values() for file in source.files()]
     files += [file for folder in inputs.folders.values() for file in list_files(str(folder))]
     ledger = curate(files, out, config, context)
-    return {
-        "documents": ledger.train.documents + ledger.held_out.documents,
-        "dead_letters": ledger.n_dead_letters,
-    }
+    kept = ledger.train["documents"] + ledger.held_out["documents"]
+    return {"documents_in": ledger.table()[0][2], "documents_out": kept, "dead_letters": ledger.n_dead_letters}
 
 
 def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
@@ -74,8 +72,10 @@ def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -
     """Trains a model, tokenizing on the fly."""
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
-    from tilth.training import train
+    from tilth.model import save_model
+    from tilth.training import initial_model, train
 
+    save_model(initial_model(config.model, config.training.seed), out / "initial_model")
     result = train(
         config.model,
         config.training,
@@ -83,7 +83,7 @@ def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -
         Tokenizer.load(inputs["tokenizer"]),
         out,
         held_out=Dataset.open(inputs["held_out"]) if "held_out" in inputs else None,
-        device=context.device,
+        device=torch_device(context),
         progress=context.progress,
     )
     return {"tokens": result.tokens, "steps": result.steps, "flops": result.flops}
@@ -140,15 +140,31 @@ def beginnings(dataset: Dataset, config: Sampling) -> list[str]:
 
 
 def measure_baselines(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Sets a model's bits per byte beside those of a 5-gram model and of zstd on the same text."""
-    raise NotImplementedError
+    """Sets the model's bits per byte, before and after training, beside a 5-gram model's and those of zstd."""
+    from tilth.evaluation import baselines
+    from tilth.model import load_model
+    from tilth.storage import Dataset
+    from tilth.tokenizer import Tokenizer
+
+    folder = inputs["pretrain"]
+    measured = baselines(
+        models={"model before": load_model(folder / "initial_model"), "model": load_model(folder / "model")},
+        tokenizer=Tokenizer.load(inputs["tokenizer"]),
+        train=Dataset.open(inputs["train"]),
+        held_out=Dataset.open(inputs["held_out"]),
+        out=out,
+        progress=context.progress,
+    )
+    return {"held_out_bytes": measured.held_out_bytes}
 
 
 def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Runs the self-improving loop with all its arms."""
     from tilth.improve import improve
 
-    result = improve(config, out, context)
+    # Models this small are quicker on the CPU than on any accelerator: they go there only when told to.
+    device = "cpu" if context.device == "auto" else context.device
+    result = improve(config, out, replace(context, device=device))
     return {"flops": result.flops}
 
 
@@ -160,7 +176,8 @@ def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Coun
     from tilth.tokenizer import Tokenizer
 
     model = load_model(inputs["model"])
-    facts = read_json(inputs["baselines"]) if "baselines" in inputs else {}
+    measured = read_json(inputs["baselines"])["bits_per_byte"] if "baselines" in inputs else {}
+    facts = {f"Bits per byte on held-out text, {name}": round(value, 4) for name, value in measured.items()}
     to_hf(model, Tokenizer.load(inputs["tokenizer"]), out, facts=facts)
     return {"parameters": model.config.n_params}
 
@@ -171,6 +188,17 @@ def write_report(config: Nothing, inputs: Inputs, out: Path, context: Context) -
 
     artefacts = RunArtefacts.collect(inputs.folders.values(), chat_command=f"tilth chat {inputs['export']}")
     return {"bytes": render(artefacts, out / "report.html").stat().st_size}
+
+
+def torch_device(context: Context) -> str:
+    """Returns the device that `auto` stands for: the first accelerator there is, or the CPU."""
+    if context.device != "auto":
+        return context.device
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def texts(dataset: Dataset) -> Iterator[str]:

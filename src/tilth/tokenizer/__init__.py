@@ -8,6 +8,7 @@ from tilth._lazy import attach
 
 if TYPE_CHECKING:
     from tilth.tokenizer.config import END_OF_TEXT, TieBreak, TokenizerConfig
+    from tilth.tokenizer.measure import statistics
     from tilth.tokenizer.stream import StreamDecoder
     from tilth.tokenizer.tokenizer import Tokenizer
     from tilth.tokenizer.vocabulary import Vocabulary
@@ -19,7 +20,8 @@ _MODULES = {
     "Tokenizer": "tokenizer",
     "TokenizerConfig": "config",
     "Vocabulary": "vocabulary",
+    "statistics": "measure",
 }
 __getattr__ = attach("tilth.tokenizer", {name: f"tilth.tokenizer.{module}" for name, module in _MODULES.items()})
 
-__all__ = ["END_OF_TEXT", "StreamDecoder", "TieBreak", "Tokenizer", "TokenizerConfig", "Vocabulary"]
+__all__ = ["END_OF_TEXT", "StreamDecoder", "TieBreak", "Tokenizer", "TokenizerConfig", "Vocabulary", "statistics"]

@@ -84,6 +84,13 @@ def train(
     return result
 
 
+def initial_model(config: ModelConfig, seed: int) -> Transformer:
+    """Returns the model that training with this seed starts from."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Transformer(config)
+
+
 class _Trainer:
     def __init__(
         self,
@@ -100,9 +107,7 @@ class _Trainer:
         torch.set_flush_denormal(True)
         self.config, self.out, self.held_out, self.tokenizer = config, out, held_out, tokenizer
         self.checkpoint = out / "checkpoint" / "state.safetensors"
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.model = Transformer(model_config).to(device)
+        self.model = initial_model(model_config, config.seed).to(device)
         loss = torch.compile(self.model.loss) if compile else self.model.loss
         self.loss = cast("Callable[[Tensor, Tensor], Tensor]", loss)
         self.optimizer = make_adamw(self.model, config)

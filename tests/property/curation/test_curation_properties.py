@@ -1,0 +1,89 @@
+"""Whatever a corpus holds, every document is accounted for, and what is kept is free of duplicates."""
+
+import gzip
+import json
+import tempfile
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tilth import storage
+from tilth.curation import dedup, rules
+from tilth.curation.config import CurationConfig
+from tilth.curation.pipeline import curate
+from tilth.execute import Context
+from tilth.storage import Dataset
+
+words = st.lists(
+    st.sampled_from(["the", "of", "and", "soil", "water", "gives", "12", "#", "...", "gieß", "水", "-"]), max_size=150
+)
+texts = words.map(" ".join)
+records = st.one_of(
+    texts.map(lambda text: json.dumps({"text": text})),
+    texts.map(lambda text: json.dumps({"words": text})),
+    st.text(max_size=30),
+)
+files = st.one_of(
+    st.tuples(st.sampled_from(["txt", "py", "html", "warc", "so", "jsonl", "parquet"]), st.binary(max_size=300)),
+    st.tuples(st.sampled_from(["txt", "py", "html"]), texts.map(str.encode)),
+    st.tuples(st.just("jsonl"), st.lists(records, max_size=8).map(lambda rows: "\n".join(rows).encode())),
+    st.tuples(st.just("txt.gz"), texts.map(lambda text: gzip.compress(text.encode())[:-3])),
+)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(files, min_size=1, max_size=8), st.sampled_from([0, 50]))
+def test_documents_in_are_kept_dropped_or_dead(corpus: list[tuple[str, bytes]], min_words: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, out = Path(name) / "corpus", Path(name) / "out"
+        folder.mkdir()
+        for place, (suffix, content) in enumerate(corpus):
+            (folder / f"{place}.{suffix}").write_bytes(content)
+        config = CurationConfig(min_words=min_words, held_out_fraction=0.3, languages=None)
+        ledger = curate(storage.list_files(str(folder)), out, config, Context(workers=1))
+        kept = [document for split in ("train", "held_out") for document in Dataset.open(out / split).documents()]
+        n_dropped = sum(drop["documents"] for drop in ledger.drops)
+        assert ledger.stages[0]["documents_in"] == len(kept) + n_dropped + ledger.n_dead_letters
+        assert len(corpus) <= ledger.stages[0]["documents_in"]
+        assert sum(ledger.kinds.values()) == len(kept)
+        assert len({document.id for document in kept}) == len(kept)
+        assert len({dedup.digest(document.text) for document in kept}) == len(kept)
+        assert {file.name for file in storage.list_files(str(folder))} == {
+            source.split("#")[0] for source in _sources(out)
+        }
+
+
+def _sources(out: Path) -> set[str]:
+    import pyarrow.parquet as pq
+
+    paths = [
+        path for part in ("train", "held_out", "rejects", "dead_letters") for path in (out / part).glob("*.parquet")
+    ]
+    return {source for path in paths for source in pq.read_table(path)["source"].to_pylist()}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(texts, max_size=12), st.sampled_from([0.5, 0.8, 1.0]))
+def test_the_dropped_resemble_a_survivor_and_survivors_do_not_repeat(corpus: list[str], threshold: float) -> None:
+    config = CurationConfig(near_duplicate_threshold=threshold, shingle_words=2)
+    dropped = dedup.deduplicate(corpus, config)
+    kept = [place for place in range(len(corpus)) if place not in dropped]
+    hashed = [dedup.shingles(text, 2) for text in corpus]
+    for place, (survivor, similarity) in dropped.items():
+        assert survivor < place
+        assert survivor in kept
+        if similarity is None:
+            assert dedup.digest(corpus[survivor]) == dedup.digest(corpus[place])
+        else:
+            assert similarity >= threshold
+    assert len({dedup.digest(corpus[place]) for place in kept}) == len(kept)
+    identical = [bytes(hashed[place]) for place in kept if len(hashed[place])]
+    assert len(set(identical)) == len(identical)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(max_size=500))
+def test_rules_take_any_text(text: str) -> None:
+    for fault in (rules.code(text), rules.repetition(text), rules.quality(text, "en", CurationConfig(min_words=0))):
+        assert fault is None or fault.reason

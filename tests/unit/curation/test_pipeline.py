@@ -1,0 +1,298 @@
+import gzip
+import hashlib
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tilth import storage
+from tilth.curation import unit as unit_module
+from tilth.curation.config import CurationConfig
+from tilth.curation.ledger import DEAD_LETTERS, REJECTS, Ledger
+from tilth.curation.pipeline import curate, plan_units
+from tilth.errors import ConfigError, DataError
+from tilth.execute import Context
+from tilth.storage import Dataset, InputFile
+from tilth.types import DOCUMENT_SCHEMA
+
+CONFIG = CurationConfig(held_out_fraction=0.2, shard_bytes=20_000)
+CONTEXT = Context(workers=1)
+NOUNS = [
+    "soil",
+    "water",
+    "morning",
+    "gardener",
+    "tree",
+    "river",
+    "light",
+    "winter",
+    "spring",
+    "leaf",
+    "stone",
+    "path",
+    "field",
+    "house",
+    "window",
+    "bridge",
+]
+VERBS = ["keeps", "gives", "takes", "holds", "follows", "leaves", "crosses", "reaches", "covers", "opens"]
+
+
+def essay(seed: int, n: int = 40) -> str:
+    """English enough for language and rules, and different for each seed."""
+    rng = random.Random(seed)
+    noun, verb = lambda: rng.choice(NOUNS), lambda: rng.choice(VERBS)
+    return " ".join(
+        f"The {noun()} of the {noun()} {verb()} {noun()} {rng.randrange(9999)} and {noun()}." for _ in range(n)
+    )
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Some of everything, broken files among it."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for n in range(12):
+        (folder / f"essay{n:02d}.txt").write_text(essay(n))
+        (folder / f"code{n:02d}.py").write_text(
+            "\n".join(f"def f{n}_{k}(x):\n    return x + {k}" for k in range(20 + n))
+        )
+    (folder / "copy.txt").write_text(essay(3))
+    (folder / "near.txt").write_text(essay(4) + " The end of it.")
+    (folder / "short.txt").write_text("The end of it.")
+    (folder / "german.txt").write_text("Der Gärtner gießt die Bäume am Morgen, weil die Erde das Wasser behält. " * 20)
+    (folder / "binary.txt").write_bytes(b"\0\1\2" * 100)
+    (folder / "empty.txt").write_bytes(b"")
+    (folder / "latin.txt").write_bytes((essay(50) + " café déjà").encode("latin-1"))
+    records = "".join(json.dumps({"text": essay(100 + n), "id": n}) + "\n" for n in range(30)) + "{broken\n"
+    (folder / "records.jsonl").write_text(records)
+    packed = gzip.compress(records.encode())
+    (folder / "cut.jsonl.gz").write_bytes(packed[: len(packed) // 2])
+    (folder / "page.html").write_text(f"<html><body><main><p>{essay(60)}</p><p>{essay(61)}</p></main></body></html>")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Hash of each file under a folder."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_the_chain_over_a_broken_corpus(corpus: Path, tmp_path: Path) -> None:
+    files = storage.list_files(str(corpus))
+    ledger = curate(files, tmp_path / "out", CONFIG, CONTEXT)
+    reasons = {(drop["stage"], drop["reason"]): drop for drop in ledger.drops}
+    assert set(reasons) == {
+        ("read", "binary_file"),
+        ("read", "empty_file"),
+        ("language", "other_language"),
+        ("rules", "too_few_words"),
+        ("dedup", "exact_duplicate"),
+        ("dedup", "near_duplicate"),
+    }
+    copy = reasons["dedup", "exact_duplicate"]["examples"]
+    assert any("essay03.txt" in f"{example['source']} {example['detail']}" for example in copy)
+    assert [letter["source"] for letter in ledger.dead_letters] == ["cut.jsonl.gz", "records.jsonl#31"]
+    train, held_out = (Dataset.open(tmp_path / "out" / split) for split in ("train", "held_out"))
+    documents = [*train.documents(), *held_out.documents()]
+    assert ledger.train == {"documents": train.n_documents, "bytes": train.n_bytes}
+    assert ledger.held_out["documents"] > 0
+    assert ledger.kinds == {"code": 12, "prose": len(documents) - 12}
+    assert ledger.languages == {"en": len(documents) - 12}
+    assert "café déjà" in next(document.text for document in documents if document.source == "latin.txt")
+    assert Ledger.read(tmp_path / "out") == ledger
+    assert not (tmp_path / "out" / "work").exists()
+
+
+def test_the_artefacts_have_the_promised_shape(corpus: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ledger = curate(storage.list_files(str(corpus)), out, CONFIG, CONTEXT)
+    stored = json.loads((out / "ledger.json").read_text())
+    assert set(stored) == {
+        "inputs", "stages", "drops", "dead_letters", "n_dead_letters", "languages", "kinds", "train", "held_out",
+    }  # fmt: skip
+    assert [stage["stage"] for stage in stored["stages"]] == ["read", "extract", "language", "rules", "dedup"]
+    for before, after in zip(stored["stages"], stored["stages"][1:], strict=False):
+        assert before["documents_out"] == after["documents_in"]
+        assert before["bytes_out"] == after["bytes_in"]
+    assert stored["stages"][-1]["documents_out"] == ledger.train["documents"] + ledger.held_out["documents"]
+    assert stored["stages"][-1]["bytes_out"] == ledger.train["bytes"] + ledger.held_out["bytes"]
+    assert {entry["name"]: entry["files"] for entry in stored["inputs"]}[".py"] == 12
+    for folder, schema in (("train", DOCUMENT_SCHEMA), ("rejects", REJECTS), ("dead_letters", DEAD_LETTERS)):
+        for path in (out / folder).glob("*.parquet"):
+            assert pq.read_schema(path) == schema
+    rows = ledger.table()
+    assert rows[0][:2] == ("read", "found")
+    dropped_or_kept = sum(documents for _, _, documents, _ in rows[1:])
+    assert dropped_or_kept == rows[0][2]
+
+
+def test_no_file_stands_on_both_sides_where_there_are_many(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    for n in range(60):
+        rows = "".join(json.dumps({"text": essay(10 * n + k)}) + "\n" for k in range(3))
+        (tmp_path / "corpus" / f"{n}.jsonl").write_text(rows)
+    out = tmp_path / "out"
+    curate(storage.list_files(str(tmp_path / "corpus")), out, CONFIG, CONTEXT)
+    names = [
+        {document.source.split("#")[0] for document in Dataset.open(out / split).documents()}
+        for split in ("train", "held_out")
+    ]
+    assert 3 <= len(names[1]) <= 25
+    assert not names[0] & names[1]
+    assert len(names[0] | names[1]) == 60
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_small_corpus_has_something_on_both_sides(tmp_path: Path, seed: int) -> None:
+    rows = "".join(json.dumps({"text": essay(n)}) + "\n" for n in range(2))
+    (tmp_path / "a.jsonl").write_text(rows)
+    config = CurationConfig(seed=seed, held_out_fraction=0.02 if seed % 2 else 0.98)
+    ledger = curate(storage.list_files(str(tmp_path / "a.jsonl")), tmp_path / "out", config, CONTEXT)
+    assert (ledger.train["documents"], ledger.held_out["documents"]) == (1, 1)
+
+
+def test_held_out_may_be_nothing(corpus: Path, tmp_path: Path) -> None:
+    config = CurationConfig(held_out_fraction=0)
+    ledger = curate(storage.list_files(str(corpus)), tmp_path / "out", config, CONTEXT)
+    assert ledger.held_out == {"documents": 0, "bytes": 0}
+    assert Dataset.open(tmp_path / "out" / "held_out").n_documents == 0
+
+
+def test_units_follow_from_sizes_alone() -> None:
+    files = [InputFile(path=f"/x/{n}", name=f"{n:03d}.txt", bytes=300_000) for n in range(40)]
+    files += [InputFile(path="/x/lib", name="lib.so", bytes=10**9)]
+    units = plan_units(files, CurationConfig())
+    assert [file for unit in units for file in unit.files] == files
+    assert len(units) == 14
+    assert len(plan_units(files, CurationConfig(shard_bytes=1))) == 41
+
+
+@pytest.mark.slow
+def test_any_number_of_workers_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
+    files = storage.list_files(str(corpus))
+    for workers in (1, 3):
+        curate(files, tmp_path / str(workers), CONFIG, Context(workers=workers))
+    assert contents(tmp_path / "1") == contents(tmp_path / "3")
+
+
+def test_stopped_anywhere_and_resumed_gives_the_same_bytes(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every file that is about to appear is a place to stop: the run dies there, once, at each of them in turn."""
+    files = storage.list_files(str(corpus))
+    curate(files, tmp_path / "whole", CONFIG, CONTEXT)
+    replace = Path.replace
+    died = set()
+
+    def die_once(self: Path, target: Path) -> Path:
+        if target not in died:
+            died.add(target)
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", die_once)
+    for _ in range(1000):
+        try:
+            curate(files, tmp_path / "resumed", CONFIG, CONTEXT)
+            break
+        except KeyboardInterrupt:
+            continue
+    assert len(died) > 30
+    assert contents(tmp_path / "resumed") == contents(tmp_path / "whole")
+
+
+RUN = """
+import sys
+from pathlib import Path
+from tilth import storage
+from tilth.curation.config import CurationConfig
+from tilth.curation.pipeline import curate
+from tilth.execute import Context
+config = CurationConfig(held_out_fraction=0.2, shard_bytes=20_000)
+if __name__ == "__main__":
+    curate(storage.list_files(sys.argv[1]), Path(sys.argv[2]), config, Context(workers=1))
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_and_resume_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
+    script = tmp_path / "run.py"
+    script.write_text(RUN)
+    curate(storage.list_files(str(corpus)), tmp_path / "whole", CONFIG, CONTEXT)
+    out = tmp_path / "killed"
+    killed = 0
+    for wanted in ("units/00000.json", "units/00003.json", "drops.parquet"):
+        process = subprocess.Popen([sys.executable, str(script), str(corpus), str(out)])
+        while process.poll() is None and not (out / "work" / wanted).exists():
+            time.sleep(0.001)
+        killed += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run([sys.executable, str(script), str(corpus), str(out)], check=True)
+    assert killed > 0
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_many_parts_and_partitions_find_the_same_duplicates(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = storage.list_files(str(corpus))
+    whole = curate(files, tmp_path / "whole", CurationConfig(), CONTEXT)
+    monkeypatch.setattr(unit_module, "_BATCH_ROWS", 3)
+    monkeypatch.setattr("tilth.curation.pipeline._PARTITION_BYTES", 20_000)
+    parts = curate(files, tmp_path / "parts", CurationConfig(shard_bytes=3000), CONTEXT)
+    assert parts.drops == whole.drops
+    assert parts.stages == whole.stages
+
+
+def test_another_config_or_corpus_in_the_same_folder_is_refused(corpus: Path, tmp_path: Path) -> None:
+    files = storage.list_files(str(corpus))
+    first = curate(files, tmp_path / "out", CONFIG, CONTEXT)
+    assert curate(files, tmp_path / "out", CONFIG, CONTEXT) == first
+    with pytest.raises(DataError, match="another config"):
+        curate(files, tmp_path / "out", CurationConfig(), CONTEXT)
+    with pytest.raises(DataError, match="another config"):
+        curate(files[1:], tmp_path / "out", CONFIG, CONTEXT)
+    with pytest.raises(DataError, match="no files"):
+        curate([], tmp_path / "other", CONFIG, CONTEXT)
+
+
+def test_a_document_that_makes_an_operator_raise_is_a_dead_letter(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(text: str) -> None:
+        if "f3_" in text:
+            raise ZeroDivisionError("boom")
+
+    monkeypatch.setattr("tilth.curation.rules.code", explode)
+    ledger = curate(storage.list_files(str(corpus)), tmp_path / "out", CONFIG, CONTEXT)
+    assert {"stage": "rules", "source": "code03.py", "error": "ZeroDivisionError: boom"} in ledger.dead_letters
+    assert ledger.kinds["code"] == 11
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("languages", ("english",)),
+        ("near_duplicate_threshold", 0.0),
+        ("held_out_fraction", 1.0),
+        ("shingle_words", 0),
+        ("max_words", 10),
+        ("shard_bytes", 0),
+        ("seed", -1),
+    ],
+)
+def test_impossible_configs_say_what_to_do(field: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=field) as error:
+        CurationConfig(**{field: value})  # type: ignore[arg-type]
+    assert error.value.fix
