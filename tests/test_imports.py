@@ -19,6 +19,7 @@ FLOORS = {
         "execute",
         "steps",
         "native",
+        "_core",
         "version",
     ],
     1: ["tokenizer", "curation", "model", "scaling"],

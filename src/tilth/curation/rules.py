@@ -98,17 +98,17 @@ def _symbols(text: str, n_words: int) -> Drop | None:
     lines = text.splitlines()
     bullets = sum(line.lstrip().startswith(("•", "-")) for line in lines) / len(lines)
     if bullets > MAX_BULLET_LINES:
-        return Drop("too_many_bullets", f"{bullets:.0%} of the lines")
+        return Drop("too_many_bullets", f"{bullets:.1%} of the lines")
     trailing = sum(line.rstrip().endswith(("...", "…")) for line in lines) / len(lines)
     if trailing > MAX_ELLIPSIS_LINES:
-        return Drop("too_many_ellipsis_lines", f"{trailing:.0%} of the lines")
+        return Drop("too_many_ellipsis_lines", f"{trailing:.1%} of the lines")
     return None
 
 
 def _vocabulary(words: Sequence[str], language: str | None) -> Drop | None:
     alphabetic = sum(_LETTER.search(word) is not None for word in words) / len(words)
     if alphabetic < MIN_ALPHABETIC_WORDS:
-        return Drop("too_few_alphabetic_words", f"{alphabetic:.0%} of the words")
+        return Drop("too_few_alphabetic_words", f"{alphabetic:.1%} of the words")
     stop_words = STOP_WORDS.intersection(words)
     if language == "en" and len(stop_words) < MIN_STOP_WORDS:
         return Drop("too_few_stop_words", f"{len(stop_words)} of {', '.join(sorted(STOP_WORDS))}")
@@ -130,9 +130,9 @@ def repetition(text: str, *, words: bool = True) -> Drop | None:
     ):
         again, characters = _repeated(pieces)
         if again / len(pieces) > most:
-            return Drop(f"duplicate_{unit}s", f"{again / len(pieces):.0%} of the {unit}s")
+            return Drop(f"duplicate_{unit}s", f"{again / len(pieces):.1%} of the {unit}s")
         if characters > most_characters * len(text):
-            return Drop(f"duplicate_{unit}_characters", f"{characters / len(text):.0%} of the characters")
+            return Drop(f"duplicate_{unit}_characters", f"{characters / len(text):.1%} of the characters")
     return _ngrams(text.split(), len(text)) if words else None
 
 
@@ -151,13 +151,13 @@ def _ngrams(words: list[str], characters: int) -> Drop | None:
             top, count = max(counts.items(), key=lambda item: item[1])
             share = (sum(map(len, top)) + n - 1) * count / characters
             if share > most:
-                return Drop(f"top_{n}_gram", f"{' '.join(top)!r} {count} times: {share:.0%} of the characters")
+                return Drop(f"top_{n}_gram", f"{' '.join(top)!r} {count} times: {share:.1%} of the characters")
     if not _any_repeats(words, min(MAX_DUPLICATE_NGRAMS)):
         return None
     for n, most in MAX_DUPLICATE_NGRAMS.items():
         share = _duplicate_characters(words, n) / characters
         if share > most:
-            return Drop(f"duplicate_{n}_grams", f"{share:.0%} of the characters")
+            return Drop(f"duplicate_{n}_grams", f"{share:.1%} of the characters")
     return None
 
 
@@ -206,5 +206,5 @@ def code(text: str) -> Drop | None:
         return Drop("long_code_lines", f"{mean:.0f} characters a line")
     share = len(_LETTER_OR_DIGIT.findall(text)) / max(len(text), 1)
     if share < MIN_ALPHANUMERIC:
-        return Drop("too_few_letters", f"{share:.0%} of the characters")
+        return Drop("too_few_letters", f"{share:.1%} of the characters")
     return None

@@ -71,9 +71,7 @@ class ModelConfig:
                 fix="Change n_heads or head_dim, or set rope_theta to None for a model without positions.",
             )
         if not self.norm_eps > 0:
-            raise ConfigError(
-                f"norm_eps is {self.norm_eps}.", fix="Give a small positive number such as 1e-5."
-            )
+            raise ConfigError(f"norm_eps is {self.norm_eps}.", fix="Give a small positive number such as 1e-5.")
 
     @classmethod
     def from_depth(cls, depth: int, *, vocab_size: int, context_length: int = 256) -> ModelConfig:

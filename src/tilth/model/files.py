@@ -83,9 +83,7 @@ def _read_config(path: Path) -> ModelConfig:
     try:
         return ModelConfig(**values)
     except (TypeError, ConfigError) as error:
-        raise DataError(
-            f"{path} does not describe a model: {error}.", fix="Train or export the model again."
-        ) from None
+        raise DataError(f"{path} does not describe a model: {error}.", fix="Train or export the model again.") from None
 
 
 def _read_hf_weights(folder: Path) -> dict[str, Tensor]:

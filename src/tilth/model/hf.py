@@ -108,15 +108,11 @@ def to_hf_state(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, T
         for ours, theirs in _BLOCK.items():
             weight = state[f"blocks.{layer}.{ours}"]
             parts = weight.split(sizes[ours]) if ours in sizes else (weight,)
-            hf |= {
-                f"model.layers.{layer}.{t}": part.contiguous() for t, part in zip(theirs, parts, strict=True)
-            }
+            hf |= {f"model.layers.{layer}.{t}": part.contiguous() for t, part in zip(theirs, parts, strict=True)}
     return hf
 
 
-def from_hf_state(
-    hf: Mapping[str, Tensor], config: ModelConfig, *, name: str = "the checkpoint"
-) -> dict[str, Tensor]:
+def from_hf_state(hf: Mapping[str, Tensor], config: ModelConfig, *, name: str = "the checkpoint") -> dict[str, Tensor]:
     """Returns Hugging Face's weights under our names; `name` stands in errors.
 
     Raises: DataError naming a weight that is missing.

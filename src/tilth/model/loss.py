@@ -37,10 +37,7 @@ def token_nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
     Shapes: as for `linear_cross_entropy`.
     """
     chunks = zip(hidden.split(_rows(weight)), targets.split(_rows(weight)), strict=True)
-    nats = [
-        F.cross_entropy(F.linear(h, weight).float(), t, ignore_index=IGNORE, reduction="none")
-        for h, t in chunks
-    ]
+    nats = [F.cross_entropy(F.linear(h, weight).float(), t, ignore_index=IGNORE, reduction="none") for h, t in chunks]
     return torch.cat(nats)
 
 

@@ -4,8 +4,8 @@ matrix.
 Projections that read the same input are fused (q, k, v; gate, up): fewer and larger products, which is what a
 small model on a CPU lives from. The price is that names differ from Llama checkpoints; `model/hf.py` splits
 and joins.
-Initialisation: matrices N(0, 1/fan_in), those that write to the residual stream also divided by 2 n_layers in
-variance (Radford et al. 2019), embeddings N(0, 0.02^2), gains 1.
+Initialisation: matrices N(0, 1/fan_in), those that write to the residual stream 0, so that each block begins
+as the identity and the token's embedding is not drowned; embeddings N(0, 0.02^2), gains 1.
 """
 
 from __future__ import annotations
@@ -97,9 +97,7 @@ class Transformer(nn.Module):
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
-        self.head = (
-            None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
-        )
+        self.head = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.reset_buffers()
         self.reset_parameters()
 

@@ -91,12 +91,12 @@ def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Continuations of held-out beginnings, by the model before and after training."""
+    """Continuations of held-out passages, by the model before and after training."""
 
     prompts: int = 4
-    """Beginnings, one from each of the first held-out documents."""
-    prompt_characters: int = 80
-    """Length of a beginning; it is cut at white space."""
+    """Passages, one from each of the first held-out documents that are long enough."""
+    prompt_characters: int = 160
+    """Length of a passage; it begins and ends with a line."""
     max_tokens: int = 80
     """Tokens to continue by."""
     temperature: float = 0.7
@@ -106,14 +106,14 @@ class Sampling:
 
 
 def sample(config: Sampling, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Lets the model before and after training continue the same beginnings."""
+    """Lets the model before and after training continue the same passages."""
     from tilth.inference import Engine, SamplingParams
     from tilth.model import load_model
     from tilth.storage import Dataset, write_json
     from tilth.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(inputs["tokenizer"])
-    prompts = beginnings(Dataset.open(inputs["held_out"]), config)
+    prompts = passages(Dataset.open(inputs["held_out"]), config)
     params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed)
     answers: dict[str, list[str]] = {}
     for name, folder in (("before", "initial_model"), ("after", "model")):
@@ -127,13 +127,14 @@ def sample(config: Sampling, inputs: Inputs, out: Path, context: Context) -> Cou
     return {"samples": len(rows)}
 
 
-def beginnings(dataset: Dataset, config: Sampling) -> list[str]:
-    """Returns the first words of the first documents that go on after them."""
+def passages(dataset: Dataset, config: Sampling) -> list[str]:
+    """Returns whole lines from a third into each of the first documents, past their headers and licences."""
     found: list[str] = []
     for text in texts(dataset):
-        head = text[: config.prompt_characters]
-        if len(text) > 2 * len(head):
-            found.append(head.rsplit(None, 1)[0] if " " in head else head)
+        begin = text.find("\n", len(text) // 3) + 1
+        end = text.rfind("\n", begin, begin + config.prompt_characters)
+        if begin and end > begin:
+            found.append(text[begin:end].strip("\n"))
         if len(found) == config.prompts:
             break
     return found

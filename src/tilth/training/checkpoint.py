@@ -8,6 +8,7 @@ no random state in it: after the first weights are drawn, the loop draws nothing
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,14 +20,17 @@ from torch import Tensor, nn
 from tilth.errors import DataError
 from tilth.storage import write_bytes
 
-_MODEL, _OPTIMIZER = "model.", "optimizer."
+_MODEL = "model."
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+def save_checkpoint(
+    path: Path, model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer], state: dict[str, Any]
+) -> None:
     """Writes a checkpoint whole or not at all; `state` is anything that JSON holds."""
     tensors = {_MODEL + name: weight for name, weight in model.state_dict().items()}
-    for index, values in cast("dict[int, dict[str, Tensor]]", optimizer.state_dict()["state"]).items():
-        tensors |= {f"{_OPTIMIZER}{index}.{name}": value for name, value in values.items()}
+    for kind, optimizer in optimizers.items():
+        for index, values in cast("dict[int, dict[str, Tensor]]", optimizer.state_dict()["state"]).items():
+            tensors |= {f"{kind}.{index}.{name}": value for name, value in values.items()}
     content = save(
         {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
         {"state": json.dumps(state)},
@@ -43,25 +47,27 @@ def read_state(path: Path) -> dict[str, Any]:
         return json.loads(file.metadata()["state"])
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def load_checkpoint(path: Path, model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
     """Puts weights and optimizer state back in place.
 
     Raises: DataError if the file is not a checkpoint of this model.
     """
     weights: dict[str, Tensor] = {}
-    moments: dict[int, dict[str, Tensor]] = {}
+    moments: dict[str, dict[int, dict[str, Tensor]]] = {kind: {} for kind in optimizers}
     with _open(path) as file:
         for name in file.keys():  # noqa: SIM118
             if name.startswith(_MODEL):
                 weights[name.removeprefix(_MODEL)] = file.get_tensor(name)
             else:
-                index, _, value = name.removeprefix(_OPTIMIZER).partition(".")
-                moments.setdefault(int(index), {})[value] = file.get_tensor(name)
+                kind, index, value = name.split(".")
+                moments[kind].setdefault(int(index), {})[value] = file.get_tensor(name)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise DataError(f"{path} holds another model: {error}.", fix="Delete the folder and train again.") from None
-    optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+    for kind, optimizer in optimizers.items():
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": moments[kind], "param_groups": groups})
 
 
 def _open(path: Path) -> Any:

@@ -18,22 +18,26 @@ class TrainConfig:
 
     tokens: int = 2_000_000
     """Training budget in tokens; documents are repeated in a new order once all have been seen."""
-    global_batch_tokens: int = 2048
+    global_batch_tokens: int = 1024
     """Tokens of one optimizer step, rounded down to whole rows of the context length."""
     micro_batch_size: int | None = None
     """Rows that go through the model at a time, to save memory; None: all rows of a step. The result is the
     same."""
-    learning_rate: float = 4e-3
-    """Peak learning rate."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """What moves the matrices inside the blocks; AdamW moves all the rest in either case."""
+    learning_rate: float = 8e-3
+    """Peak learning rate of AdamW."""
+    muon_learning_rate: float = 0.02
+    """Peak learning rate of Muon."""
     schedule: Literal["wsd", "cosine"] = "wsd"
     """Learning rate after the warm-up: flat with a linear decay to 0 at the end (wsd), or half a cosine to
     0."""
-    warmup_tokens: int = 50_000
+    warmup_tokens: int = 10_000
     """Tokens over which the learning rate rises from 0."""
     decay_fraction: float = 0.4
     """Share of the budget over which wsd decays."""
     weight_decay: float = 0.1
-    """Decoupled weight decay of matrices; gains are left alone."""
+    """Decoupled weight decay of matrices (times the learning rate); gains are left alone."""
     beta1: float = 0.9
     """AdamW's decay of the mean gradient."""
     beta2: float = 0.95
@@ -55,12 +59,14 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}.", fix=f"Give a {name} of at least 1.")
-        for name in ("learning_rate", "gradient_clip"):
+        for name in ("learning_rate", "muon_learning_rate", "gradient_clip"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give a positive number.")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give a number from 0 up to below 1.")
+        if self.optimizer not in ("muon", "adamw"):
+            raise ConfigError(f"There is no optimizer {self.optimizer!r}.", fix="Choose muon or adamw.")
         if self.schedule not in ("wsd", "cosine"):
             raise ConfigError(f"There is no schedule {self.schedule!r}.", fix="Choose wsd or cosine.")
         if not 0 <= self.decay_fraction <= 1:

@@ -2,8 +2,7 @@
 
 A step depends on nothing but weights, optimizer state and the place in the stream, all of which a checkpoint
 holds; so a run that was killed ends with the bytes of one that was not (same machine, same number of
-threads). Two things are set for speed on a CPU: denormals are flushed to zero, and AdamW is torch's fused
-one.
+threads). Denormals are flushed to zero, because in a saturated softmax they cost a CPU many times the work.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ from tilth.storage import Dataset, clear_temporaries, write_json
 from tilth.training.checkpoint import load_checkpoint, read_state, save_checkpoint
 from tilth.training.config import TrainConfig
 from tilth.training.metrics import MetricsLog, TextCost, measure_text_cost, read_metrics
-from tilth.training.optim import make_adamw
-from tilth.training.schedule import learning_rate
+from tilth.training.optim import make_optimizers
+from tilth.training.schedule import rate_factor
 from tilth.training.stream import TokenStream
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ class _Trainer:
         self.model = initial_model(model_config, config.seed).to(device)
         loss = torch.compile(self.model.loss) if compile else self.model.loss
         self.loss = cast("Callable[[Tensor, Tensor], Tensor]", loss)
-        self.optimizer = make_adamw(self.model, config)
+        self.optimizers = make_optimizers(self.model, config)
         rows = config.global_batch_tokens // model_config.context_length
         self.stream = TokenStream(
             dataset, tokenizer, context_length=model_config.context_length, batch_size=rows, seed=config.seed
@@ -137,7 +136,7 @@ class _Trainer:
                 f"{self.checkpoint} belongs to another training: its {' and '.join(different)} differ.",
                 fix="Train into another folder, or delete this one.",
             )
-        load_checkpoint(self.checkpoint, self.model, self.optimizer)
+        load_checkpoint(self.checkpoint, self.model, self.optimizers)
         self.stream.load_state_dict(state["stream"])
         self.step, self.seconds, self.last_step = state["step"], state["seconds"], state["step"]
 
@@ -165,15 +164,15 @@ class _Trainer:
 
     def _one_step(self, log: MetricsLog, bar: Bar) -> None:
         started = time.perf_counter()
-        rate = learning_rate(self.config, (self.step + 0.5) * self.step_tokens)
-        loss, norm = self._update(rate)
+        factor = rate_factor(self.config, (self.step + 0.5) * self.step_tokens)
+        loss, norm = self._update(factor)
         self.step += 1
         self.seconds += time.perf_counter() - started
         line = {
             "step": self.step,
             "tokens": self.step * self.step_tokens,
             "loss": loss,
-            "learning_rate": rate,
+            "learning_rate": factor * self.config.learning_rate,
         }
         log.write(line | {"grad_norm": norm, "seconds": round(self.seconds, 3)})
         bar.advance(self.step_tokens, loss=loss)
@@ -181,9 +180,9 @@ class _Trainer:
             self._evaluate(log, bar)
         if self._due(self.config.checkpoint_every_tokens):
             state = {"step": self.step, "seconds": self.seconds, "identity": self.identity}
-            save_checkpoint(self.checkpoint, self.model, self.optimizer, state | {"stream": self.stream.state_dict()})
+            save_checkpoint(self.checkpoint, self.model, self.optimizers, state | {"stream": self.stream.state_dict()})
 
-    def _update(self, rate: float) -> tuple[float, float]:
+    def _update(self, factor: float) -> tuple[float, float]:
         """One optimizer step; returns loss (nats per token) and the gradient's norm before clipping."""
         inputs, targets = self.stream.next_batch()
         rows = self.config.micro_batch_size or len(inputs)
@@ -198,10 +197,11 @@ class _Trainer:
                 f"Step {self.step + 1} broke down: the loss is {total}, the gradient's norm {norm}.",
                 fix=f"Lower learning_rate (now {self.config.learning_rate:g}) or raise warmup_tokens.",
             )
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * factor
+            optimizer.step()
+            optimizer.zero_grad()
         return total, norm
 
     def _evaluate(self, log: MetricsLog, bar: Bar) -> None:

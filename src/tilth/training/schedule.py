@@ -10,13 +10,14 @@ import math
 from tilth.training.config import TrainConfig
 
 
-def learning_rate(config: TrainConfig, tokens: float) -> float:
-    """Returns the rate after `tokens` of the budget; it rises from 0 and ends at 0.
+def rate_factor(config: TrainConfig, tokens: float) -> float:
+    """Returns the share of the peak learning rate after `tokens` of the budget; it rises from 0 to 1 and ends
+    at 0.
 
     A step should ask for its middle, so that neither the first nor the last one is wasted on a rate of 0.
     """
     warmup = min(1.0, tokens / config.warmup_tokens) if config.warmup_tokens else 1.0
-    return config.learning_rate * warmup * _decay(config, tokens)
+    return warmup * _decay(config, tokens)
 
 
 def _decay(config: TrainConfig, tokens: float) -> float:

@@ -1,8 +1,8 @@
 """Our Gopher rules against datatrove's, given the same words: same verdict, same reason.
 
-On purpose different, and so kept apart here: datatrove cuts words with a tokenizer, we at white space; datatrove counts as
-symbols a list of punctuation, we whatever has no letter or digit; and it joins an n-gram's words without a space when it
-looks for repeated ones, so that "a bc" repeats "ab c".
+On purpose different, and so kept apart here: datatrove cuts words with a tokenizer, we at white space; datatrove counts
+as symbols a list of punctuation, we whatever has no letter or digit; and it joins an n-gram's words without a space
+when it looks for repeated ones, so that "a bc" repeats "ab c".
 """
 
 import json

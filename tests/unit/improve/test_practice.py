@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tilth.improve.config import LoopConfig
-from tilth.improve.practice import Answering, Exercises, accuracy, collate, one_quiet_thread, practise
+from tilth.improve.practice import Answering, Exercises, accuracy, collate, one_quiet_thread, practise, rate_factor
 from tilth.improve.task import END, Reverse, fixed_prompts
 from tilth.model import IGNORE, ModelConfig, Transformer
 
@@ -99,3 +99,11 @@ def test_one_thread_only_inside() -> None:
     with one_quiet_thread():
         assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == threads
+
+
+def test_the_rate_rises_stays_and_falls() -> None:
+    factors = [rate_factor(step, 80) for step in range(80)]
+    assert factors[:10] == sorted(factors[:10]) and factors[0] < 0.1
+    assert set(factors[10:56]) == {1.0}
+    assert factors[56:] == sorted(factors[56:], reverse=True) and 0 < factors[-1] < 0.05
+    assert 0 < rate_factor(0, 1) <= 1
