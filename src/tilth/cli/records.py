@@ -53,19 +53,19 @@ def _folder_size(folder: Path) -> str:
 def show(words: Sequence[str]) -> None:
     """`tilth show PATH [--id DOCUMENT]`."""
 
-    def shown(path: Annotated[Path, tyro.conf.Positional], *, id: str | None = None) -> None:
-        """Show where a result came from: what made it, from which config and inputs, back to the sources.
+    def shown(paths: Annotated[tuple[Path, ...], tyro.conf.Positional], *, id: str | None = None) -> None:
+        """Show where results came from: what made them, from which config and inputs, back to the sources.
 
         Args:
-            path: A step's folder, or anything in it.
+            paths: Folders of steps, or anything in them.
             id: Follow one document instead: its source, or why it was dropped.
         """
-        folder = _step_folder(path)
-        if id is None:
+        for folder in [_step_folder(path) for path in paths]:
+            if id is not None:
+                _show_document(folder, id)
+                continue
             for depth, ancestor in _ancestry(folder, 0):
                 _show_record(ancestor, depth)
-        else:
-            _show_document(folder, id)
 
     call(shown, words, "show")
 

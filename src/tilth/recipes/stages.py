@@ -113,16 +113,19 @@ def sample(config: Sampling, inputs: Inputs, out: Path, context: Context) -> Cou
     from tilth.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(inputs["tokenizer"])
-    prompts = passages(Dataset.open(inputs["held_out"]), config)
-    params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed)
-    answers: dict[str, list[str]] = {}
-    for name, folder in (("before", "initial_model"), ("after", "model")):
-        engine = Engine(load_model(inputs["pretrain"] / folder), tokenizer)
-        answers[name] = [completion.text for completion in engine.generate(prompts, params)]
-    rows = [
-        {"prompt": prompt, "before": before, "after": after}
-        for prompt, before, after in zip(prompts, answers["before"], answers["after"], strict=True)
+    models = {name: load_model(inputs["pretrain"] / name) for name in ("initial_model", "model")}
+    room = models["model"].config.context_length // 2
+    # The end of a passage, where the context has no room for all of it.
+    prompts = [
+        tokenizer.decode(tokenizer.encode_ordinary(passage)[-room:])
+        for passage in passages(Dataset.open(inputs["held_out"]), config)
     ]
+    params = SamplingParams(max_tokens=config.max_tokens, temperature=config.temperature, seed=config.seed)
+    before, after = (
+        [completion.text for completion in Engine(model, tokenizer).generate(prompts, params)]
+        for model in models.values()
+    )
+    rows = [{"prompt": p, "before": b, "after": a} for p, b, a in zip(prompts, before, after, strict=True)]
     write_json(out / "samples.json", rows)
     return {"samples": len(rows)}
 

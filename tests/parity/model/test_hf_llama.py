@@ -27,6 +27,14 @@ SHAPES = {
 }
 
 
+def all_random(model: Transformer) -> Transformer:
+    """Fills the matrices that a new model has at zero, so that every part of it counts."""
+    for weight in model.parameters():
+        if weight.ndim == 2:
+            torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+    return model
+
+
 def ids_for(config: ModelConfig) -> torch.Tensor:
     return torch.randint(0, config.vocab_size, (3, 64), generator=torch.Generator().manual_seed(1))
 
@@ -35,7 +43,7 @@ def ids_for(config: ModelConfig) -> torch.Tensor:
 def test_our_weights_give_equal_logits_there(shape: str, tmp_path: Path) -> None:
     config = SHAPES[shape]
     torch.manual_seed(0)
-    ours = Transformer(config).eval()
+    ours = all_random(Transformer(config)).eval()
     write_json(tmp_path / "config.json", to_hf_config(config))
     save_file(to_hf_state(ours.state_dict(), config), tmp_path / "model.safetensors", metadata={"format": "pt"})
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
@@ -72,7 +80,7 @@ def test_sharded_folder_loads(tmp_path: Path) -> None:
 def test_gradients_are_equal() -> None:
     config = SHAPES["grouped"]
     torch.manual_seed(0)
-    ours = Transformer(config)
+    ours = all_random(Transformer(config))
     theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**to_hf_config(config)))
     theirs.load_state_dict(to_hf_state(ours.state_dict(), config), strict=False)
     ids = ids_for(config)

@@ -23,8 +23,10 @@ def model_of(kind: str) -> Transformer:
     torch.manual_seed(0)
     model = Transformer(CONFIGS[kind]).eval()
     with torch.no_grad():
-        # Sharper than a fresh model, so that rounding cannot turn a draw.
-        model.embedding.weight.mul_(20)
+        # A new model has zeros where it writes to the stream, and here every part of it is to count.
+        for weight in model.parameters():
+            if weight.ndim == 2:
+                torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
     return model
 
 
