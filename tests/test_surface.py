@@ -18,7 +18,7 @@ EXPORTS = """
 VERB_LIST = "run plan why report ls show curate tokenize train eval improve export chat"
 STAGES = {
     "curation": "CurationConfig Extraction Ledger curate dedup extract identify read_file rules",
-    "evaluation": "Baselines NgramModel baselines bits_per_byte held_out_excerpt ngram_bits_per_byte train_ngram "
+    "evaluation": "Baselines NgramModel baselines bits_per_byte ngram_bits_per_byte train_ngram "
     "zstd_bits_per_byte",
     "export": "model_card to_hf",
     "improve": "ARMS Arm ArmResult LoopConfig LoopResult Reverse Task improve",
@@ -27,7 +27,7 @@ STAGES = {
     "recipes": "BUILT_IN BuiltIn load_recipe",
     "report": "RunArtefacts render",
     "tokenizer": "END_OF_TEXT StreamDecoder TieBreak Tokenizer TokenizerConfig Vocabulary statistics",
-    "training": "TextCost TokenStream TrainConfig TrainResult initial_model measure_text_cost train",
+    "training": "TextCost TokenStream TrainConfig TrainResult held_out_excerpt initial_model measure_text_cost train",
 }
 CONFIGS = {
     "tilth.curation.config:CurationConfig": "languages max_document_bytes min_words max_words near_duplicate_threshold "

@@ -1,6 +1,9 @@
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -43,6 +46,31 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(StepError, match="killed") as caught:
         list(map_shards(die, range(2), Context(workers=2)))
     assert "--workers" in str(caught.value)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, time\n"
+        "from pathlib import Path\n"
+        "from tilth.execute import Context, map_shards\n"
+        "def wait(folder):\n"
+        "    (Path(folder) / f'{os.getpid()}.pid').touch()\n"
+        "    time.sleep(600)\n"
+        "if __name__ == '__main__':\n"
+        f"    list(map_shards(wait, [{str(tmp_path)!r}] * 2, Context(workers=2)))\n"
+    )
+    parent = subprocess.Popen([sys.executable, script])
+    while len(pids := [int(path.stem) for path in tmp_path.glob("*.pid")]) < 2:
+        assert parent.poll() is None
+        time.sleep(0.01)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_no_shards_no_work() -> None:

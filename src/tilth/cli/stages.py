@@ -215,9 +215,10 @@ def evaluate(words: Sequence[str]) -> None:
         from tilth.model import load_model
         from tilth.storage import Dataset
         from tilth.tokenizer import Tokenizer
+        from tilth.training import held_out_excerpt
 
         loaded, encode = load_model(model), Tokenizer.load(tokenizer or model)
-        excerpt = evaluation.held_out_excerpt(Dataset.open(dataset).documents(), max_bytes)
+        excerpt = held_out_excerpt(Dataset.open(dataset).documents(), max_bytes)
         shown = terminal.progress()
         bits = {"model": evaluation.bits_per_byte(loaded, encode, excerpt, progress=shown)}
         if train is not None:

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
         Baselines,
         baselines,
         bits_per_byte,
-        held_out_excerpt,
         ngram_bits_per_byte,
         train_ngram,
     )
@@ -21,7 +20,6 @@ __all__ = [
     "NgramModel",
     "baselines",
     "bits_per_byte",
-    "held_out_excerpt",
     "ngram_bits_per_byte",
     "train_ngram",
     "zstd_bits_per_byte",
@@ -34,7 +32,6 @@ __getattr__ = attach(
         "NgramModel": "tilth.evaluation.ngram",
         "baselines": "tilth.evaluation.held_out",
         "bits_per_byte": "tilth.evaluation.held_out",
-        "held_out_excerpt": "tilth.evaluation.held_out",
         "train_ngram": "tilth.evaluation.held_out",
         "ngram_bits_per_byte": "tilth.evaluation.held_out",
         "zstd_bits_per_byte": "tilth.evaluation.compression",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from tilth.evaluation.compression import LEVEL, zstd_bits_per_byte
 from tilth.evaluation.ngram import NgramModel
 from tilth.progress import SILENT, Progress
 from tilth.storage import Dataset, write_json
-from tilth.training.metrics import measure_text_cost
+from tilth.training.metrics import held_out_excerpt, measure_text_cost
 from tilth.types import Document
 
 if TYPE_CHECKING:
@@ -108,27 +108,6 @@ def baselines(
     )
     write_json(out / "baselines.json", asdict(result))
     return result
-
-
-def held_out_excerpt(documents: Iterable[Document], max_bytes: int) -> list[Document]:
-    """Returns documents in the order of their ids until they hold `max_bytes` of UTF-8; the last one is cut.
-
-    Raises: DataError if there is no text.
-    """
-    excerpt: list[Document] = []
-    room = max_bytes
-    for document in sorted(documents, key=lambda document: document.id):
-        content = document.text.encode("utf-8", "surrogatepass")
-        if len(content) > room:
-            document = replace(document, text=content[:room].decode("utf-8", "ignore"))
-        if document.text:
-            excerpt.append(document)
-        room -= min(room, len(content))
-        if room == 0:
-            break
-    if not excerpt:
-        raise DataError("There is no held-out text to measure.", fix="Hold out more documents.")
-    return excerpt
 
 
 def train_ngram(tokenizer: Tokenizer, train: Dataset, max_bytes: int = 64 << 20) -> tuple[NgramModel, int]:

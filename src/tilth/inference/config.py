@@ -29,9 +29,7 @@ class SamplingParams:
         if self.max_tokens < 1:
             raise ConfigError(f"max_tokens is {self.max_tokens}.", fix="Ask for at least 1 token.")
         if self.temperature < 0:
-            raise ConfigError(
-                f"temperature is {self.temperature}.", fix="Give 0 (greedy) or a positive number."
-            )
+            raise ConfigError(f"temperature is {self.temperature}.", fix="Give 0 (greedy) or a positive number.")
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top_k is {self.top_k}.", fix="Give at least 1, or None for no limit.")
         if not 0 < self.top_p <= 1:

@@ -101,9 +101,7 @@ class Decoding:
     def step(self) -> None:
         """Adds a token to each sequence that has not ended."""
         last = self.model.hidden(self.next_ids, self.cache)[:, -1]
-        ids, logprobs = draw(
-            F.linear(last, self.model.head_weight), self.params, self.uniforms[:, self.steps]
-        )
+        ids, logprobs = draw(F.linear(last, self.model.head_weight), self.params, self.uniforms[:, self.steps])
         self.steps += 1
         self.next_ids = ids[:, None]
         for row, token, logprob in zip(self.rows, ids.tolist(), logprobs.tolist(), strict=True):

@@ -55,13 +55,14 @@ def quickstart(
     """
     if depth < 1:
         raise ConfigError(f"`--depth` is {depth}.", fix="Give 1 or more; 4 takes minutes on two cores.")
-    model = ModelConfig.from_depth(depth, vocab_size=vocab_size)
+    # Half the usual width for a depth: at minutes on a CPU, tokens seen count for more than width (docs/log.md).
+    model = ModelConfig(vocab_size=vocab_size, d_model=32 * depth, n_layers=depth, n_heads=-(-depth // 2), head_dim=64)
     return chain(
         corpus,
         curation=CurationConfig(),
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
         model=model,
-        training=TrainConfig(tokens=tokens or 600_000 * depth, seed=seed),
+        training=TrainConfig(tokens=tokens or 750_000 * depth, seed=seed),
         loop=LoopConfig(rounds=rounds, seed=seed),
     )
 
@@ -83,7 +84,7 @@ def chain(
     pretrain = Step("pretrain", stages.pretrain, stages.Pretraining(model=model, training=training), data)
     data = data | {"pretrain": pretrain}
     samples = Step("samples", stages.sample, stages.Sampling(seed=training.seed), data)
-    baselines = Step("baselines", stages.measure_baselines, {}, data)
+    baselines = Step("baselines", stages.measure_baselines, {"max_bytes": training.eval_bytes}, data)
     improve = Step("improve", stages.improve, loop)
     model_files = {
         "model": pretrain / "model",

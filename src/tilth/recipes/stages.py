@@ -143,7 +143,7 @@ def passages(dataset: Dataset, config: Sampling) -> list[str]:
     return found
 
 
-def measure_baselines(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
+def measure_baselines(config: Mapping[str, int], inputs: Inputs, out: Path, context: Context) -> Counts:
     """Sets the model's bits per byte, before and after training, beside a 5-gram model's and those of zstd."""
     from tilth.evaluation import baselines
     from tilth.model import load_model
@@ -157,6 +157,7 @@ def measure_baselines(config: Nothing, inputs: Inputs, out: Path, context: Conte
         train=Dataset.open(inputs["train"]),
         held_out=Dataset.open(inputs["held_out"]),
         out=out,
+        max_bytes=config["max_bytes"],
         progress=context.progress,
     )
     return {"held_out_bytes": measured.held_out_bytes}

@@ -16,9 +16,9 @@ from tilth.errors import ConfigError
 class TrainConfig:
     """Pretrain a model."""
 
-    tokens: int = 2_000_000
+    tokens: int = 3_000_000
     """Training budget in tokens; documents are repeated in a new order once all have been seen."""
-    global_batch_tokens: int = 1024
+    global_batch_tokens: int = 2048
     """Tokens of one optimizer step, rounded down to whole rows of the context length."""
     micro_batch_size: int | None = None
     """Rows that go through the model at a time, to save memory; None: all rows of a step. The result is the
@@ -32,10 +32,10 @@ class TrainConfig:
     schedule: Literal["wsd", "cosine"] = "wsd"
     """Learning rate after the warm-up: flat with a linear decay to 0 at the end (wsd), or half a cosine to
     0."""
-    warmup_tokens: int = 10_000
+    warmup_tokens: int = 20_000
     """Tokens over which the learning rate rises from 0."""
-    decay_fraction: float = 0.4
-    """Share of the budget over which wsd decays."""
+    decay_fraction: float = 0.9
+    """Share of the budget over which wsd decays; a short budget wants most of it, a long one 0.2 to 0.4."""
     weight_decay: float = 0.1
     """Decoupled weight decay of matrices (times the learning rate); gains are left alone."""
     beta1: float = 0.9
@@ -48,7 +48,7 @@ class TrainConfig:
     """Fixes the first weights and the order of documents."""
     eval_every_tokens: int = 500_000
     """Tokens between measurements of held-out bits per byte; the start and the end are always measured."""
-    eval_bytes: int = 100_000
+    eval_bytes: int = 200_000
     """Bytes of held-out text that are measured."""
     checkpoint_every_tokens: int = 250_000
     """Tokens between checkpoints: the most work that a kill costs."""

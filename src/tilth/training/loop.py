@@ -25,7 +25,7 @@ from tilth.progress import SILENT, Bar, Progress
 from tilth.storage import Dataset, clear_temporaries, write_json
 from tilth.training.checkpoint import load_checkpoint, read_state, save_checkpoint
 from tilth.training.config import TrainConfig
-from tilth.training.metrics import MetricsLog, TextCost, measure_text_cost, read_metrics
+from tilth.training.metrics import MetricsLog, held_out_excerpt, measure_text_cost, read_metrics
 from tilth.training.optim import make_optimizers
 from tilth.training.schedule import rate_factor
 from tilth.training.stream import TokenStream
@@ -104,7 +104,8 @@ class _Trainer:
     ) -> None:
         _check(model_config, config, tokenizer)
         torch.set_flush_denormal(True)
-        self.config, self.out, self.held_out, self.tokenizer = config, out, held_out, tokenizer
+        self.config, self.out, self.tokenizer = config, out, tokenizer
+        self.excerpt = held_out_excerpt(held_out.documents(), config.eval_bytes) if held_out else None
         self.checkpoint = out / "checkpoint" / "state.safetensors"
         self.model = initial_model(model_config, config.seed).to(device)
         loss = torch.compile(self.model.loss) if compile else self.model.loss
@@ -205,10 +206,9 @@ class _Trainer:
         return total, norm
 
     def _evaluate(self, log: MetricsLog, bar: Bar) -> None:
-        if self.held_out is None:
+        if self.excerpt is None:
             return
-        documents = self.held_out.documents()
-        cost: TextCost = measure_text_cost(self.model, self.tokenizer, documents, max_bytes=self.config.eval_bytes)
+        cost = measure_text_cost(self.model, self.tokenizer, self.excerpt)
         line = {"held_out_bits_per_byte": cost.bits_per_byte, "held_out_nats_per_token": cost.nats_per_token}
         log.write({"step": self.step, "tokens": self.step * self.step_tokens} | line)
         bar.advance(0, bits_per_byte=cost.bits_per_byte)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,24 +85,40 @@ class TextCost:
         return self.nats / self.tokens
 
 
+def held_out_excerpt(documents: Iterable[Document], max_bytes: int) -> list[Document]:
+    """Returns documents in the order of their ids, which is random and stable, until they hold `max_bytes` of UTF-8.
+
+    The last one is cut. Raises: DataError if there is no text.
+    """
+    excerpt: list[Document] = []
+    room = max_bytes
+    for document in sorted(documents, key=lambda document: document.id):
+        content = document.text.encode("utf-8", "surrogatepass")
+        if len(content) > room:
+            document = replace(document, text=content[:room].decode("utf-8", "ignore"))
+        if document.text:
+            excerpt.append(document)
+        room -= min(room, len(content))
+        if room == 0:
+            break
+    if not excerpt:
+        raise DataError("There is no held-out text to measure.", fix="Hold out more documents.")
+    return excerpt
+
+
 def measure_text_cost(
-    model: Transformer,
-    tokenizer: Tokenizer,
-    documents: Iterable[Document],
-    *,
-    max_bytes: int | None = None,
-    progress: Progress = SILENT,
+    model: Transformer, tokenizer: Tokenizer, documents: Iterable[Document], *, progress: Progress = SILENT
 ) -> TextCost:
     """Scores documents one by one, each from its separator to its closing separator.
 
     A document longer than the context is read in windows that overlap by half: the first window scores all
     its tokens, the others their second half, so that no token has less than half a context before it (but for
-    the document's beginning). `max_bytes` takes documents in the order of their ids, which is random and
-    stable, and cuts the last one short.
+    the document's beginning).
     Raises: DataError if there is no text.
     Cost: twice a forward pass over the tokens; the documents and their tokens are held in memory.
     """
-    texts, n_bytes = _select(documents, max_bytes)
+    texts = [document.text for document in documents]
+    n_bytes = sum(len(text.encode("utf-8", "surrogatepass")) for text in texts)
     if n_bytes == 0:
         raise DataError("There is no held-out text to measure.", fix="Hold out more documents.")
     separator = tokenizer.end_of_text
@@ -116,22 +132,6 @@ def measure_text_cost(
     model.train(was_training)
     n_tokens = sum(len(ids) - 1 - context for ids, context in windows)
     return TextCost(nats=nats, tokens=n_tokens, bytes=n_bytes)
-
-
-def _select(documents: Iterable[Document], max_bytes: int | None) -> tuple[list[str], int]:
-    texts: list[str] = []
-    taken = 0
-    for document in sorted(documents, key=lambda document: document.id):
-        room = None if max_bytes is None else max_bytes - taken
-        if room == 0:
-            break
-        content = document.text.encode("utf-8", "surrogatepass")[:room]
-        text = content.decode("utf-8", "ignore")
-        taken += len(text.encode("utf-8"))
-        texts.append(text)
-        if room is not None and len(content) == room:
-            break
-    return texts, taken
 
 
 def _windows(ids: list[int], context_length: int) -> list[tuple[list[int], int]]:

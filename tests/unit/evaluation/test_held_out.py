@@ -11,7 +11,7 @@ import torch
 
 from tilth.errors import DataError
 from tilth.evaluation import NgramModel, baselines, bits_per_byte, ngram_bits_per_byte
-from tilth.evaluation.held_out import held_out_excerpt
+from tilth.training import held_out_excerpt
 from tilth.model import ModelConfig, Transformer
 from tilth.storage import Dataset, write_dataset
 from tilth.tokenizer import Tokenizer
@@ -79,7 +79,7 @@ def test_all_are_measured_on_the_same_excerpt(tmp_path: Path, tokenizer: Tokeniz
     result = baselines(
         models={"model": uniform}, tokenizer=tokenizer, train=train, held_out=held_out, out=tmp_path, max_bytes=500
     )
-    cost = measure_text_cost(uniform, tokenizer, held_out.documents(), max_bytes=500)
+    cost = measure_text_cost(uniform, tokenizer, held_out_excerpt(held_out.documents(), 500))
     assert result.held_out_bytes == cost.bytes == 500
     assert result.bits_per_byte["model"] == pytest.approx(cost.bits_per_byte)
 

@@ -79,7 +79,7 @@ def test_it_learns_and_writes_what_others_read(
     assert summary == result.summary()
     assert summary["flops"] == pytest.approx(result.model.config.flops_per_token * 32 * 192)
     loaded = load_model(tmp_path / "model")
-    cost = measure_text_cost(loaded, tokenizer, held_out.documents(), max_bytes=CONFIG.eval_bytes)
+    cost = measure_text_cost(loaded, tokenizer, held_out_excerpt(held_out.documents(), CONFIG.eval_bytes))
     assert cost.bits_per_byte == pytest.approx(evals[-1]["held_out_bits_per_byte"])
 
 
