@@ -1,9 +1,10 @@
 """Lesson 1: from characters to bytes to words to byte-pair encoding.
 
-A model reads numbers. This lesson turns text into numbers in four ways, each mending what was wrong with the one before,
-and ends with the tokenizer that tilth trains. Run it: `python lessons/01_tokenization.py`.
+A model reads numbers. This lesson turns text into numbers in four ways, each mending what was wrong with the one
+before, and ends with the tokenizer that tilth trains. Run it: `python lessons/01_tokenization.py`.
 """
 
+import itertools
 from collections import Counter
 
 from tilth import Tokenizer
@@ -32,7 +33,7 @@ def utf8_bytes() -> None:
 def words() -> None:
     """One number a word: short sequences, but a word that was not seen before is lost."""
     vocabulary = {"<unk>": 0} | {word: i + 1 for i, word in enumerate(sorted(set(TEXT.split())))}
-    ids = [vocabulary.get(word, 0) for word in "the cat sat on the sofa".split()]
+    ids = [vocabulary.get(word, 0) for word in ["the", "cat", "sat", "on", "the", "sofa"]]
     print(f"words        {len(vocabulary):>5} in the vocabulary; 'sofa' becomes {ids[-1]}, which is <unk>")
     assert ids[-1] == vocabulary["<unk>"]
 
@@ -57,7 +58,7 @@ def byte_pair_encoding() -> list[tuple[bytes, bytes]]:
     for step in range(6):
         pairs: Counter[tuple[bytes, bytes]] = Counter()
         for piece, tokens in split.items():
-            for pair in zip(tokens, tokens[1:], strict=False):
+            for pair in itertools.pairwise(tokens):
                 pairs[pair] += pieces[piece]
         # Where two pairs are as frequent, something has to decide: here, the greater pair of byte strings.
         best = max(pairs, key=lambda pair: (pairs[pair], pair))

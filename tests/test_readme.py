@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+
 from e2e.running import RECIPE, tilth
 
 ROOT = Path(__file__).parents[1]

@@ -10,16 +10,14 @@ import tilth
 from tilth.cli import VERBS
 from tilth.recipes import BUILT_IN, load_recipe
 
-EXPORTS = """
-    ConfigError Context Conversation DataError Dataset DependencyError Document ModelConfig Preference Problem Rollout
-    Sample Source Step StepError TilthError Tokenizer Transformer __version__ curation evaluation export improve inference
-    load_model model recipes report tokenizer training
+EXPORTS = """ ConfigError Context Conversation DataError Dataset DependencyError Document ModelConfig Preference
+Problem Rollout Sample Source Step StepError TilthError Tokenizer Transformer __version__ curation evaluation export
+improve inference load_model model recipes report tokenizer training
 """
 VERB_LIST = "run plan why report ls show curate tokenize train eval improve export chat"
 STAGES = {
     "curation": "CurationConfig Extraction Ledger curate dedup extract identify read_file rules",
-    "evaluation": "Baselines NgramModel baselines bits_per_byte ngram_bits_per_byte train_ngram "
-    "zstd_bits_per_byte",
+    "evaluation": "Baselines NgramModel baselines bits_per_byte ngram_bits_per_byte train_ngram zstd_bits_per_byte",
     "export": "model_card to_hf",
     "improve": "ARMS Arm ArmResult LoopConfig LoopResult Reverse Task improve",
     "inference": "Completion Engine Generation SamplingParams generate_tokens",

@@ -1,21 +1,23 @@
 """Maps a pure function over shards: here on local processes; the same function is to run unchanged on a cluster.
 
 The unit of work is a shard. A worker is started fresh (`spawn`, safe beside threads), gets one shard at a time, and
-writes its results to files; what it returns should be small. Work that one machine can't hold is written as
-map -> files -> reduce on top of this, so that another executor only has to bring its own `map_shards`.
-The price of `spawn` is the import of the function's module in every worker: a second or so, so `workers=1` runs in place.
+writes its results to files; what it returns should be small. Work that one machine can't hold is written as map ->
+files -> reduce on top of this, so that another executor only has to bring its own `map_shards`. The price of `spawn`
+is the import of the function's module in every worker: a second or so, so `workers=1` runs in place.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
@@ -63,27 +65,33 @@ class LocalExecutor:
             yield from map(fn, shards)
             return
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
+        stop = spawn.Event()
+        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_watch, initargs=(stop,))
+        try:
             futures: list[Future[R]] = [pool.submit(fn, shard) for shard in shards]
-            try:
-                for future in futures:
-                    yield future.result()
-            except BrokenProcessPool:
-                raise StepError(
-                    "A worker process was killed, most likely because memory ran out.",
-                    fix="Run the same command again with fewer `--workers`: finished shards are kept.",
-                ) from None
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            for future in futures:
+                yield future.result()
+        except BrokenProcessPool:
+            raise StepError(
+                "A worker process was killed, most likely because memory ran out.",
+                fix="Run the same command again with fewer `--workers`: finished shards are kept.",
+            ) from None
+        except BaseException:
+            # An error, or Ctrl-C: nobody waits for the shards under way, and what is finished of them is in files.
+            stop.set()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _end_with_parent() -> None:
-    """Ends this worker soon after its parent is gone: a killed run must not leave workers that write on."""
+def _watch(stop: EventType) -> None:
+    """Ends this worker soon after it is told to, or after its parent is gone, so that no killed run writes on."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     parent = os.getppid()
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        while os.getppid() == parent and not stop.is_set():
+            time.sleep(0.2)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

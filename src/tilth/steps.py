@@ -1,8 +1,9 @@
 """Steps: named pieces of work whose identity is what they were asked to do, run once and kept.
 
 The fingerprint of a step is the SHA-256 of its name, version, config and the fingerprints of its inputs. Facts of the
-machine arrive in `Context` and cannot enter it. Code is not hashed: that would re-run on a changed comment and still miss
-a changed helper; the author bumps `version` instead, and a cache hit whose function changed since says so in one line.
+machine arrive in `Context` and cannot enter it. Code is not hashed: that would re-run on a changed comment and still
+miss a changed helper; the author bumps `version` instead, and a cache hit whose function changed since says so in one
+line.
 
 A step works in `runs/<name>/<fingerprint>.partial/` and is renamed to `runs/<name>/<fingerprint>/` at the end, with a
 `recipe.json` that says what made it. A killed step finds its partial folder again; what its function finds finished

@@ -1,10 +1,10 @@
 """Shards in and out: atomic files, compressed streams, and datasets as folders of Parquet with a manifest.
 
-A dataset is a folder of Parquet shards (zstd) and a `dataset.json` that counts and hashes them, which `datasets`, DuckDB,
-Polars and pandas read as it is. A file appears under its name only when it is whole: it is written beside its place and
-renamed, so that the presence of a shard is the mark of its completion and a killed writer leaves nothing half-done.
-Reading goes through fsspec (local paths, `https://`, `s3://`, `hf://` with its package installed); writing is local,
-because the rename that makes it atomic is.
+A dataset is a folder of Parquet shards (zstd) and a `dataset.json` that counts and hashes them, which `datasets`,
+DuckDB, Polars and pandas read as it is. A file appears under its name only when it is whole: it is written beside its
+place and renamed, so that the presence of a shard is the mark of its completion and a killed writer leaves nothing
+half-done. Reading goes through fsspec (local paths, `https://`, `s3://`, `hf://` with its package installed); writing
+is local, because the rename that makes it atomic is.
 """
 
 from __future__ import annotations

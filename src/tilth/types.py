@@ -1,9 +1,9 @@
 """The plain records that travel between stages, and the Arrow schemas they have on disk.
 
 All are frozen dataclasses. `Document` is the currency of curation and training; `Conversation`, `Preference` and
-`Problem` follow the field's shapes (`messages`; `prompt, chosen, rejected`; `prompt, answer, verifier`); `Rollout` is one
-answer a model gave; `Sample` is text that was made, with the lineage that leads back to its sources.
-Ids come from source and content, never from order or machine, so that the same input gives the same ids anywhere.
+`Problem` follow the field's shapes (`messages`; `prompt, chosen, rejected`; `prompt, answer, verifier`); `Rollout` is
+one answer a model gave; `Sample` is text that was made, with the lineage that leads back to its sources. Ids come
+from source and content, never from order or machine, so that the same input gives the same ids anywhere.
 """
 
 from __future__ import annotations

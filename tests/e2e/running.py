@@ -29,13 +29,23 @@ def tilth(*words: str, cwd: Path, check: bool = True) -> subprocess.CompletedPro
 
 def kill_when(moment: Callable[[], bool], *words: str, cwd: Path) -> None:
     """Starts the command line and kills it, with its workers, as soon as `moment()` holds."""
+    code, _ = _signal_when(signal.SIGKILL, moment, *words, cwd=cwd)
+    assert code == -signal.SIGKILL
+
+
+def interrupt_when(moment: Callable[[], bool], *words: str, cwd: Path) -> tuple[int, str]:
+    """Starts the command line and presses Ctrl-C as soon as `moment()` holds; returns exit code and standard error."""
+    return _signal_when(signal.SIGINT, moment, *words, cwd=cwd)
+
+
+def _signal_when(number: signal.Signals, moment: Callable[[], bool], *words: str, cwd: Path) -> tuple[int, str]:
+    command = [sys.executable, "-m", "tilth", *words]
     process = subprocess.Popen(
-        [sys.executable, "-m", "tilth", *words],
-        cwd=cwd, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
+        command, cwd=cwd, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     while not moment():
         assert process.poll() is None, "the run ended before the moment came"
         time.sleep(0.002)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert process.returncode == -signal.SIGKILL
+    os.killpg(process.pid, number)  # as a terminal does: the workers get it too
+    _, said = process.communicate(timeout=120)
+    return process.returncode, said

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
 from e2e.running import tilth
 
 pytestmark = pytest.mark.slow

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from e2e.running import RECIPE, tilth
+from e2e.running import RECIPE, interrupt_when, tilth
 
 pytestmark = pytest.mark.slow
 
@@ -82,3 +82,14 @@ def test_the_report_stands_alone(place: Path) -> None:
     baselines = json.loads((only(place, "baselines") / "baselines.json").read_text())["bits_per_byte"]
     assert {"model before", "model", "5-gram", "zstd -19"} <= baselines.keys()
     assert baselines["model"] < baselines["model before"]
+
+
+def test_ctrl_c_says_that_the_same_command_goes_on(corpus: Path, tmp_path: Path) -> None:
+    words = ("run", RECIPE, "--corpus", str(corpus))
+    code, said = interrupt_when(
+        lambda: any(tmp_path.glob("runs/improve/*.partial/**/*.safetensors")), *words, cwd=tmp_path
+    )
+    assert code == 130
+    assert "The same command goes on from here" in said
+    assert "Traceback" not in said
+    assert "report.html" in tilth(*words, cwd=tmp_path).stderr

@@ -4,6 +4,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -48,8 +50,9 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do() -> None:
     assert "--workers" in str(caught.value)
 
 
-@pytest.mark.skipif(not Path("/proc").exists(), reason="looks processes up in /proc")
-def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+@pytest.fixture
+def sleepers(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
+    """A process whose two workers sleep, and the workers' ids."""
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, time\n"
@@ -61,16 +64,43 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         "if __name__ == '__main__':\n"
         f"    list(map_shards(wait, [{str(tmp_path)!r}] * 2, Context(workers=2)))\n"
     )
-    parent = subprocess.Popen([sys.executable, script])
+    parent = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True, start_new_session=True)
     while len(pids := [int(path.stem) for path in tmp_path.glob("*.pid")]) < 2:
         assert parent.poll() is None
         time.sleep(0.01)
+    yield parent, pids
+    with suppress(ProcessLookupError):
+        os.killpg(parent.pid, signal.SIGKILL)
+    parent.communicate()
+
+
+def are_gone(pids: list[int]) -> bool:
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks processes up in /proc")
+
+
+@needs_proc
+def test_workers_end_when_their_parent_is_killed(sleepers: tuple[subprocess.Popen[str], list[int]]) -> None:
+    parent, pids = sleepers
     parent.kill()
     parent.wait()
-    deadline = time.monotonic() + 60
-    while any(Path(f"/proc/{pid}").exists() for pid in pids):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert are_gone(pids)
+
+
+@needs_proc
+def test_ctrl_c_ends_the_workers_without_a_word_from_them(sleepers: tuple[subprocess.Popen[str], list[int]]) -> None:
+    parent, pids = sleepers
+    os.killpg(parent.pid, signal.SIGINT)
+    assert parent.stderr is not None
+    said = parent.stderr.read()
+    assert parent.wait() == -signal.SIGINT
+    assert said.count("Traceback") == 1
+    assert are_gone(pids)
 
 
 def test_no_shards_no_work() -> None:

@@ -30,7 +30,7 @@ OUTSIDE_THE_LIBRARY = (
     "*/tests/*",
     "*/idle_test/*",
 )
-"""Left out of the Python installation: other people's packages, build leftovers, and tests (many hold odd text on purpose)."""
+"""Left out of the Python installation: other people's packages, build leftovers, tests (many hold odd text by design)."""
 
 
 def quickstart(

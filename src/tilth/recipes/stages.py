@@ -70,9 +70,9 @@ class Pretraining:
 
 def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Trains a model, tokenizing on the fly."""
+    from tilth.model import save_model
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
-    from tilth.model import save_model
     from tilth.training import initial_model, train
 
     save_model(initial_model(config.model, config.training.seed), out / "initial_model")

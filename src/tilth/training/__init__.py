@@ -10,7 +10,16 @@ if TYPE_CHECKING:
     from tilth.training.metrics import TextCost, held_out_excerpt, measure_text_cost
     from tilth.training.stream import TokenStream
 
-__all__ = ["TextCost", "TokenStream", "TrainConfig", "TrainResult", "held_out_excerpt", "initial_model", "measure_text_cost", "train"]
+__all__ = [
+    "TextCost",
+    "TokenStream",
+    "TrainConfig",
+    "TrainResult",
+    "held_out_excerpt",
+    "initial_model",
+    "measure_text_cost",
+    "train",
+]
 
 __getattr__ = attach(
     __name__,

@@ -11,10 +11,10 @@ import torch
 
 from tilth.errors import DataError
 from tilth.evaluation import NgramModel, baselines, bits_per_byte, ngram_bits_per_byte
-from tilth.training import held_out_excerpt
 from tilth.model import ModelConfig, Transformer
 from tilth.storage import Dataset, write_dataset
 from tilth.tokenizer import Tokenizer
+from tilth.training import held_out_excerpt
 from tilth.training.metrics import measure_text_cost
 from tilth.types import Document
 

@@ -14,7 +14,7 @@ from tilth.model import ModelConfig, load_model
 from tilth.progress import Bar
 from tilth.storage import Dataset, read_json
 from tilth.tokenizer import Tokenizer
-from tilth.training import TrainConfig, measure_text_cost, train
+from tilth.training import TrainConfig, held_out_excerpt, measure_text_cost, train
 from tilth.training.checkpoint import read_state
 from tilth.training.metrics import read_metrics
 

@@ -12,7 +12,7 @@ from tilth.errors import DataError
 from tilth.model import ModelConfig, Transformer
 from tilth.storage import Dataset
 from tilth.tokenizer import Tokenizer
-from tilth.training.metrics import MetricsLog, measure_text_cost, read_metrics
+from tilth.training.metrics import MetricsLog, held_out_excerpt, measure_text_cost, read_metrics
 from tilth.types import Document
 
 
@@ -63,13 +63,14 @@ def test_a_uniform_model_pays_the_logarithm_of_its_vocabulary(tokenizer: Tokeniz
     assert cost.nats_per_token == pytest.approx(math.log(tokenizer.vocab_size), rel=1e-6)
 
 
-def test_max_bytes_cuts_between_characters_and_whatever_the_order(tokenizer: Tokenizer) -> None:
-    model = model_of(tokenizer, 16)
+def test_an_excerpt_is_cut_between_characters_whatever_the_order() -> None:
     documents = [Document.make("ä" * 50, str(i)) for i in range(5)]
-    cost = measure_text_cost(model, tokenizer, documents, max_bytes=151)
-    assert cost.bytes == 150
-    assert measure_text_cost(model, tokenizer, documents[::-1], max_bytes=151) == cost
-    assert measure_text_cost(model, tokenizer, documents, max_bytes=10**9).bytes == 500
+    excerpt = held_out_excerpt(documents, 151)
+    assert sum(len(document.text.encode()) for document in excerpt) == 150
+    assert held_out_excerpt(documents[::-1], 151) == excerpt
+    assert sorted(d.id for d in held_out_excerpt(documents, 10**9)) == sorted(d.id for d in documents)
+    with pytest.raises(DataError, match="no held-out text"):
+        held_out_excerpt([Document.make("", "empty")], 10)
 
 
 def test_no_text_is_an_error(tokenizer: Tokenizer) -> None:
@@ -79,7 +80,7 @@ def test_no_text_is_an_error(tokenizer: Tokenizer) -> None:
 
 def test_the_model_stays_in_its_mode(tokenizer: Tokenizer, held_out: Dataset) -> None:
     model = model_of(tokenizer, 16).train()
-    measure_text_cost(model, tokenizer, held_out.documents(), max_bytes=100)
+    measure_text_cost(model, tokenizer, held_out.documents())
     assert model.training
 
 
