@@ -140,20 +140,35 @@ def canonical_json(value: object) -> str:
     return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def identity(step: Step, context: Context) -> dict[str, Any]:
-    """Returns what a step's fingerprint is the hash of."""
-    inputs = {name: fingerprint(item, context) for name, item in step.inputs.items()}
-    return {"name": step.name, "version": step.version, "config": canonical(step.config), "inputs": inputs}
+class Identities:
+    """The identities of steps in one command: each source is looked at once, when it is first asked for."""
+
+    def __init__(self, runs: Path) -> None:
+        self.runs = runs
+        self._known: dict[int, tuple[Input, str]] = {}  # the item is kept so that its id stays its own
+
+    def of(self, step: Step) -> dict[str, Any]:
+        """Returns what a step's fingerprint is the hash of."""
+        inputs = {name: self.fingerprint(item) for name, item in step.inputs.items()}
+        return {"name": step.name, "version": step.version, "config": canonical(step.config), "inputs": inputs}
+
+    def fingerprint(self, item: Input) -> str:
+        """Returns the identity of a step (with the path of a part of it), or of the files of a source."""
+        if id(item) not in self._known:
+            self._known[id(item)] = (item, self._compute(item))
+        return self._known[id(item)][1]
+
+    def _compute(self, item: Input) -> str:
+        if isinstance(item, Source):
+            return item.fingerprint(self.runs)
+        if isinstance(item, Part):
+            return f"{self.fingerprint(item.step)}/{item.path}"
+        return hashlib.sha256(canonical_json(self.of(item)).encode()).hexdigest()[:FINGERPRINT_DIGITS]
 
 
 def fingerprint(item: Input, context: Context) -> str:
-    """Returns the identity of a step (with the path of a part of it), or of the files of a source, as hex digits."""
-    if isinstance(item, Source):
-        return item.fingerprint(context.runs)
-    if isinstance(item, Part):
-        return f"{fingerprint(item.step, context)}/{item.path}"
-    text = canonical_json(identity(item, context))
-    return hashlib.sha256(text.encode()).hexdigest()[:FINGERPRINT_DIGITS]
+    """Returns the identity of a step, of a part of one, or of the files of a source, as hex digits."""
+    return Identities(context.runs).fingerprint(item)
 
 
 # Planning
@@ -173,6 +188,8 @@ class Planned:
     """The record of the cached run."""
     last: Mapping[str, Any] | None
     """The newest record of a step of this name with another identity."""
+    reasons: list[str]
+    """What made it new, as `why` says it."""
 
 
 def in_order(target: Step) -> list[Step]:
@@ -200,13 +217,15 @@ def in_order(target: Step) -> list[Step]:
 def plan(target: Step, context: Context) -> list[Planned]:
     """Says for each step of `target`, in order, whether it is cached, begun, or new. Runs nothing."""
     planned: list[Planned] = []
+    identities = Identities(context.runs)
     for step in in_order(target):
-        print_ = fingerprint(step, context)
+        print_ = identities.fingerprint(step)
         folder = context.runs / step.name / print_
         record = read_record(folder)
         state: State = "cached" if record else "partial" if partial_folder(folder).exists() else "new"
         others = [r for r in records(context.runs, step.name) if r["fingerprint"] != print_]
-        planned.append(Planned(step, print_, folder, state, record, others[0] if others else None))
+        reasons = [] if record else _reasons(step, identities)
+        planned.append(Planned(step, print_, folder, state, record, others[0] if others else None, reasons))
     return planned
 
 
@@ -258,9 +277,10 @@ def run(target: Step, context: Context) -> list[Outcome]:
 def run_each(target: Step, context: Context) -> Iterator[Outcome]:
     """Like `run`, but yields each outcome as it comes."""
     folders: dict[str, Path] = {}
+    identities = Identities(context.runs)
     for step in in_order(target):
-        folder = context.runs / step.name / fingerprint(step, context)
-        outcome = _run_in(step, folder, folders, context)
+        folder = context.runs / step.name / identities.fingerprint(step)
+        outcome = _run_in(step, folder, folders, identities, context)
         folders[step.name] = outcome.folder
         yield outcome
 
@@ -270,26 +290,27 @@ def run_into(step: Step, folder: Path, context: Context) -> Outcome:
 
     Raises: StepError if the folder holds something else, finished or unfinished.
     """
-    print_ = fingerprint(step, context)
+    identities = Identities(context.runs)
+    print_ = identities.fingerprint(step)
     work = partial_folder(folder)
     record = read_record(folder)
     begun = (work / BEGUN).read_text() if (work / BEGUN).exists() else print_
     if folder.exists() and (record is None or record["fingerprint"] != print_):
-        changed = f": {'; '.join(differences(step, record, context))}" if record else ""
+        changed = f": {'; '.join(_differences(step, record, identities))}" if record else ""
         raise StepError(f"{folder} holds something else already{changed}.", fix="Choose another `--out`, or delete it.")
     if begun != print_:
         raise StepError(f"{work} holds unfinished work of another call.", fix="Choose another `--out`, or delete it.")
-    return _run_in(step, folder, {}, context)
+    return _run_in(step, folder, {}, identities, context)
 
 
-def _run_in(step: Step, folder: Path, folders: Mapping[str, Path], context: Context) -> Outcome:
+def _run_in(step: Step, folder: Path, folders: Mapping[str, Path], identities: Identities, context: Context) -> Outcome:
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         # The lock belongs to the process: the system frees it when the process is killed.
         with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
             record = read_record(folder)
             if record is None:
-                return _execute(step, folder, folders, context)
+                return _execute(step, folder, folders, identities, context)
     except Timeout:
         raise StepError(
             f"Another process is at work on the step {step.name!r} ({folder}).",
@@ -302,8 +323,10 @@ def _run_in(step: Step, folder: Path, folders: Mapping[str, Path], context: Cont
     return Outcome(step, folder, cached=True, seconds=float(record["seconds"]))
 
 
-def _execute(step: Step, folder: Path, folders: Mapping[str, Path], context: Context) -> Outcome:
-    print_ = fingerprint(step, context)
+def _execute(
+    step: Step, folder: Path, folders: Mapping[str, Path], identities: Identities, context: Context
+) -> Outcome:
+    print_ = identities.fingerprint(step)
     work = partial_folder(folder)
     resumed = work.exists()
     work.mkdir(parents=True, exist_ok=True)
@@ -316,7 +339,7 @@ def _execute(step: Step, folder: Path, folders: Mapping[str, Path], context: Con
     started = time.monotonic()
     counts = step.fn(step.config, inputs, work, context)
     seconds = time.monotonic() - started
-    record = identity(step, context) | {
+    record = identities.of(step) | {
         "fingerprint": print_,
         "input_steps": {name: s.name for name, item in step.inputs.items() if (s := step_of(item)) is not None},
         "counts": dict(counts or {}),
@@ -368,19 +391,20 @@ def why(step: Step, context: Context) -> list[str]:
 
     A changed input is followed to its own cause. Empty if the step is cached.
     """
-    print_ = fingerprint(step, context)
-    if read_record(context.runs / step.name / print_) is not None:
-        return []
-    others = records(context.runs, step.name)
-    if not others:
-        return [f"{step.name} has not been run before."]
-    return differences(step, others[0], context)
+    identities = Identities(context.runs)
+    done = read_record(context.runs / step.name / identities.fingerprint(step)) is not None
+    return [] if done else _reasons(step, identities)
 
 
-def differences(step: Step, record: Mapping[str, Any], context: Context) -> list[str]:
+def _reasons(step: Step, identities: Identities) -> list[str]:
+    others = records(identities.runs, step.name)
+    return _differences(step, others[0], identities) if others else [f"{step.name} has not been run before."]
+
+
+def _differences(step: Step, record: Mapping[str, Any], identities: Identities) -> list[str]:
     """Says how a step differs from a finished run of the same name, most direct causes first."""
     lines: list[str] = []
-    new = identity(step, context)
+    new = identities.of(step)
     if new["version"] != record["version"]:
         lines.append(f"{step.name}: version {record['version']} -> {new['version']}")
     lines += [f"{step.name}: {change}" for change in _changes(record["config"], new["config"], "")]
@@ -392,24 +416,16 @@ def differences(step: Step, record: Mapping[str, Any], context: Context) -> list
             lines.append(f"{step.name}: input {name} {'removed' if new_print is None else 'added'}")
             continue
         lines.append(f"{step.name}: input {name} {old_print} -> {new_print}")
-        item = step.inputs[name]
-        if isinstance(item, Source):
-            lines += [f"  {change}" for change in item.changes_since(old_print, context.runs)]
-        elif (made_by := step_of(item)) is not None:
-            old = read_record(context.runs / made_by.name / old_print.split("/")[0])
-            if old is not None:
-                lines += [f"  {line}" for line in differences(made_by, old, context)]
+        lines += [f"  {line}" for line in _causes(step.inputs[name], old_print, identities)]
     return lines
 
 
-def compare_records(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Says how two finished runs of a step differ in what they were asked to do."""
-    name = str(new["name"])
-    lines = [f"{name}: {change}" for change in _changes(old["config"], new["config"], "")]
-    if old["version"] != new["version"]:
-        lines.insert(0, f"{name}: version {old['version']} -> {new['version']}")
-    lines += [f"{name}: input {change}" for change in _changes(old["inputs"], new["inputs"], "")]
-    return lines
+def _causes(item: Input, old_print: str, identities: Identities) -> list[str]:
+    if isinstance(item, Source):
+        return item.changes_since(old_print, identities.runs)
+    made_by = item.step if isinstance(item, Part) else item
+    old = read_record(identities.runs / made_by.name / old_print.split("/")[0])
+    return [] if old is None else _differences(made_by, old, identities)
 
 
 def _changes(old: Any, new: Any, where: str) -> list[str]:

@@ -136,23 +136,29 @@ def list_files(root: str, exclude: Sequence[str] = ()) -> list[InputFile]:
     """
     fs, inner = filesystem(root)
     base = str(inner).rstrip("/")
-    prefix = root.split("://", 1)[0] + "://" if "://" in root else ""
     if fs.isfile(inner):
-        found: dict[str, Any] = {base: fs.info(inner)}
-        base = base.rpartition("/")[0]
-    elif fs.isdir(inner):
-        found = fs.find(inner, detail=True)
-    else:
+        return [InputFile(path=root, name=base.rpartition("/")[2], bytes=int(fs.info(inner).get("size") or 0))]
+    if not fs.isdir(inner):
         raise DataError(f"{root} does not exist.", fix="Give the path or URL of a file or a folder.")
+    prefix = root.split("://", 1)[0] + "://" if "://" in root else ""
     files: list[InputFile] = []
-    for path, facts in found.items():
-        name = path[len(base) :].lstrip("/")
-        hidden = any(part.startswith(".") or part == "__pycache__" for part in name.split("/"))
-        if hidden or any(fnmatch.fnmatchcase("/" + name, pattern) for pattern in exclude):
-            continue
-        url = path if "://" in path else prefix + path
-        files.append(InputFile(path=url, name=name, bytes=int(facts.get("size") or 0)))
+    for folder, folders, found in fs.walk(inner, detail=True):
+        place = str(folder)[len(base) :].strip("/")
+        # Folders that are left out are not entered: there may be many files below them.
+        for name in [name for name in folders if _is_left_out(f"{place}/{name}/", exclude)]:
+            del folders[name]
+        for name, facts in found.items():
+            path = f"{place}/{name}".lstrip("/")
+            if not _is_left_out(path, exclude):
+                url = facts["name"] if "://" in facts["name"] else prefix + facts["name"]
+                files.append(InputFile(path=url, name=path, bytes=int(facts.get("size") or 0)))
     return sorted(files, key=lambda file: file.name)
+
+
+def _is_left_out(name: str, exclude: Sequence[str]) -> bool:
+    last = name.rstrip("/").rpartition("/")[2]
+    rooted = "/" + name.lstrip("/")
+    return last.startswith(".") or last == "__pycache__" or any(fnmatch.fnmatchcase(rooted, glob) for glob in exclude)
 
 
 def open_binary(path: str) -> BinaryIO:

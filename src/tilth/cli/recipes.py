@@ -38,7 +38,7 @@ def plan(words: Sequence[str]) -> None:
     """`tilth plan RECIPE [--field value ...]`."""
     _, target, context = _recipe("plan", words, Machine())
     planned = steps.plan(target, context)
-    terminal.show_table("", ("step", "state", "seconds", "why"), [_planned_row(p, context) for p in planned])
+    terminal.show_table("", ("step", "state", "seconds", "why"), [_planned_row(p) for p in planned])
     new = [p for p in planned if p.state != "cached"]
     known = [float(p.last["seconds"]) for p in new if p.last]
     if not new:
@@ -51,12 +51,12 @@ def plan(words: Sequence[str]) -> None:
         )
 
 
-def _planned_row(planned: steps.Planned, context: Context) -> tuple[str, str, str, str]:
+def _planned_row(planned: steps.Planned) -> tuple[str, str, str, str]:
     if planned.record is not None:
         return planned.step.name, "cached", duration(float(planned.record["seconds"])), ""
     state = "goes on" if planned.state == "partial" else "will run"
     last = f"~{duration(float(planned.last['seconds']))}" if planned.last else "?"
-    reasons = steps.why(planned.step, context)
+    reasons = planned.reasons
     more = f" (and {len(reasons) - 1} more: `tilth why {planned.step.name}`)" if len(reasons) > 1 else ""
     return planned.step.name, state, last, reasons[0] + more
 

@@ -64,8 +64,8 @@ def show(words: Sequence[str]) -> None:
             if id is not None:
                 _show_document(folder, id)
                 continue
-            for depth, ancestor in _ancestry(folder, 0):
-                _show_record(ancestor, depth)
+            for ancestor in _ancestry(folder):
+                _show_record(ancestor)
 
     call(shown, words, "show")
 
@@ -80,37 +80,35 @@ def _step_folder(path: Path) -> Path:
     )
 
 
-def _ancestry(folder: Path, depth: int) -> Iterator[tuple[int, Path]]:
-    """Yields a step's folder and those of its inputs, each with its distance."""
-    yield depth, folder
-    record = _record(folder)
-    seen: set[Path] = set()
-    for name, step_name in cast("dict[str, str]", record["input_steps"]).items():
-        parent = folder.parent.parent / step_name / str(record["inputs"][name]).split("/")[0]
-        if parent not in seen and (parent / steps.RECORD).exists():
-            seen.add(parent)
-            yield from _ancestry(parent, depth + 1)
+def _ancestry(folder: Path) -> list[Path]:
+    """Returns a step's folder and those of all that it was made from, each once, the nearest first."""
+    found = [folder]
+    for step in found:  # it grows while it is read
+        record = _record(step)
+        for name, step_name in cast("dict[str, str]", record["input_steps"]).items():
+            parent = step.parent.parent / step_name / str(record["inputs"][name]).split("/")[0]
+            if parent not in found and (parent / steps.RECORD).exists():
+                found.append(parent)
+    return found
 
 
-def _show_record(folder: Path, depth: int) -> None:
+def _show_record(folder: Path) -> None:
     record = _record(folder)
-    pad = "    " * depth
-    lines = [f"{pad}{record['name']}  {folder}"]
-    lines.append(f"{pad}  made {str(record['finished_at'])[:19]} UTC in {duration(float(record['seconds']))}")
-    lines[-1] += f" by tilth {record['tilth_version']}, commit {record['git_commit'] or 'unknown'}"
-    if record["config"]:
-        lines.append(f"{pad}  config {json.dumps(record['config'])}")
-    if record["counts"]:
-        lines.append(f"{pad}  counts {json.dumps(record['counts'])}")
+    finished, seconds = str(record["finished_at"])[:19].replace("T", " "), duration(float(record["seconds"]))
+    lines = [
+        f"{record['name']}  {folder}",
+        f"    made    {finished} UTC in {seconds}, tilth {record['tilth_version']}, commit {record['git_commit']}",
+    ]
+    lines += [f"    config  {json.dumps(record['config'])}"] if record["config"] else []
+    lines += [f"    counts  {json.dumps(record['counts'])}"] if record["counts"] else []
     for name, fingerprint in record["inputs"].items():
-        kind = record["input_steps"].get(name)
-        lines.append(f"{pad}  from {name}: {kind or 'files'} {fingerprint}")
+        lines.append(f"    from    {name}: {record['input_steps'].get(name, 'files')} {fingerprint}")
     print("\n".join(lines))
 
 
 def _show_document(folder: Path, wanted: str) -> None:
     found = False
-    for _, ancestor in _ancestry(folder, 0):
+    for ancestor in _ancestry(folder):
         for path, row in _rows(ancestor, wanted):
             found = True
             print(f"{path}")

@@ -27,7 +27,9 @@ from tilth.training.config import TrainConfig
 if TYPE_CHECKING:
     from tilth.inference import Engine
 
-Given = Annotated[Path, tyro.conf.Positional]
+ModelFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+DatasetFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
+TokenizerFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TOKENIZER")]
 
 
 def _run(step: Step, out: Path, context: Context) -> Path:
@@ -41,7 +43,7 @@ def curate(words: Sequence[str]) -> None:
     """`tilth curate CORPUS ... --out FOLDER`."""
 
     def build(
-        corpus: Annotated[tuple[str, ...], tyro.conf.Positional],
+        corpus: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="CORPUS ...")],
         *,
         out: Path,
         exclude: tuple[str, ...] = (),
@@ -91,7 +93,7 @@ def tokenize(words: Sequence[str]) -> None:
 
 def _tokenize_train(words: Sequence[str]) -> None:
     def build(
-        dataset: Given,
+        dataset: DatasetFolder,
         *,
         out: Path,
         tokenizer: tyro.conf.OmitArgPrefixes[TokenizerConfig] = TokenizerConfig(),
@@ -110,7 +112,9 @@ def _tokenize_train(words: Sequence[str]) -> None:
 
 
 def _tokenize_encode(words: Sequence[str]) -> None:
-    def encode(tokenizer: Given, text: Annotated[str, tyro.conf.Positional]) -> None:
+    def encode(
+        tokenizer: TokenizerFolder, text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
+    ) -> None:
         """Print the ids of a text.
 
         Args:
@@ -125,7 +129,10 @@ def _tokenize_encode(words: Sequence[str]) -> None:
 
 
 def _tokenize_show(words: Sequence[str]) -> None:
-    def show(tokenizer: Given, text: Annotated[str | None, tyro.conf.Positional] = None) -> None:
+    def show(
+        tokenizer: TokenizerFolder,
+        text: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = None,
+    ) -> None:
         """Print what a tokenizer is, and how it cuts a text.
 
         Args:
@@ -162,7 +169,7 @@ def train(words: Sequence[str]) -> None:
     """`tilth train DATASET --tokenizer FOLDER --out FOLDER`."""
 
     def build(
-        dataset: Given,
+        dataset: DatasetFolder,
         *,
         tokenizer: Path,
         out: Path,
@@ -195,8 +202,8 @@ def evaluate(words: Sequence[str]) -> None:
     """`tilth eval MODEL DATASET [--tokenizer FOLDER]`."""
 
     def measure(
-        model: Given,
-        dataset: Given,
+        model: ModelFolder,
+        dataset: DatasetFolder,
         *,
         tokenizer: Path | None = None,
         train: Path | None = None,
@@ -265,7 +272,7 @@ def _show_loop(folder: Path) -> None:
 def export(words: Sequence[str]) -> None:
     """`tilth export MODEL --tokenizer FOLDER --out FOLDER`."""
 
-    def build(model: Given, *, tokenizer: Path, out: Path) -> tuple[Step, Path]:
+    def build(model: ModelFolder, *, tokenizer: Path, out: Path) -> tuple[Step, Path]:
         """Write a model and its tokenizer as a folder that `transformers` loads.
 
         Args:
@@ -283,7 +290,7 @@ def chat(words: Sequence[str]) -> None:
     """`tilth chat MODEL`."""
 
     def talk(
-        model: Given,
+        model: ModelFolder,
         *,
         tokenizer: Path | None = None,
         prompt: str | None = None,

@@ -47,8 +47,7 @@ class LoopConfig:
     learning_rate: float = 2e-3
     """Highest learning rate, of the base model and of every round."""
     newest_share: float = 0.25
-    """Share of a round's batch that has the newest difficulty; the rest is drawn in proportion to
-    difficulty."""
+    """Share of a round's batch that has the newest difficulty; the rest is weighted by difficulty."""
     views: int = 4
     """Relabelled copies of a problem that vote on its answer."""
     agree: int = 3

@@ -20,8 +20,7 @@ class SamplingParams:
     top_p: float = 1.0
     """Sample among the likeliest tokens that together hold this much probability (nucleus sampling)."""
     seed: int = 0
-    """Together with a prompt's place in the list it fixes what is drawn for that prompt, whatever the batch
-    size."""
+    """With a prompt's place in the list it fixes what is drawn for that prompt, whatever the batch size."""
     stop_tokens: tuple[int, ...] = ()
     """Ids that end a completion; the id itself stays in the tokens and out of the text."""
 

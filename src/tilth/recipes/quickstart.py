@@ -30,7 +30,7 @@ OUTSIDE_THE_LIBRARY = (
     "*/tests/*",
     "*/idle_test/*",
 )
-"""Left out of the Python installation: other people's packages, build leftovers, tests (many hold odd text by design)."""
+"""Left out of the Python installation: other people's packages, build leftovers, and tests (odd text on purpose)."""
 
 
 def quickstart(
@@ -45,11 +45,10 @@ def quickstart(
     """Grow a small model from text, run the self-improving loop, and write a report.
 
     Args:
-        corpus: File, folder or URL with text, source code, JSONL, Parquet, HTML or WARC (default: the documentation and
-            source of this machine's Python).
-        depth: The one dial: layers of the model; width, training tokens and learning rate follow from it.
+        corpus: File, folder or URL with text, code, JSONL, Parquet, HTML or WARC; None: this machine's Python.
+        depth: The one dial: layers of the model; its width and the training tokens follow from it.
         vocab_size: Tokens in the vocabulary.
-        tokens: Training budget in tokens (default: follows from depth).
+        tokens: Training budget in tokens; None: 750,000 for each layer.
         rounds: Rounds of the self-improving loop, each on strings that are one letter longer.
         seed: Seed of everything that is drawn by chance.
     """

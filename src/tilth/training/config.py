@@ -21,8 +21,7 @@ class TrainConfig:
     global_batch_tokens: int = 2048
     """Tokens of one optimizer step, rounded down to whole rows of the context length."""
     micro_batch_size: int | None = None
-    """Rows that go through the model at a time, to save memory; None: all rows of a step. The result is the
-    same."""
+    """Rows that go through the model at a time, to save memory, with the same result; None: all of a step."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """What moves the matrices inside the blocks; AdamW moves all the rest in either case."""
     learning_rate: float = 8e-3
@@ -30,8 +29,7 @@ class TrainConfig:
     muon_learning_rate: float = 0.02
     """Peak learning rate of Muon."""
     schedule: Literal["wsd", "cosine"] = "wsd"
-    """Learning rate after the warm-up: flat with a linear decay to 0 at the end (wsd), or half a cosine to
-    0."""
+    """Learning rate after the warm-up: flat, then a linear decay to 0 (wsd), or half a cosine to 0."""
     warmup_tokens: int = 20_000
     """Tokens over which the learning rate rises from 0."""
     decay_fraction: float = 0.9
