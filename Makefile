@@ -43,11 +43,11 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[bench]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --requirement benchmarks/requirements.txt
 	for script in benchmarks/*.py; do $(BIN)/python $$script || exit 1; done
 
 docs: setup
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt '.[docs]'
+	$(BIN)/python -m pip install --quiet --requirement docs/requirements.txt
 	$(BIN)/mkdocs build --strict
 
 clean:
