@@ -16,6 +16,7 @@
 
 #include "hash_tables.h"
 #include "pretokenize.h"
+#include "pretokenize_simd.h"
 #include "special_tokens.h"
 
 namespace tilth {

@@ -6,7 +6,19 @@ from numpy.typing import NDArray
 _Text = str | bytes
 
 def piece_ends(text: _Text, pattern: str) -> NDArray[np.int64]:
-    """Byte offsets, shape (pieces,), at which the pieces of `text` end. Patterns: gpt2, cl100k, llama3."""
+    """Byte offsets, shape (pieces,), at which the pieces of `text` end.
+
+    Patterns: gpt2, smollm2, cl100k, llama3, qwen2, o200k.
+    """
+
+def instruction_sets() -> str:
+    """What this machine can run, the best first: avx512, avx2, neon, scalar, with spaces between."""
+
+def use_instruction_set(name: str) -> None:
+    """Cuts text with one of them from now on, in the whole process: for tests.
+
+    Raises: ValueError if this machine cannot run it.
+    """
 
 @final
 class SpecialTokens:
@@ -33,7 +45,22 @@ class BpeEncoder:
     def merges(self) -> NDArray[np.uint32]:
         """All merges, shape (merges, 2), by rank."""
     def encode(self, text: _Text, pattern: str, specials: SpecialTokens | None) -> list[int]: ...
-    def encode_to_numpy(self, text: _Text, pattern: str, specials: SpecialTokens | None) -> NDArray[np.uint32]: ...
+    def encode_to_uint16(
+        self, text: _Text, pattern: str, specials: SpecialTokens | None, threads: int
+    ) -> NDArray[np.uint16]:
+        """For vocabularies of up to 65536 ids; greater ones are cut off."""
+    def encode_to_uint32(
+        self, text: _Text, pattern: str, specials: SpecialTokens | None, threads: int
+    ) -> NDArray[np.uint32]: ...
+    def encode_into(
+        self,
+        text: _Text,
+        pattern: str,
+        specials: SpecialTokens | None,
+        out: NDArray[np.uint16] | NDArray[np.uint32],
+        threads: int,
+    ) -> int:
+        """Writes ids into `out` as far as they fit; returns how many there are."""
     def encode_batch(
         self, texts: list[_Text], pattern: str, specials: SpecialTokens | None, threads: int
     ) -> list[list[int]]:

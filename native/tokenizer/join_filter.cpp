@@ -1,0 +1,53 @@
+#include "join_filter.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace tilth {
+
+namespace {
+
+/// Calls `visit(token, at)` for each place in a token between a trailing byte and the lead of three bytes.
+template <class Visit>
+void for_each_place(const std::vector<std::string>& tokens, Visit visit) {
+    for (const std::string& token : tokens) {
+        for (std::size_t at = 1; at < token.size(); ++at) {
+            if ((token[at] & 0xF0) == 0xE0 && (token[at - 1] & 0xC0) == 0x80) visit(token, at);
+        }
+    }
+}
+
+constexpr std::size_t kBitsPerPlace = 16;
+constexpr std::size_t kFewestBits = 1 << 10;
+
+}  // namespace
+
+JoinFilter::JoinFilter(const std::vector<std::string>& tokens) {
+    std::size_t places = 0;
+    for_each_place(tokens, [&](const std::string&, std::size_t) { ++places; });
+    const std::size_t n_bits = std::bit_ceil(std::max(kFewestBits, kBitsPerPlace * places));
+    bits_.assign(n_bits / 64, 0);
+    shift_ = 64 - std::countr_zero(n_bits);
+    for_each_place(tokens, [&](const std::string& token, std::size_t at) {
+        const auto left = static_cast<std::uint32_t>(std::min<std::size_t>(3, at));
+        const auto right = static_cast<std::uint32_t>(std::min<std::size_t>(3, token.size() - at));
+        const std::uint64_t bit = hash(token.data() + at, left, right) >> shift_;
+        bits_[bit >> 6] |= std::uint64_t{1} << (bit & 63);
+        shapes_ |= 1U << (left << 2 | right);
+    });
+}
+
+std::size_t JoinFilter::first_cut(std::string_view piece) const {
+    const char* const data = piece.data();
+    const std::size_t n = piece.size();
+    bool three_before = false;
+    for (std::size_t i = 0; i + 3 <= n;) {
+        const bool three = is_three_bytes(data + i);
+        if (three && three_before && !may_join(data + i)) return i;
+        three_before = three;
+        i += three ? 3 : 1;
+    }
+    return n;
+}
+
+}  // namespace tilth
