@@ -99,7 +99,7 @@ BpeEncoder BpeEncoder::from_ranks(std::vector<std::string> tokens, const std::ve
             if (left != kNone && right != kNone) splits.emplace_back(left, right);
         }
         std::sort(splits.begin(), splits.end());
-        for (const TokenPair split : splits) encoder.add_merge(split, {id, id});
+        for (const TokenPair& split : splits) encoder.add_merge(split, {id, id});
     }
     encoder.add_whole_pieces(true);
     return encoder;

@@ -28,13 +28,17 @@ JoinFilter::JoinFilter(const std::vector<std::string>& tokens) {
     const std::size_t n_bits = std::bit_ceil(std::max(kFewestBits, kBitsPerPlace * places));
     bits_.assign(n_bits / 64, 0);
     shift_ = 64 - std::countr_zero(n_bits);
-    for_each_place(tokens, [&](const std::string& token, std::size_t at) {
-        const auto left = static_cast<std::uint32_t>(std::min<std::size_t>(3, at));
-        const auto right = static_cast<std::uint32_t>(std::min<std::size_t>(3, token.size() - at));
-        const std::uint64_t bit = hash(token.data() + at, left, right) >> shift_;
-        bits_[bit >> 6] |= std::uint64_t{1} << (bit & 63);
-        shapes_ |= 1U << (left << 2 | right);
-    });
+    for_each_place(tokens, [&](const std::string& token, std::size_t place) { add(token, place); });
+}
+
+void JoinFilter::add(const std::string& token, std::size_t place) {
+    const bool part_left = place < 3, part_right = token.size() - place < 3;
+    const char* const p = token.data() + place;
+    const std::uint64_t left = part_left ? static_cast<unsigned char>(p[-1]) : bytes_at(p - 3);
+    const std::uint64_t right = part_right ? static_cast<unsigned char>(*p) : bytes_at(p);
+    const Shape shape = part_left ? (part_right ? kPartBoth : kPartLeft) : (part_right ? kPartRight : kWhole);
+    const std::uint64_t at = index(shape, left, right);
+    bits_[at >> 6] |= std::uint64_t{1} << (at & 63);
 }
 
 std::size_t JoinFilter::first_cut(std::string_view piece) const {

@@ -2,8 +2,9 @@
 // a token may reach from one into the other.
 //
 // Where none does, no merge can cross, and the text on both sides is encoded apart: long runs without spaces fall into
-// parts of a character or two, which repeat. Bytes that tokens hold on both sides of such a place, up to three, are
-// kept in a Bloom filter: a false "may" costs time, never exactness.
+// parts of a character or two, which repeat. What tokens hold on both sides of such a place is kept in a Bloom filter,
+// a whole character or, where a token ends within one, the byte next to the place: a false "may" costs time, never
+// exactness.
 #pragma once
 
 #include <cstdint>
@@ -25,32 +26,37 @@ class JoinFilter {
 
     /// Whether a token may hold the last byte of the character before `place` and the first of the one at it.
     bool may_join(const char* place) const {
-        for (std::uint32_t shapes = shapes_; shapes != 0; shapes &= shapes - 1) {
-            const auto shape = static_cast<std::uint32_t>(std::countr_zero(shapes));
-            if (is_set(hash(place, shape >> 2, shape & 3))) return true;
-        }
-        return false;
+        const std::uint64_t left = bytes_at(place - 3), right = bytes_at(place);
+        // Four probes that don't wait for one another.
+        return ((bit(kWhole, left, right) | bit(kPartRight, left, right & 0xFF) | bit(kPartLeft, left >> 16, right) |
+                 bit(kPartBoth, left >> 16, right & 0xFF)) & 1) != 0;
     }
 
     /// The first place in `piece` where it may be cut; piece.size() if there is none.
     std::size_t first_cut(std::string_view piece) const;
 
   private:
-    /// Of the `left` bytes before `place` and the `right` bytes from it on, 1 to 3 each.
-    static std::uint64_t hash(const char* place, std::uint32_t left, std::uint32_t right) {
-        std::uint64_t bytes = left << 2 | right;
-        for (std::uint32_t i = 0; i < left; ++i) bytes = bytes << 8 | static_cast<unsigned char>(place[-1 - static_cast<int>(i)]);
-        for (std::uint32_t i = 0; i < right; ++i) bytes = bytes << 8 | static_cast<unsigned char>(place[i]);
-        return bytes * 0x9E3779B97F4A7C15;
+    /// What a token holds of the two characters: both, or of one or both only a part.
+    enum Shape : std::uint64_t { kWhole, kPartRight, kPartLeft, kPartBoth };
+
+    static std::uint64_t bytes_at(const char* p) {
+        return static_cast<unsigned char>(p[0]) | static_cast<unsigned char>(p[1]) << 8 |
+               static_cast<unsigned char>(p[2]) << 16;
     }
 
-    bool is_set(std::uint64_t h) const {
-        return (bits_[h >> shift_ >> 6] >> (h >> shift_ & 63) & 1) != 0;
+    std::uint64_t index(Shape shape, std::uint64_t left, std::uint64_t right) const {
+        return ((shape << 48 | left << 24 | right) * 0x9E3779B97F4A7C15) >> shift_;
     }
+
+    std::uint64_t bit(Shape shape, std::uint64_t left, std::uint64_t right) const {
+        const std::uint64_t at = index(shape, left, right);
+        return bits_[at >> 6] >> (at & 63);
+    }
+
+    void add(const std::string& token, std::size_t at);
 
     std::vector<std::uint64_t> bits_;
     int shift_ = 0;
-    std::uint32_t shapes_ = 0;  // bit left * 4 + right: some token has this many bytes there
 };
 
 }  // namespace tilth

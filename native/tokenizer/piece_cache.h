@@ -17,14 +17,14 @@
 
 namespace tilth {
 
-/// Up to three ids of 20 bits and their number, in one word. 0 stands for "unknown".
+/// Up to three ids of 20 bits and their number, in one word. 0 stands for none.
 class PackedIds {
   public:
     static constexpr std::size_t kMost = 3;
     static constexpr std::uint32_t kIdBits = 20;
 
-    static bool fits(const std::uint32_t* ids, std::size_t n) {
-        bool fits = n >= 1 && n <= kMost;
+    static bool fit(const std::uint32_t* ids, std::size_t n, std::size_t most) {
+        bool fits = n >= 1 && n <= most;
         for (std::size_t i = 0; fits && i < n; ++i) fits = ids[i] >> kIdBits == 0;
         return fits;
     }
@@ -50,6 +50,10 @@ struct PieceKey {
     std::uint64_t low, high;
 };
 
+struct IdWords {
+    std::uint64_t first, second;
+};
+
 /// Memory on huge pages where the system has them: a probe then costs no page walk.
 class LineArray {
   public:
@@ -63,13 +67,14 @@ class LineArray {
     std::unique_ptr<std::byte, Free> data_;
 };
 
-/// Buckets of one line; `Key` of one or two words, which is not all zeros.
-template <class Key, std::size_t kWays, std::size_t kMostBuckets>
+/// Buckets of one line; `Key` of one or two words, which is not all zeros. `Ids` are one or two words of packed ids, of
+/// which the first is not zero.
+template <class Key, class Ids, std::size_t kWays, std::size_t kMostBuckets>
 class PieceBuckets {
   public:
     struct alignas(64) Bucket {
         Key keys[kWays];
-        std::uint64_t ids[kWays];
+        Ids ids[kWays];
     };
     static_assert(sizeof(Bucket) == 64);
 
@@ -77,7 +82,7 @@ class PieceBuckets {
 
     const Bucket* bucket(std::uint64_t hash) const { return buckets() + (hash >> shift_); }
 
-    void insert(std::uint64_t hash, const Key& key, std::uint64_t ids) {
+    void insert(std::uint64_t hash, const Key& key, const Ids& ids) {
         if (size_ >= n_buckets() * kWays / 2 && n_buckets() < kMostBuckets) grow();
         put(hash, key, ids);
     }
@@ -85,13 +90,16 @@ class PieceBuckets {
   private:
     static constexpr std::size_t kFirstBuckets = 256;
 
+    static bool is_set(std::uint64_t ids) { return ids != 0; }
+    static bool is_set(const IdWords& ids) { return ids.first != 0; }
+
     Bucket* buckets() const { return reinterpret_cast<Bucket*>(lines_.data()); }
     std::size_t n_buckets() const { return std::size_t{1} << (64 - shift_); }
 
-    void put(std::uint64_t hash, const Key& key, std::uint64_t ids) {
+    void put(std::uint64_t hash, const Key& key, const Ids& ids) {
         Bucket& bucket = buckets()[hash >> shift_];
         for (std::size_t way = 0; way < kWays; ++way) {
-            if (bucket.ids[way] != 0) continue;
+            if (is_set(bucket.ids[way])) continue;
             bucket.keys[way] = key;
             bucket.ids[way] = ids;
             ++size_;
@@ -113,7 +121,7 @@ class PieceBuckets {
         for (std::size_t i = 0; i < n_old; ++i) {
             for (std::size_t way = 0; way < kWays; ++way) {
                 const Key& key = old_buckets[i].keys[way];
-                if (old_buckets[i].ids[way] != 0) put(hash_of(key), key, old_buckets[i].ids[way]);
+                if (is_set(old_buckets[i].ids[way])) put(hash_of(key), key, old_buckets[i].ids[way]);
             }
         }
     }
@@ -134,7 +142,7 @@ class PieceBuckets {
     std::size_t next_victim_ = 0;
 };
 
-/// Pieces of any length that is worth keeping, direct-mapped.
+/// Pieces of any length that is worth keeping, each in one of two slots.
 class LongPieces {
   public:
     static constexpr std::size_t kLongest = 200;
@@ -143,12 +151,15 @@ class LongPieces {
 
     /// Appends the ids of a piece to `ids`; false if it is not there. An inner part is another piece than a whole one.
     bool find(std::uint64_t hash, std::string_view piece, bool inner, std::vector<std::uint32_t>& ids) const {
-        const Slot& slot = slots_[hash >> kShift];
-        if (slot.hash != hash || slot.length != piece.size() || slot.inner != inner) return false;
-        const std::uint32_t* const found = arena_.data() + slot.start;
-        if (std::memcmp(found + slot.n_ids, piece.data(), piece.size()) != 0) return false;
-        ids.insert(ids.end(), found, found + slot.n_ids);
-        return true;
+        for (const std::size_t other : {0, 1}) {
+            const Slot& slot = slots_[hash >> kShift ^ other];
+            if (slot.hash != hash || slot.length != piece.size() || slot.inner != inner) continue;
+            const std::uint32_t* const found = arena_.data() + slot.start;
+            if (std::memcmp(found + slot.n_ids, piece.data(), piece.size()) != 0) continue;
+            ids.insert(ids.end(), found, found + slot.n_ids);
+            return true;
+        }
+        return false;
     }
 
     void insert(std::uint64_t hash, std::string_view piece, bool inner, const std::vector<std::uint32_t>& ids) {
@@ -160,12 +171,14 @@ class LongPieces {
         arena_.insert(arena_.end(), ids.begin(), ids.end());
         arena_.resize(arena_.size() + (piece.size() + 3) / 4);
         std::memcpy(arena_.data() + start + ids.size(), piece.data(), piece.size());
-        slots_[hash >> kShift] = {hash, static_cast<std::uint32_t>(start), static_cast<std::uint8_t>(piece.size()),
-                                  inner, static_cast<std::uint16_t>(ids.size())};
+        const std::size_t home = hash >> kShift;
+        slots_[slots_[home].length == 0 ? home : home ^ 1] = {
+            hash, static_cast<std::uint32_t>(start), static_cast<std::uint8_t>(piece.size()), inner,
+            static_cast<std::uint16_t>(ids.size())};
     }
 
   private:
-    static constexpr int kSlotBits = 14;
+    static constexpr int kSlotBits = 15;
     static constexpr std::size_t kSlots = 1 << kSlotBits;
     static constexpr int kShift = 64 - kSlotBits;
     static constexpr std::size_t kArenaWords = 1 << 20;
@@ -181,12 +194,12 @@ class LongPieces {
     std::vector<std::uint32_t> arena_;
 };
 
-using ShortPieces = PieceBuckets<std::uint64_t, 4, std::size_t{1} << 18>;
-using MiddlePieces = PieceBuckets<PieceKey, 2, std::size_t{1} << 18>;
+using ShortPieces = PieceBuckets<std::uint64_t, std::uint64_t, 4, std::size_t{1} << 18>;
+using MiddlePieces = PieceBuckets<PieceKey, IdWords, 2, std::size_t{1} << 18>;
 
 struct PieceCache {
-    ShortPieces short_pieces;    // up to 7 bytes
-    MiddlePieces middle_pieces;  // up to 15
+    ShortPieces short_pieces;    // up to 7 bytes and 3 ids
+    MiddlePieces middle_pieces;  // up to 15 bytes and 6 ids
     LongPieces long_pieces;
     std::vector<std::uint32_t> scratch;
 };

@@ -222,7 +222,9 @@ std::size_t PieceWalker::next(const char** ends, std::size_t capacity) {
 std::string instruction_sets() {
     std::string names;
     for (const InstructionSet& set : all_sets()) {
-        if (set.runs_here) names += (names.empty() ? "" : " ") + std::string(set.name);
+        if (!set.runs_here) continue;
+        if (!names.empty()) names += ' ';
+        names += set.name;
     }
     return names;
 }
