@@ -15,6 +15,7 @@
 #include "../python_text.h"
 #include "bpe_encode.h"
 #include "bpe_train.h"
+#include "piece_counts.h"
 #include "pretokenize.h"
 #include "special_tokens.h"
 
@@ -244,24 +245,36 @@ nb::ndarray<nb::numpy, std::int64_t> piece_ends(nb::handle text, const std::stri
     return to_numpy(std::move(ends));
 }
 
+/// On more threads each counts apart, and the sums are the same.
 void count_texts(PieceCounts& counts, const nb::list& texts, const std::string& pattern,
-                 const SpecialTokens& specials) {
+                 const SpecialTokens& specials, std::int64_t weight, std::size_t threads) {
     const std::vector<Text> list = texts_of(texts);
     const Pattern known = pattern_named(pattern);
+    if (weight < 1) throw std::invalid_argument("a weight must be at least 1");
     const nb::gil_scoped_release release;
-    for (const Text& text : list) counts.add_text(text.view(), known, specials);
+    if (threads <= 1 || list.size() <= 1) {
+        for (const Text& text : list) counts.add_text(text.view(), known, specials, weight);
+        return;
+    }
+    std::vector<PieceCounts> parts(std::min(threads, list.size()));
+    parallel_for(parts.size(), threads, [&](std::size_t part) {
+        for (std::size_t i = part; i < list.size(); i += parts.size()) {
+            parts[part].add_text(list[i].view(), known, specials, weight);
+        }
+    });
+    for (const PieceCounts& part : parts) counts.add_all(part);
 }
 
-void count_pieces(PieceCounts& counts, const nb::list& pieces) {
+void count_pieces(PieceCounts& counts, const nb::list& pieces, std::int64_t weight) {
     const std::vector<Text> list = texts_of(pieces);
+    if (weight < 1) throw std::invalid_argument("a weight must be at least 1");
     const nb::gil_scoped_release release;
-    for (const Text& piece : list) {
-        if (!piece.view().empty()) counts.add(piece.view());
-    }
+    for (const Text& piece : list) counts.add(piece.view(), weight);
 }
 
 void make_trainer(BpeTrainer* place, const PieceCounts& counts, const std::string& tie_break,
-                  const nb::bytes& byte_order) {
+                  const nb::bytes& byte_order, std::int64_t min_piece_count, std::int64_t min_frequency,
+                  std::optional<std::size_t> max_token_length) {
     std::array<unsigned char, 256> order;
     if (byte_order.size() != order.size()) throw std::invalid_argument("byte_order must hold 256 bytes");
     std::copy_n(static_cast<const unsigned char*>(byte_order.data()), order.size(), order.begin());
@@ -270,7 +283,11 @@ void make_trainer(BpeTrainer* place, const PieceCounts& counts, const std::strin
     }
     const TieBreak rule = tie_break == "lexicographic" ? TieBreak::kLexicographic : TieBreak::kLowestPair;
     const nb::gil_scoped_release release;
-    new (place) BpeTrainer(counts, rule, order);
+    BpeTrainer::Limits limits;
+    limits.minimum_piece_count = min_piece_count;
+    limits.minimum_pair_count = min_frequency;
+    if (max_token_length) limits.longest_token = *max_token_length;
+    new (place) BpeTrainer(counts, rule, order, limits);
 }
 
 void bind_encoder(nb::module_& m) {
@@ -317,11 +334,16 @@ void bind_trainer(nb::module_& m) {
     nb::class_<PieceCounts>(m, "PieceCounts")
         .def(nb::init<>())
         .def("__len__", &PieceCounts::size)
-        .def("add_texts", &count_texts, "texts"_a, "pattern"_a, "specials"_a)
-        .def("add_pieces", &count_pieces, "pieces"_a);
+        .def("add_texts", &count_texts, "texts"_a, "pattern"_a, "specials"_a, "weight"_a, "threads"_a)
+        .def("add_pieces", &count_pieces, "pieces"_a, "weight"_a)
+        .def("write", &PieceCounts::write, "path"_a, "label"_a, nb::call_guard<nb::gil_scoped_release>())
+        .def("read", &PieceCounts::read, "path"_a, "label"_a, "minimum"_a,
+             nb::call_guard<nb::gil_scoped_release>());
+    m.def("merge_count_files", &merge_count_files, "paths"_a, "out"_a, nb::call_guard<nb::gil_scoped_release>());
 
     nb::class_<BpeTrainer>(m, "BpeTrainer")
-        .def("__init__", &make_trainer, "counts"_a, "tie_break"_a, "byte_order"_a)
+        .def("__init__", &make_trainer, "counts"_a, "tie_break"_a, "byte_order"_a, "min_piece_count"_a,
+             "min_frequency"_a, "max_token_length"_a.none())
         .def("merge", &BpeTrainer::merge, "count"_a, nb::call_guard<nb::gil_scoped_release>())
         .def("merges", [](const BpeTrainer& trainer) { return pairs_to_numpy(trainer.merges()); });
 }

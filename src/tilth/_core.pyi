@@ -76,17 +76,40 @@ class PieceCounts:
 
     def __init__(self) -> None: ...
     def __len__(self) -> int: ...
-    def add_texts(self, texts: list[_Text], pattern: str, specials: SpecialTokens) -> None:
-        """Counts the pieces of `texts`; special tokens are places to split and are not counted."""
-    def add_pieces(self, pieces: list[_Text]) -> None: ...
+    def add_texts(
+        self, texts: list[_Text], pattern: str, specials: SpecialTokens, weight: int, threads: int
+    ) -> None:
+        """Counts each piece of `texts` `weight` times; special tokens are places to split and are not counted."""
+    def add_pieces(self, pieces: list[_Text], weight: int) -> None: ...
+    def write(self, path: str, label: str) -> None:
+        """Writes all counts, sorted by piece; `label` says how text was cut. Raises: RuntimeError naming the file."""
+    def read(self, path: str, label: str, minimum: int) -> None:
+        """Adds those counts of a file that are at least `minimum`.
+
+        Raises: RuntimeError naming a file that is none, is broken or cut off, or has another label.
+        """
+
+def merge_count_files(paths: list[str], out: str) -> None:
+    """Adds up count files into one, as streams. Raises: RuntimeError naming the file."""
 
 @final
 class BpeTrainer:
-    """Learns merges. While training `byte_order[i]` has the id i, and merge k makes the id 256 + k."""
+    """Learns merges. While training `byte_order[i]` has the id i, and new tokens get the ids from 256 up."""
 
-    def __init__(self, counts: PieceCounts, tie_break: str, byte_order: bytes) -> None:
-        """`tie_break`: lowest_pair (least ids) or lexicographic (greatest bytes)."""
+    def __init__(
+        self,
+        counts: PieceCounts,
+        tie_break: str,
+        byte_order: bytes,
+        min_piece_count: int,
+        min_frequency: int,
+        max_token_length: int | None,
+    ) -> None:
+        """`tie_break`: lowest_pair (least ids) or lexicographic (greatest bytes). Lengths are in bytes."""
     def merge(self, count: int) -> int:
-        """Makes up to `count` more merges; fewer only when no pair is left. Returns how many."""
+        """Merges until there are `count` more tokens; fewer only when no pair is left. Returns how many.
+
+        A merge whose bytes are a token already makes no new one.
+        """
     def merges(self) -> NDArray[np.uint32]:
         """The merges so far, shape (merges, 2)."""

@@ -15,6 +15,7 @@ try:
         PieceCounts,
         SpecialTokens,
         instruction_sets,
+        merge_count_files,
         piece_ends,
         use_instruction_set,
     )
@@ -30,6 +31,7 @@ __all__ = [
     "PieceCounts",
     "SpecialTokens",
     "instruction_sets",
+    "merge_count_files",
     "piece_ends",
     "use_instruction_set",
 ]

@@ -48,16 +48,22 @@ class Tokenizer:
     @classmethod
     def train(
         cls,
-        texts: Iterable[str],
+        texts: Iterable[str | tuple[str, int]],
         *,
         vocab_size: int,
         pattern: str = "llama3",
         special_tokens: Sequence[str] = (END_OF_TEXT,),
         tie_break: TieBreak = "huggingface",
+        min_frequency: int = 1,
+        max_token_length: int | None = None,
         max_training_bytes: int | None = None,
+        threads: int | None = 1,
         progress: Progress = SILENT,
     ) -> Tokenizer:
-        """Trains on `texts`; the fields mean what `TokenizerConfig` says of them.
+        """Trains on `texts`, a `(text, weight)` among which counts `weight` times.
+
+        The fields mean what `TokenizerConfig` says of them. Counting runs on `threads` threads (None: one for each
+        core that this process may use).
 
         Deterministic: the order of texts and the machine do not matter, only how often each piece occurs.
         Raises: ConfigError for a value that cannot work.
@@ -67,9 +73,12 @@ class Tokenizer:
             pattern=pattern,
             special_tokens=tuple(special_tokens),
             tie_break=tie_break,
+            min_frequency=min_frequency,
+            max_token_length=max_token_length,
             max_training_bytes=max_training_bytes,
         )
-        return cls(train_vocabulary(texts, config, progress))
+        n_threads = max(1, threads if threads is not None else _available_cores())
+        return cls(train_vocabulary(texts, config, progress, threads=n_threads))
 
     @classmethod
     def load(cls, path: str | Path) -> Tokenizer:
