@@ -99,7 +99,7 @@ nb::list encode(const BpeEncoder& encoder, nb::handle text, const std::string& p
     const Text held(text);
     const std::string_view view = held.view();
     const Pattern known = pattern_named(pattern);
-    VectorSink<std::uint32_t> ids;
+    VectorSink<std::uint32_t> ids(view.size());
     {
         const nb::gil_scoped_release release;
         encoder.encode(view, known, specials, ids);
@@ -117,7 +117,7 @@ std::vector<std::vector<Id>> encode_spans(const BpeEncoder& encoder, std::string
     const std::vector<Span> spans = BpeEncoder::spans(text, specials, kPartBytes);
     std::vector<std::vector<Id>> parts(spans.size());
     parallel_for(spans.size(), threads, [&](std::size_t i) {
-        VectorSink<Id> ids;
+        VectorSink<Id> ids(spans[i].text.size());
         encoder.encode(spans[i], pattern, ids);
         parts[i] = std::move(ids.values);
     });
@@ -129,7 +129,7 @@ template <class Id>
 std::vector<Id> encode_parallel(const BpeEncoder& encoder, std::string_view text, Pattern pattern,
                                 const SpecialTokens* specials, std::size_t threads) {
     if (threads <= 1 || text.size() <= kPartBytes) {
-        VectorSink<Id> ids;
+        VectorSink<Id> ids(text.size());
         encoder.encode(text, pattern, specials, ids);
         return std::move(ids.values);
     }
@@ -193,7 +193,7 @@ nb::list encode_batch(const BpeEncoder& encoder, const nb::list& texts, const st
             if (threads <= 1 || list[i].view().size() <= 2 * kPartBytes) short_texts.push_back(i);
         }
         parallel_for(short_texts.size(), threads, [&](std::size_t i) {
-            VectorSink<std::uint32_t> ids;
+            VectorSink<std::uint32_t> ids(list[short_texts[i]].view().size());
             encoder.encode(list[short_texts[i]].view(), known, specials, ids);
             results[short_texts[i]].push_back(std::move(ids.values));
         });

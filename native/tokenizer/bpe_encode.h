@@ -40,6 +40,9 @@ class IdSink {
 template <class Id>
 class VectorSink : public IdSink {
   public:
+    /// `text_bytes`: the size of the text, for a guess at the number of ids.
+    explicit VectorSink(std::size_t text_bytes) { values.reserve(text_bytes / 4); }
+
     void append(const std::uint32_t* ids, std::size_t count) override {
         values.insert(values.end(), ids, ids + count);
     }

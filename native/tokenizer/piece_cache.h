@@ -83,7 +83,7 @@ class PieceBuckets {
     const Bucket* bucket(std::uint64_t hash) const { return buckets() + (hash >> shift_); }
 
     void insert(std::uint64_t hash, const Key& key, const Ids& ids) {
-        if (size_ >= n_buckets() * kWays / 2 && n_buckets() < kMostBuckets) grow();
+        if (size_ >= n_buckets() * kWays / 4 && n_buckets() < kMostBuckets) grow();
         put(hash, key, ids);
     }
 

@@ -57,6 +57,8 @@ class CountReader {
             fail("is not a file of piece counts");
         }
         label_ = bytes(number());
+        const auto is_printable = [](char c) { return c >= ' ' && c <= '~'; };
+        if (!std::all_of(label_.begin(), label_.end(), is_printable)) fail("is broken: its label is not ASCII");
         next();
     }
 

@@ -34,7 +34,7 @@ class PieceCounts {
     /// Every piece of at least `minimum`, in order of its bytes.
     std::vector<std::pair<std::string, std::int64_t>> sorted(std::int64_t minimum) const;
 
-    /// Writes all pieces to `path`, in order. `label` says how the text was cut; only counts of the same label may be
+    /// Writes all pieces to `path`, in order. `label`, in ASCII, says how the text was cut; only counts of the same label may be
     /// added up. Raises std::runtime_error naming the file.
     void write(const std::string& path, const std::string& label) const;
 

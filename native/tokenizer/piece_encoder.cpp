@@ -75,15 +75,16 @@ void PieceEncoder::encode(std::string_view text, Pattern pattern) {
 
 /// Makes keys and asks memory for their lines, so that the look-ups find them near.
 void PieceEncoder::prepare(const char* start, const char* const* ends, std::size_t n) {
+    const bool readable = readable_end_ - ends[n - 1] >= 16;
     for (std::size_t i = 0; i < n; start = ends[i++]) {
         const auto size = static_cast<std::size_t>(ends[i] - start);
         Probe& probe = probes_[i];
         if (size <= kShort) {
-            probe.key = key_of({start, size}, 0);
+            probe.key = readable ? readable_key(start, size, 0) : key_of({start, size}, 0);
             probe.hash = ShortPieces::hash_of(probe.key.low);
             __builtin_prefetch(cache_.short_pieces.bucket(probe.hash));
         } else if (size <= kMiddle && !leads_three_bytes(start[0]) && !leads_three_bytes(start[1])) {
-            probe.key = key_of({start, size}, 0);
+            probe.key = readable ? readable_key(start, size, 0) : key_of({start, size}, 0);
             probe.hash = MiddlePieces::hash_of(probe.key);
             __builtin_prefetch(cache_.middle_pieces.bucket(probe.hash));
         } else {
@@ -93,21 +94,45 @@ void PieceEncoder::prepare(const char* start, const char* const* ends, std::size
 }
 
 void PieceEncoder::look_up(const char* start, const char* const* ends, std::size_t n) {
+    std::uint32_t* out = ids_ + n_ids_;
     for (std::size_t i = 0; i < n; start = ends[i++]) {
-        const Probe& probe = probes_[i];
-        const std::string_view piece(start, static_cast<std::size_t>(ends[i] - start));
-        if (piece.size() <= kShort) {
-            encode_short(piece, probe, false);
-        } else if (probe.key.high != 0) {
-            encode_middle(piece, probe, false);
-        } else {
-            encode_rare(piece);
+        if (out >= ids_ + kIds) {
+            n_ids_ = static_cast<std::size_t>(out - ids_);
+            flush();
+            out = ids_;
         }
+        const Probe& probe = probes_[i];
+        const auto size = static_cast<std::size_t>(ends[i] - start);
+        if (size <= kShort) {
+            const ShortPieces::Bucket& bucket = *cache_.short_pieces.bucket(probe.hash);
+            if (const int way = way_of(bucket, probe.key.low); way >= 0) {
+                out += PackedIds::unpack(bucket.ids[way], out);
+                continue;
+            }
+        } else if (probe.key.high != 0) {
+            const MiddlePieces::Bucket& bucket = *cache_.middle_pieces.bucket(probe.hash);
+            if (const int way = way_of(bucket, probe.key); way >= 0) {
+                out += PackedIds::unpack(bucket.ids[way].first, out);
+                out += PackedIds::unpack(bucket.ids[way].second, out);
+                continue;
+            }
+        }
+        n_ids_ = static_cast<std::size_t>(out - ids_);
+        encode_unknown({start, size}, probe);
+        out = ids_ + n_ids_;
     }
+    n_ids_ = static_cast<std::size_t>(out - ids_);
+}
+
+void PieceEncoder::encode_unknown(std::string_view piece, const Probe& probe) {
+    if (piece.size() <= kShort) return encode_short(piece, probe, false);
+    if (probe.key.high == 0) return encode_rare(piece);
+    const std::vector<std::uint32_t>& ids = ids_of(piece, false);
+    append(ids.data(), ids.size());
 }
 
 /// A piece of up to 7 bytes. One of more than three ids stands in the table of middle ones.
-inline void PieceEncoder::encode_short(std::string_view piece, const Probe& probe, bool inner) {
+void PieceEncoder::encode_short(std::string_view piece, const Probe& probe, bool inner) {
     const ShortPieces::Bucket& bucket = *cache_.short_pieces.bucket(probe.hash);
     if (const int way = way_of(bucket, probe.key.low); way >= 0) {
         n_ids_ += PackedIds::unpack(bucket.ids[way], ids_ + n_ids_);
@@ -124,7 +149,7 @@ inline void PieceEncoder::encode_short(std::string_view piece, const Probe& prob
     append(ids.data(), ids.size());
 }
 
-inline void PieceEncoder::encode_middle(std::string_view piece, const Probe& probe, bool inner) {
+void PieceEncoder::encode_middle(std::string_view piece, const Probe& probe, bool inner) {
     const MiddlePieces::Bucket& bucket = *cache_.middle_pieces.bucket(probe.hash);
     if (const int way = way_of(bucket, probe.key); way >= 0) return append(bucket.ids[way]);
     const std::vector<std::uint32_t>& ids = ids_of(piece, inner);

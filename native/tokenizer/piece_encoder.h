@@ -28,6 +28,7 @@ class PieceEncoder {
     void prepare(const char* start, const char* const* ends, std::size_t n);
     void look_up(const char* start, const char* const* ends, std::size_t n);
     PieceKey key_of(std::string_view piece, std::uint64_t flags) const;
+    void encode_unknown(std::string_view piece, const Probe& probe);
     void encode_short(std::string_view piece, const Probe& probe, bool inner);
     void encode_middle(std::string_view piece, const Probe& probe, bool inner);
     void encode_rare(std::string_view piece);

@@ -76,9 +76,7 @@ class PieceCounts:
 
     def __init__(self) -> None: ...
     def __len__(self) -> int: ...
-    def add_texts(
-        self, texts: list[_Text], pattern: str, specials: SpecialTokens, weight: int, threads: int
-    ) -> None:
+    def add_texts(self, texts: list[_Text], pattern: str, specials: SpecialTokens, weight: int, threads: int) -> None:
         """Counts each piece of `texts` `weight` times; special tokens are places to split and are not counted."""
     def add_pieces(self, pieces: list[_Text], weight: int) -> None: ...
     def write(self, path: str, label: str) -> None:

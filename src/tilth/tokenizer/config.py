@@ -59,7 +59,8 @@ class TokenizerConfig:
             raise ConfigError(f"min_frequency {self.min_frequency} is no number of times.", fix="Use 1 or more.")
         if self.max_token_length is not None and self.max_token_length < 2:
             raise ConfigError(
-                f"max_token_length {self.max_token_length} leaves nothing to merge.", fix="Use 2 or more bytes, or None."
+                f"max_token_length {self.max_token_length} leaves nothing to merge.",
+                fix="Use 2 or more bytes, or None.",
             )
         if self.max_training_bytes is not None and self.max_training_bytes < 1:
             raise ConfigError(

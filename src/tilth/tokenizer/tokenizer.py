@@ -158,7 +158,7 @@ class Tokenizer:
         n_threads = max(1, threads if threads is not None else _available_cores())
         if out is None:
             return self._ids_array(text, matcher, n_threads).astype(target, copy=False)
-        if out.ndim == 1 and out.flags.c_contiguous and target in (np.uint16, np.uint32) and self._splitter is None:
+        if out.ndim == 1 and out.flags.c_contiguous and target.name in ("uint16", "uint32") and self._splitter is None:
             n = self._encoder.encode_into(text, self._pattern, matcher, out, n_threads)
         else:
             ids = self._ids_array(text, matcher, n_threads)

@@ -24,6 +24,8 @@ from tilth.tokenizer.split import PATTERNS, Splitter, pattern_name, to_utf8
 from tilth.tokenizer.vocabulary import Vocabulary
 
 _BATCH_BYTES = 1 << 20
+_PARALLEL_BATCH_BYTES = 32 << 20
+"""More at a time for threads, each of which makes a table of its own."""
 _TOKENS_AT_A_TIME = 64
 MAX_PIECES = 20_000_000
 """Distinct pieces that are counted in memory (some 2 GB) before they are spilled to a file."""
@@ -76,7 +78,7 @@ def count_pieces(
     """Counts the distinct pieces of up to `config.max_training_bytes` of text, all in memory."""
     counter = _Counter(config, threads)
     with progress.bar("counting words", config.max_training_bytes, "bytes") as bar:
-        for batch, weight, n_bytes in _batches(texts, config.max_training_bytes):
+        for batch, weight, n_bytes in _batches(texts, config.max_training_bytes, threads):
             counter.add(batch, weight)
             bar.advance(n_bytes)
     return counter.counts
@@ -107,7 +109,7 @@ def count_to_file(
             counter.counts.write(str(spilled[-1]), _label(config))
             counter.counts = native.PieceCounts()
 
-        for batch, weight, n_bytes in _batches(texts, config.max_training_bytes):
+        for batch, weight, n_bytes in _batches(texts, config.max_training_bytes, threads):
             counter.add(batch, weight)
             bar.advance(n_bytes)
             if len(counter.counts) > max_pieces:
@@ -172,7 +174,7 @@ def learn_merges(
 def _label(config: TokenizerConfig) -> str:
     """What decides how text is cut: counts of different labels don't add up to anything."""
     name = pattern_name(config.pattern)
-    return json.dumps([PATTERNS[name] if name else config.pattern, sorted(config.special_tokens)], ensure_ascii=False)
+    return json.dumps([PATTERNS[name] if name else config.pattern, sorted(config.special_tokens)])
 
 
 class _Counter:
@@ -193,11 +195,14 @@ class _Counter:
                 self.counts.add_pieces(_pieces(text, self._splitter, self._specials), weight)
 
 
-def _batches(texts: Iterable[Weighted], max_bytes: int | None) -> Iterator[tuple[list[str | bytes], int, int]]:
+def _batches(
+    texts: Iterable[Weighted], max_bytes: int | None, threads: int
+) -> Iterator[tuple[list[str | bytes], int, int]]:
     """Texts of one weight in lists of a few megabytes, with weight and size; ends with the text that passes
     `max_bytes`."""
     if isinstance(texts, str | bytes):
         raise ConfigError("texts is one string.", fix="Give a list or another iterable of strings: [text].")
+    full = _BATCH_BYTES if threads == 1 else _PARALLEL_BATCH_BYTES
     batch: list[str | bytes] = []
     size = total = 0
     batch_weight = 1
@@ -213,7 +218,7 @@ def _batches(texts: Iterable[Weighted], max_bytes: int | None) -> Iterator[tuple
         data = to_utf8(text)
         batch.append(data)
         size += len(data)
-        if size >= _BATCH_BYTES or (max_bytes is not None and total + size >= max_bytes):
+        if size >= full or (max_bytes is not None and total + size >= max_bytes):
             yield batch, batch_weight, size
             total += size
             batch, size = [], 0
