@@ -9,11 +9,29 @@ from __future__ import annotations
 from tilth.errors import DependencyError
 
 try:
-    from tilth._core import BpeEncoder, BpeTrainer, PieceCounts, SpecialTokens, piece_ends
+    from tilth._core import (
+        BpeEncoder,
+        BpeTrainer,
+        PieceCounts,
+        SpecialTokens,
+        instruction_sets,
+        merge_count_files,
+        piece_ends,
+        use_instruction_set,
+    )
 except ImportError as error:
     raise DependencyError(
         f"The native core of tilth is not built: {error}.",
         fix="Install the package with `pip install .`, which needs a C++20 compiler.",
     ) from error
 
-__all__ = ["BpeEncoder", "BpeTrainer", "PieceCounts", "SpecialTokens", "piece_ends"]
+__all__ = [
+    "BpeEncoder",
+    "BpeTrainer",
+    "PieceCounts",
+    "SpecialTokens",
+    "instruction_sets",
+    "merge_count_files",
+    "piece_ends",
+    "use_instruction_set",
+]
