@@ -2,8 +2,8 @@
 
     python benchmarks/training.py [--threads 1] [--rounds 5]
 
-The two take turns, a few steps each, so that a drift of the machine meets both. Reported are tokens per CPU second
-(median over rounds) and their ratio; the losses of both are printed as well, because a fast wrong step is worth nothing.
+The two take turns, a few steps each, so that a drift of the machine meets both. Reported are tokens per CPU second,
+median over rounds, and their ratio; the losses of both are printed too, because a fast wrong step is worth nothing.
 """
 
 import argparse
