@@ -9,11 +9,27 @@ from __future__ import annotations
 from tilth.errors import DependencyError
 
 try:
-    from tilth._core import BpeEncoder, BpeTrainer, PieceCounts, SpecialTokens, piece_ends
+    from tilth._core import (
+        BpeDropout,
+        BpeEncoder,
+        BpeTrainer,
+        PieceCounts,
+        SentencePieceEncoder,
+        SpecialTokens,
+        piece_ends,
+    )
 except ImportError as error:
     raise DependencyError(
         f"The native core of tilth is not built: {error}.",
         fix="Install the package with `pip install .`, which needs a C++20 compiler.",
     ) from error
 
-__all__ = ["BpeEncoder", "BpeTrainer", "PieceCounts", "SpecialTokens", "piece_ends"]
+__all__ = [
+    "BpeDropout",
+    "BpeEncoder",
+    "BpeTrainer",
+    "PieceCounts",
+    "SentencePieceEncoder",
+    "SpecialTokens",
+    "piece_ends",
+]

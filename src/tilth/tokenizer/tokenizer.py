@@ -19,12 +19,11 @@ from numpy.typing import DTypeLike, NDArray
 from tilth import native
 from tilth.errors import ConfigError, DataError
 from tilth.progress import SILENT, Progress
-from tilth.tokenizer import huggingface
 from tilth.tokenizer.config import END_OF_TEXT, TieBreak, TokenizerConfig
 from tilth.tokenizer.split import Splitter, pattern_name, to_utf8
 from tilth.tokenizer.stream import StreamDecoder
 from tilth.tokenizer.training import train_vocabulary
-from tilth.tokenizer.vocabulary import Vocabulary
+from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
 
 _MAX_MATCHERS = 64
 
@@ -72,16 +71,20 @@ class Tokenizer:
         return cls(train_vocabulary(texts, config, progress))
 
     @classmethod
-    def load(cls, path: str | Path) -> Tokenizer:
-        """Reads a `tokenizer.json`, or the one in the folder `path`.
+    def load(
+        cls, path: str | Path, *, pattern: str | None = None, special_tokens: Mapping[str, int] | None = None
+    ) -> Tokenizer:
+        """Reads a tokenizer: a file, or the folder it lies in.
 
-        Raises: DataError naming the file and the part that is missing, broken or not supported.
+        `tokenizer.json` (byte-level and SentencePiece-style BPE; Unigram and WordPiece if `tokenizers` is installed),
+        tiktoken's rank files, SentencePiece's `tokenizer.model` (BPE), GPT-2's `vocab.json` with `merges.txt`. A rank
+        file that is not known by its content needs `pattern`, which may be a known name (`names.KNOWN`).
+        Raises: DataError naming the file and the part that is missing, broken or not supported; ConfigError if
+        `pattern` is needed, or given where the file says it; DependencyError if `tokenizers` is needed.
         """
-        vocabulary = huggingface.read_vocabulary(Path(path))
-        try:
-            return cls(vocabulary)
-        except DataError as error:
-            raise DataError(f"{path}: {error.message}", fix=error.fix) from None
+        from tilth.tokenizer.files import load
+
+        return load(Path(path), pattern, special_tokens)
 
     @classmethod
     def from_ranks(
@@ -92,20 +95,26 @@ class Tokenizer:
         Raises: DataError if two tokens share an id or a byte has no token; ConfigError for a broken pattern.
         """
         specials = dict(special_tokens or {})
-        ids = [*ranks.values(), *specials.values()]
-        if len(set(ids)) != len(ids):
-            raise DataError("Two tokens have the same id.", fix="Give every token and special token its own id.")
-        tokens = [b""] * (1 + max(ids, default=-1))
-        for token, token_id in [*ranks.items(), *((text.encode(), i) for text, i in specials.items())]:
-            tokens[token_id] = token
-        return cls(Vocabulary(tokens=tuple(tokens), merges=None, pattern=pattern, special_tokens=specials))
+        tokens = place_tokens("ranks", ranks, specials)
+        return cls(Vocabulary(tokens=tokens, merges=None, pattern=pattern, special_tokens=specials))
 
     def save(self, directory: str | Path) -> None:
         """Writes `tokenizer.json` and `tokenizer_config.json`, which `tokenizers` and `transformers` load.
 
         The same tokenizer writes the same bytes.
         """
-        huggingface.write_vocabulary(Path(directory), self.vocabulary, self._encoder.merges())
+        from tilth.tokenizer.huggingface import write_vocabulary
+
+        write_vocabulary(Path(directory), self.vocabulary, self.merges)
+
+    def save_ranks(self, path: str | Path) -> None:
+        """Writes a rank file for tiktoken; pattern and special tokens have no place in it.
+
+        Raises: DataError if ranks alone would not give the same ids.
+        """
+        from tilth.tokenizer.conversion import write_rank_file
+
+        write_rank_file(Path(path), self)
 
     def encode(
         self, text: str | bytes, *, allowed_special: Special = (), disallowed_special: Special = "all"
@@ -178,7 +187,7 @@ class Tokenizer:
                 raise DataError(f"Text {i}: {error.message}", fix=error.fix) from None
         if self._splitter is not None:
             return [self._encode(text, matcher) for text in texts]
-        threads = threads if threads is not None else _available_cores()
+        threads = threads if threads is not None else available_cores()
         return self._encoder.encode_batch(list(texts), self._pattern, matcher, max(1, threads))
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
@@ -206,6 +215,11 @@ class Tokenizer:
         except IndexError as error:
             raise self._no_token(int(str(error))) from None
 
+    def with_template(self, ids: Sequence[int]) -> list[int]:
+        """`ids` with the special tokens around them that the vocabulary's file asks for (`<s>`, `[CLS]`)."""
+        before, after = self.vocabulary.template
+        return [*before, *ids, *after]
+
     def stream_decoder(self) -> StreamDecoder:
         """A decoder that takes ids one at a time and never gives half a character."""
         return StreamDecoder(self.token_bytes)
@@ -223,6 +237,11 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """One more than the greatest id."""
         return len(self.vocabulary.tokens)
+
+    @property
+    def merges(self) -> NDArray[np.uint32]:
+        """Pairs of ids that merge, shape (merges, 2), first to last."""
+        return self._encoder.merges()
 
     @property
     def pattern(self) -> str:
@@ -253,7 +272,7 @@ class Tokenizer:
         return f"Tokenizer(vocab_size={self.vocab_size}, pattern={self.pattern!r})"
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[Vocabulary]]:
-        return (Tokenizer, (self.vocabulary,))
+        return (type(self), (self.vocabulary,))
 
     def _no_token(self, token_id: int) -> DataError:
         return DataError(f"{token_id} is no token: the vocabulary has {self.vocab_size} ids.")
@@ -309,5 +328,6 @@ def _encoder(vocabulary: Vocabulary) -> native.BpeEncoder:
         raise DataError(f"The vocabulary cannot work: {error}.") from None
 
 
-def _available_cores() -> int:
+def available_cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
