@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilth.errors import DataError, DependencyError
+from tilth.errors import ConfigError, DataError, DependencyError
 from tilth.storage import write_bytes
-from tilth.tokenizer.segmented import AddedToken, Ids, SegmentedTokenizer, SegmentedVocabulary
+from tilth.tokenizer.segmented import AddedToken, Ids, SegmentedTokenizer, SegmentedVocabulary, Where
 from tilth.tokenizer.stream import StreamDecoder
 from tilth.tokenizer.vocabulary import MAX_ID, place_tokens
 
@@ -105,9 +105,24 @@ class LibraryTokenizer(SegmentedTokenizer):
         """A decoder that takes ids one at a time and never gives half a character."""
         return _LibraryStreamDecoder(self._library)
 
-    def _encode_segment(self, text: bytes, is_first: bool) -> Ids:
+    def safe_cut(self, data: bytes) -> int:
+        """0: where the library can be fed parts of a text depends on the model."""
+        return 0
+
+    def _encode_segment(self, text: bytes, where: Where) -> Ids:
         ids = self._library.encode(text.decode("utf-8", "replace"), add_special_tokens=False).ids
         return np.array(ids, dtype=np.uint32)
+
+    def _segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
+        characters = text.decode("utf-8", "replace")
+        if characters.encode() != text:
+            raise DataError("A text that is not UTF-8 has no offsets with this vocabulary.", fix="Mend the text first.")
+        places = np.cumsum([0, *(len(character.encode()) for character in characters)], dtype=np.int64)
+        offsets = self._library.encode(characters, add_special_tokens=False).offsets
+        return places[np.array(offsets, dtype=np.int64).reshape(-1, 2)]
+
+    def _encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
+        raise ConfigError("BPE-dropout needs a BPE vocabulary.", fix="Leave `dropout` at 0.")
 
     def _bytes_of(self, ids: Sequence[int]) -> bytes:
         return self._library.decode(list(ids), skip_special_tokens=False).encode()

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilth.errors import DataError
-from tilth.tokenizer.segmented import Ids, SegmentedTokenizer, SegmentedVocabulary
+from tilth.tokenizer.segmented import Ids, SegmentedTokenizer, SegmentedVocabulary, Where
+from tilth.tokenizer.streaming import last_known_cut
 from tilth.tokenizer.tokenizer import Tokenizer
 from tilth.tokenizer.vocabulary import Vocabulary
 
@@ -102,8 +103,21 @@ class NormalizedTokenizer(SegmentedTokenizer):
             characters = unicodedata.normalize(cast(_Form, self.vocabulary.normal_form), characters)
         return characters.encode("utf-8", "surrogateescape")
 
-    def _encode_segment(self, text: bytes, is_first: bool) -> Ids:
+    def safe_cut(self, data: bytes) -> int:
+        """The last byte of `data` where it can be cut so that the parts have the ids of the whole; 0: nowhere."""
+        # A token that is found only once the text is normalized might be divided.
+        if any(last_known_cut("gpt2", name.encode()) for name in self._normalized):
+            return 0
+        return self._plain.safe_cut(data)
+
+    def _encode_segment(self, text: bytes, where: Where) -> Ids:
         return self._plain.encode_to_numpy(text, dtype=np.uint32, disallowed_special=())
+
+    def _segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
+        return self._plain.offsets(text, disallowed_special=())
+
+    def _encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
+        return np.array(self._plain.encode_with_dropout(text, dropout, seed=seed), dtype=np.uint32)
 
     def _bytes_of(self, ids: Sequence[int]) -> bytes:
         return self._plain.decode_bytes(ids)

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from tilth import native
 from tilth.errors import DataError
 from tilth.tokenizer.arrow import as_texts
-from tilth.tokenizer.segmented import Ids, SegmentedTokenizer, SegmentedVocabulary
+from tilth.tokenizer.segmented import Ids, SegmentedTokenizer, SegmentedVocabulary, Where, ends_with_space
 from tilth.tokenizer.split import to_utf8
 from tilth.tokenizer.stream import StreamDecoder
+from tilth.tokenizer.streaming import offsets_of
 from tilth.tokenizer.tokenizer import Special, available_cores
 
 SPACE_MARK = "\u2581"
@@ -100,7 +101,7 @@ class SentencePieceTokenizer(SegmentedTokenizer):
                 self._allowed(text, allowed_special, disallowed_special)
             except DataError as error:
                 raise DataError(f"Text {i}: {error.message}", fix=error.fix) from None
-        spaces = [self._needs_space(to_utf8(text[:1] if isinstance(text, str) else text), True) for text in batch]
+        spaces = [self._needs_space(to_utf8(text[:1] if isinstance(text, str) else text), "first") for text in batch]
         n_threads = threads if threads is not None else available_cores()
         return [ids.tolist() for ids in self._native.encode_batch(list(batch), spaces, max(1, n_threads))]
 
@@ -117,12 +118,33 @@ class SentencePieceTokenizer(SegmentedTokenizer):
 
         write_pieces(Path(directory), self.vocabulary)
 
-    def _encode_segment(self, text: bytes, is_first: bool) -> Ids:
-        return self._native.encode(text, self._needs_space(text, is_first))
+    def safe_cut(self, data: bytes) -> int:
+        """The last byte of `data` where it can be cut so that the parts have the ids of the whole; 0: nowhere."""
+        cut = self._native.last_cut(data)
+        while self._strips and cut and ends_with_space(data[:cut]):  # a token may come that takes the space away
+            cut = self._native.last_cut(data[:cut])
+        return cut
 
-    def _needs_space(self, text: bytes, is_first: bool) -> bool:
+    def _encode_segment(self, text: bytes, where: Where) -> Ids:
+        return self._native.encode(text, self._needs_space(text, where))
+
+    def _encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
+        return self._native.encode(text, self._needs_space(text, where), dropout, seed)
+
+    def _segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
+        add_space = self._needs_space(text, where)
+        ids, unknown = self._native.encode_with_unknown(text, add_space)
+        lengths = self.token_lengths[ids]
+        for place, n_bytes in unknown:
+            lengths[place] = n_bytes
+        offsets = np.maximum(offsets_of(lengths) - add_space, 0)
+        if (mark := SPACE_MARK.encode()) not in text:
+            return offsets
+        return _marks_widened(text, mark)[offsets]
+
+    def _needs_space(self, text: bytes, where: Where) -> bool:
         v = self.vocabulary
-        wanted = v.prefix == "always" or (v.prefix == "first" and is_first)
+        wanted = where == "first" if v.prefix == "first" else v.prefix == "always" and where != "continued"
         return wanted and not (v.prefix_unless_space and text.startswith((b" ", SPACE_MARK.encode())))
 
     def _drops_space(self, first_id: int) -> bool:
@@ -133,6 +155,16 @@ class SentencePieceTokenizer(SegmentedTokenizer):
     def _bytes_of(self, ids: Sequence[int]) -> bytes:
         data = b"".join([self.vocabulary.tokens[token_id] for token_id in ids])
         return data[1:] if self._drops_space(ids[0]) else data
+
+
+def _marks_widened(text: bytes, mark: bytes) -> NDArray[np.int64]:
+    """Where byte i of `text` with one byte for each mark stands in `text`, for every i up to its end."""
+    is_kept = np.ones(len(text) + 1, dtype=bool)
+    at = text.find(mark)
+    while at >= 0:
+        is_kept[at + 1 : at + len(mark)] = False
+        at = text.find(mark, at + len(mark))
+    return np.flatnonzero(is_kept).astype(np.int64)
 
 
 class _SpacedStreamDecoder(StreamDecoder):

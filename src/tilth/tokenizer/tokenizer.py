@@ -8,7 +8,7 @@ all data. A tokenizer is read-only: threads share it, and it goes to worker proc
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,9 +19,12 @@ from numpy.typing import DTypeLike, NDArray
 from tilth import native
 from tilth.errors import ConfigError, DataError
 from tilth.progress import SILENT, Progress
+from tilth.tokenizer.arrow import as_texts
 from tilth.tokenizer.config import END_OF_TEXT, TieBreak, TokenizerConfig
 from tilth.tokenizer.split import Splitter, pattern_name, to_utf8
 from tilth.tokenizer.stream import StreamDecoder
+from tilth.tokenizer.streaming import count, encode_stream, last_known_cut, offsets_of
+from tilth.tokenizer.text_files import EncodedPart, encode_files
 from tilth.tokenizer.training import train_vocabulary
 from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
 
@@ -43,6 +46,7 @@ class Tokenizer:
         self._splitter = None if name else Splitter(vocabulary.pattern)
         self._special_names = frozenset(vocabulary.special_tokens)
         self._matchers: dict[frozenset[str], native.SpecialTokens] = {}
+        self._dropout: native.BpeDropout | None = None
 
     @classmethod
     def train(
@@ -177,9 +181,11 @@ class Tokenizer:
     ) -> list[list[int]]:
         """`encode` of every text, on `threads` threads (None: one for each core that this process may use).
 
+        An Arrow array of strings is taken as well.
         Raises: DataError as `encode`, naming the text; RuntimeError if a thread cannot start.
         """
         matcher = None
+        texts = as_texts(texts)
         for i, text in enumerate(texts):
             try:
                 matcher = self._matcher_for(text, allowed_special, disallowed_special)
@@ -189,6 +195,103 @@ class Tokenizer:
             return [self._encode(text, matcher) for text in texts]
         threads = threads if threads is not None else available_cores()
         return self._encoder.encode_batch(list(texts), self._pattern, matcher, max(1, threads))
+
+    def encode_iterable(
+        self,
+        parts: Iterable[str | bytes],
+        *,
+        allowed_special: Special = (),
+        disallowed_special: Special = "all",
+    ) -> Iterator[int]:
+        """The ids of the text that `parts` join up to, as they become certain: those of `encode` of the whole.
+
+        Holds about 64 KB of text; all of it with a pattern of one's own, which says nothing about where it cuts.
+        Raises: DataError as `encode`, when the disallowed special token is reached.
+        """
+        for ids in encode_stream(self, parts, allowed_special, disallowed_special):
+            yield from ids.tolist()
+
+    def encode_files(
+        self, paths: Iterable[str | Path], *, column: str = "text", allowed_special: Special = ()
+    ) -> Iterator[EncodedPart]:
+        """The ids of documents in Parquet (rows of `column`), JSONL (fields of that name) and text (a file each).
+
+        Memory is bounded by a Parquet row group, a JSON line, and 1 MB of a text file, which may come in several
+        parts. Special tokens that are not allowed are ordinary text.
+        Raises: DataError naming file and row if a text is missing or the file is broken.
+        """
+        return encode_files(self, paths, column, allowed_special)
+
+    def encode_with_dropout(
+        self, text: str | bytes, dropout: float, *, seed: int, allowed_special: Special = ()
+    ) -> list[int]:
+        """Ids of `text` with merges left out at random, each with probability `dropout` (BPE-dropout).
+
+        They decode to the text all the same. 0 gives the ids of `encode`, 1 single bytes or characters; the same seed
+        the same ids. Special tokens that are not allowed are ordinary text.
+        Raises: ConfigError if `dropout` is not between 0 and 1.
+        Source: Provilkov et al. 2020; as in `tokenizers`, a merge that passes by comes up again after the next.
+        """
+        if not 0 <= dropout <= 1:
+            raise ConfigError(f"dropout is {dropout}.", fix="Give a probability from 0 to 1.")
+        if dropout == 0:
+            return self.encode(text, allowed_special=allowed_special, disallowed_special=())
+        if self._dropout is None:
+            special_ids = list(self.vocabulary.special_tokens.values())
+            self._dropout = native.BpeDropout(list(self.vocabulary.tokens), special_ids, self.merges)
+        data, start = to_utf8(text), 0
+        ids: list[int] = []
+        matcher = self._matcher_for(text, allowed_special, ())
+        while matcher is not None and (match := matcher.find(data, start)) is not None:
+            ids += self._dropout.encode_pieces(self._pieces(data[start : match[0]]), dropout, seed + len(ids)).tolist()
+            ids.append(match[2])
+            start = match[1]
+        return ids + self._dropout.encode_pieces(self._pieces(data[start:]), dropout, seed + len(ids)).tolist()
+
+    def offsets(
+        self, text: str | bytes, *, allowed_special: Special = (), disallowed_special: Special = "all"
+    ) -> NDArray[np.int64]:
+        """Where each id of `encode` with these options stands in `text`: start and end in bytes, shape (tokens, 2).
+
+        Bytes are those of the UTF-8 of `text`. A space that SentencePiece puts in front has no width.
+        Raises: DataError as `encode`, or if the vocabulary's normalization changes the text.
+        """
+        ids = self.encode_to_numpy(text, allowed_special=allowed_special, disallowed_special=disallowed_special)
+        return offsets_of(self.token_lengths[ids])
+
+    def count(self, text: str | bytes, limit: int | None = None) -> int:
+        """How many ids `text` has, special tokens in it as ordinary text.
+
+        With `limit`, the count stops soon after it and gives `limit` + 1 for every text that has more.
+        """
+        return count(self, text, limit)
+
+    @cached_property
+    def token_lengths(self) -> NDArray[np.int64]:
+        """Bytes of each token, shape (vocab_size,)."""
+        return np.array([len(token) for token in self.vocabulary.tokens], dtype=np.int64)
+
+    @property
+    def always_found(self) -> Collection[str]:
+        """Tokens that are not special and are found in the text before it is cut."""
+        return ()
+
+    def safe_cut(self, data: bytes) -> int:
+        """The last byte of `data` where it can be cut so that the parts have the ids of the whole; 0: nowhere."""
+        return last_known_cut(self.vocabulary.pattern, data)
+
+    def find_tokens(self, data: bytes, names: Collection[str]) -> Iterator[tuple[int, int]]:
+        """Start and end of the special tokens `names` in `data`."""
+        matcher, end = self._matcher(frozenset(names)), 0
+        while (match := matcher.find(data, end)) is not None:
+            end = match[1]
+            yield match[0], end
+
+    def encode_part(
+        self, data: bytes, *, continued: bool, allowed_special: Special, disallowed_special: Special
+    ) -> NDArray[Any]:
+        """Ids of a part of a text that begins at a `safe_cut` (`continued`) or at the text's beginning."""
+        return self.encode_to_numpy(data, allowed_special=allowed_special, disallowed_special=disallowed_special)
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """The text of `ids`; bytes that are not UTF-8 become U+FFFD.
@@ -276,6 +379,12 @@ class Tokenizer:
 
     def _no_token(self, token_id: int) -> DataError:
         return DataError(f"{token_id} is no token: the vocabulary has {self.vocab_size} ids.")
+
+    def _pieces(self, data: bytes) -> list[str | bytes]:
+        if self._splitter is not None:
+            return [*self._splitter.pieces(data)]
+        ends = native.piece_ends(data, self._pattern).tolist()
+        return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def _encode(self, text: str | bytes, matcher: native.SpecialTokens | None) -> list[int]:
         if self._splitter is None:
