@@ -15,6 +15,7 @@
 #include "../python_text.h"
 #include "bpe_encode.h"
 #include "bpe_train.h"
+#include "piece_counts.h"
 #include "pretokenize.h"
 #include "special_tokens.h"
 
@@ -46,15 +47,38 @@ nb::ndarray<nb::numpy, std::uint32_t> pairs_to_numpy(const std::vector<TokenPair
     return to_numpy(std::move(flat), 2);
 }
 
-nb::list to_list(const Ids& ids) {
-    nb::list list = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(ids.size())));
+/// Python's integer of an id. The objects are kept, because making them costs more than encoding does. Needs the GIL.
+PyObject* id_object(std::uint32_t id) {
+    constexpr std::uint32_t kMostKept = 1 << 20;
+    static std::vector<PyObject*> kept;
+    if (id >= kMostKept) return PyLong_FromUnsignedLong(id);
+    if (id >= kept.size()) kept.resize(std::max<std::size_t>(id + 1, 2 * kept.size()), nullptr);
+    if (kept[id] == nullptr) kept[id] = PyLong_FromUnsignedLong(id);
+    Py_XINCREF(kept[id]);
+    return kept[id];
+}
+
+/// The ids of several parts as one list.
+nb::list to_list(const std::vector<Ids>& parts) {
+    std::size_t n = 0;
+    for (const Ids& ids : parts) n += ids.size();
+    nb::list list = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(n)));
     if (!list.is_valid()) throw nb::python_error();
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-        PyObject* const id = PyLong_FromUnsignedLong(ids[i]);
-        if (id == nullptr) throw nb::python_error();
-        PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), id);
+    Py_ssize_t at = 0;
+    for (const Ids& ids : parts) {
+        for (const std::uint32_t id : ids) {
+            PyObject* const object = id_object(id);
+            if (object == nullptr) throw nb::python_error();
+            PyList_SET_ITEM(list.ptr(), at++, object);
+        }
     }
     return list;
+}
+
+nb::list to_list(Ids&& ids) {
+    std::vector<Ids> parts;
+    parts.push_back(std::move(ids));
+    return to_list(parts);
 }
 
 std::vector<std::string> to_strings(const std::vector<nb::bytes>& tokens) {
@@ -70,31 +94,118 @@ std::vector<TokenPair> to_pairs(const PairArray& merges) {
     return pairs;
 }
 
-Ids encode(const BpeEncoder& encoder, nb::handle text, const std::string& pattern, const SpecialTokens* specials) {
+nb::list encode(const BpeEncoder& encoder, nb::handle text, const std::string& pattern,
+                const SpecialTokens* specials) {
     const Text held(text);
     const std::string_view view = held.view();
     const Pattern known = pattern_named(pattern);
-    Ids ids;
+    VectorSink<std::uint32_t> ids(view.size());
+    {
+        const nb::gil_scoped_release release;
+        encoder.encode(view, known, specials, ids);
+    }
+    return to_list(std::move(ids.values));
+}
+
+/// Texts are cut into parts of about this size, which threads take one after the other.
+constexpr std::size_t kPartBytes = 1 << 18;
+
+/// The ids of each span of `text`, in order.
+template <class Id>
+std::vector<std::vector<Id>> encode_spans(const BpeEncoder& encoder, std::string_view text, Pattern pattern,
+                                          const SpecialTokens* specials, std::size_t threads) {
+    const std::vector<Span> spans = BpeEncoder::spans(text, specials, kPartBytes);
+    std::vector<std::vector<Id>> parts(spans.size());
+    parallel_for(spans.size(), threads, [&](std::size_t i) {
+        VectorSink<Id> ids(spans[i].text.size());
+        encoder.encode(spans[i], pattern, ids);
+        parts[i] = std::move(ids.values);
+    });
+    return parts;
+}
+
+/// Encodes on `threads` threads into one vector.
+template <class Id>
+std::vector<Id> encode_parallel(const BpeEncoder& encoder, std::string_view text, Pattern pattern,
+                                const SpecialTokens* specials, std::size_t threads) {
+    if (threads <= 1 || text.size() <= kPartBytes) {
+        VectorSink<Id> ids(text.size());
+        encoder.encode(text, pattern, specials, ids);
+        return std::move(ids.values);
+    }
+    std::vector<Id> all;
+    std::size_t n = 0;
+    std::vector<std::vector<Id>> parts = encode_spans<Id>(encoder, text, pattern, specials, threads);
+    for (const auto& part : parts) n += part.size();
+    all.reserve(n);
+    for (auto& part : parts) {
+        all.insert(all.end(), part.begin(), part.end());
+        std::vector<Id>().swap(part);
+    }
+    return all;
+}
+
+template <class Id>
+nb::ndarray<nb::numpy, Id> encode_to_numpy(const BpeEncoder& encoder, nb::handle text, const std::string& pattern,
+                                           const SpecialTokens* specials, std::size_t threads) {
+    const Text held(text);
+    const std::string_view view = held.view();
+    const Pattern known = pattern_named(pattern);
+    std::vector<Id> ids;
+    {
+        const nb::gil_scoped_release release;
+        ids = encode_parallel<Id>(encoder, view, known, specials, threads);
+    }
+    return to_numpy(std::move(ids));
+}
+
+/// Writes ids into `out` as far as they fit; returns how many there are.
+template <class Id>
+std::size_t encode_into(const BpeEncoder& encoder, nb::handle text, const std::string& pattern,
+                        const SpecialTokens* specials,
+                        nb::ndarray<Id, nb::ndim<1>, nb::c_contig, nb::device::cpu> out, std::size_t threads) {
+    const Text held(text);
+    const std::string_view view = held.view();
+    const Pattern known = pattern_named(pattern);
+    Id* const data = out.data();
+    const std::size_t capacity = out.shape(0);
     const nb::gil_scoped_release release;
-    encoder.encode(view, known, specials, ids);
-    return ids;
+    if (threads > 1 && view.size() > kPartBytes) {
+        const std::vector<Id> ids = encode_parallel<Id>(encoder, view, known, specials, threads);
+        std::copy_n(ids.data(), std::min(ids.size(), capacity), data);
+        return ids.size();
+    }
+    ArraySink<Id> sink(data, capacity);
+    encoder.encode(view, known, specials, sink);
+    return sink.count;
 }
 
 nb::list encode_batch(const BpeEncoder& encoder, const nb::list& texts, const std::string& pattern,
                       const SpecialTokens* specials, std::size_t threads) {
     const std::vector<Text> list = texts_of(texts);
     const Pattern known = pattern_named(pattern);
-    std::vector<Ids> results(list.size());
+    std::vector<std::vector<Ids>> results(list.size());
     {
         const nb::gil_scoped_release release;
-        parallel_for(results.size(), threads, [&](std::size_t i) {
-            encoder.encode(list[i].view(), known, specials, results[i]);
+        // Short texts are a unit of work each; a long one is cut, so that all threads work on it.
+        std::vector<std::size_t> short_texts;
+        for (std::size_t i = 0; i < list.size(); ++i) {
+            if (threads <= 1 || list[i].view().size() <= 2 * kPartBytes) short_texts.push_back(i);
+        }
+        parallel_for(short_texts.size(), threads, [&](std::size_t i) {
+            VectorSink<std::uint32_t> ids(list[short_texts[i]].view().size());
+            encoder.encode(list[short_texts[i]].view(), known, specials, ids);
+            results[short_texts[i]].push_back(std::move(ids.values));
         });
+        for (std::size_t i = 0; i < list.size(); ++i) {
+            if (!results[i].empty()) continue;
+            results[i] = encode_spans<std::uint32_t>(encoder, list[i].view(), known, specials, threads);
+        }
     }
     nb::list all;
-    for (Ids& ids : results) {
-        all.append(to_list(ids));
-        Ids().swap(ids);
+    for (std::vector<Ids>& parts : results) {
+        all.append(to_list(parts));
+        std::vector<Ids>().swap(parts);
     }
     return all;
 }
@@ -108,7 +219,7 @@ nb::list encode_pieces(const BpeEncoder& encoder, const nb::list& pieces) {
             if (!piece.view().empty()) encoder.encode_piece(piece.view(), ids);
         }
     }
-    return to_list(ids);
+    return to_list(std::move(ids));
 }
 
 nb::bytes decode(const BpeEncoder& encoder, const IdArray& ids) {
@@ -134,24 +245,36 @@ nb::ndarray<nb::numpy, std::int64_t> piece_ends(nb::handle text, const std::stri
     return to_numpy(std::move(ends));
 }
 
+/// On more threads each counts apart, and the sums are the same.
 void count_texts(PieceCounts& counts, const nb::list& texts, const std::string& pattern,
-                 const SpecialTokens& specials) {
+                 const SpecialTokens& specials, std::int64_t weight, std::size_t threads) {
     const std::vector<Text> list = texts_of(texts);
     const Pattern known = pattern_named(pattern);
+    if (weight < 1) throw std::invalid_argument("a weight must be at least 1");
     const nb::gil_scoped_release release;
-    for (const Text& text : list) counts.add_text(text.view(), known, specials);
+    if (threads <= 1 || list.size() <= 1) {
+        for (const Text& text : list) counts.add_text(text.view(), known, specials, weight);
+        return;
+    }
+    std::vector<PieceCounts> parts(std::min(threads, list.size()));
+    parallel_for(parts.size(), threads, [&](std::size_t part) {
+        for (std::size_t i = part; i < list.size(); i += parts.size()) {
+            parts[part].add_text(list[i].view(), known, specials, weight);
+        }
+    });
+    for (const PieceCounts& part : parts) counts.add_all(part);
 }
 
-void count_pieces(PieceCounts& counts, const nb::list& pieces) {
+void count_pieces(PieceCounts& counts, const nb::list& pieces, std::int64_t weight) {
     const std::vector<Text> list = texts_of(pieces);
+    if (weight < 1) throw std::invalid_argument("a weight must be at least 1");
     const nb::gil_scoped_release release;
-    for (const Text& piece : list) {
-        if (!piece.view().empty()) counts.add(piece.view());
-    }
+    for (const Text& piece : list) counts.add(piece.view(), weight);
 }
 
 void make_trainer(BpeTrainer* place, const PieceCounts& counts, const std::string& tie_break,
-                  const nb::bytes& byte_order) {
+                  const nb::bytes& byte_order, std::int64_t min_piece_count, std::int64_t min_frequency,
+                  std::optional<std::size_t> max_token_length) {
     std::array<unsigned char, 256> order;
     if (byte_order.size() != order.size()) throw std::invalid_argument("byte_order must hold 256 bytes");
     std::copy_n(static_cast<const unsigned char*>(byte_order.data()), order.size(), order.begin());
@@ -160,7 +283,11 @@ void make_trainer(BpeTrainer* place, const PieceCounts& counts, const std::strin
     }
     const TieBreak rule = tie_break == "lexicographic" ? TieBreak::kLexicographic : TieBreak::kLowestPair;
     const nb::gil_scoped_release release;
-    new (place) BpeTrainer(counts, rule, order);
+    BpeTrainer::Limits limits;
+    limits.minimum_piece_count = min_piece_count;
+    limits.minimum_pair_count = min_frequency;
+    if (max_token_length) limits.longest_token = *max_token_length;
+    new (place) BpeTrainer(counts, rule, order, limits);
 }
 
 void bind_encoder(nb::module_& m) {
@@ -189,14 +316,15 @@ void bind_encoder(nb::module_& m) {
                     },
                     "tokens"_a, "special_ids"_a)
         .def("merges", [](const BpeEncoder& encoder) { return pairs_to_numpy(encoder.merges()); })
-        .def("encode",
-             [](const BpeEncoder& encoder, nb::handle text, const std::string& pattern,
-                const SpecialTokens* specials) { return to_list(encode(encoder, text, pattern, specials)); },
-             "text"_a, "pattern"_a, "specials"_a.none())
-        .def("encode_to_numpy",
-             [](const BpeEncoder& encoder, nb::handle text, const std::string& pattern,
-                const SpecialTokens* specials) { return to_numpy(encode(encoder, text, pattern, specials)); },
-             "text"_a, "pattern"_a, "specials"_a.none())
+        .def("encode", &encode, "text"_a, "pattern"_a, "specials"_a.none())
+        .def("encode_to_uint16", &encode_to_numpy<std::uint16_t>, "text"_a, "pattern"_a, "specials"_a.none(),
+             "threads"_a)
+        .def("encode_to_uint32", &encode_to_numpy<std::uint32_t>, "text"_a, "pattern"_a, "specials"_a.none(),
+             "threads"_a)
+        .def("encode_into", &encode_into<std::uint16_t>, "text"_a, "pattern"_a, "specials"_a.none(),
+             nb::arg("out").noconvert(), "threads"_a)
+        .def("encode_into", &encode_into<std::uint32_t>, "text"_a, "pattern"_a, "specials"_a.none(),
+             nb::arg("out").noconvert(), "threads"_a)
         .def("encode_batch", &encode_batch, "texts"_a, "pattern"_a, "specials"_a.none(), "threads"_a)
         .def("encode_pieces", &encode_pieces, "pieces"_a)
         .def("decode", &decode, nb::arg("ids").noconvert());
@@ -206,11 +334,16 @@ void bind_trainer(nb::module_& m) {
     nb::class_<PieceCounts>(m, "PieceCounts")
         .def(nb::init<>())
         .def("__len__", &PieceCounts::size)
-        .def("add_texts", &count_texts, "texts"_a, "pattern"_a, "specials"_a)
-        .def("add_pieces", &count_pieces, "pieces"_a);
+        .def("add_texts", &count_texts, "texts"_a, "pattern"_a, "specials"_a, "weight"_a, "threads"_a)
+        .def("add_pieces", &count_pieces, "pieces"_a, "weight"_a)
+        .def("write", &PieceCounts::write, "path"_a, "label"_a, nb::call_guard<nb::gil_scoped_release>())
+        .def("read", &PieceCounts::read, "path"_a, "label"_a, "minimum"_a,
+             nb::call_guard<nb::gil_scoped_release>());
+    m.def("merge_count_files", &merge_count_files, "paths"_a, "out"_a, nb::call_guard<nb::gil_scoped_release>());
 
     nb::class_<BpeTrainer>(m, "BpeTrainer")
-        .def("__init__", &make_trainer, "counts"_a, "tie_break"_a, "byte_order"_a)
+        .def("__init__", &make_trainer, "counts"_a, "tie_break"_a, "byte_order"_a, "min_piece_count"_a,
+             "min_frequency"_a, "max_token_length"_a.none())
         .def("merge", &BpeTrainer::merge, "count"_a, nb::call_guard<nb::gil_scoped_release>())
         .def("merges", [](const BpeTrainer& trainer) { return pairs_to_numpy(trainer.merges()); });
 }
@@ -219,6 +352,8 @@ void bind_trainer(nb::module_& m) {
 
 void bind_tokenizer(nb::module_& m) {
     m.def("piece_ends", &piece_ends, "text"_a, "pattern"_a);
+    m.def("instruction_sets", &instruction_sets);
+    m.def("use_instruction_set", &use_instruction_set, "name"_a);
     bind_encoder(m);
     bind_trainer(m);
 }

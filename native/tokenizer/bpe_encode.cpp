@@ -1,9 +1,10 @@
 #include "bpe_encode.h"
 
-#include <algorithm>
 #include <functional>
 #include <queue>
 #include <stdexcept>
+
+#include "piece_encoder.h"
 
 namespace tilth {
 
@@ -19,11 +20,35 @@ std::size_t count_splits(const std::vector<std::string>& tokens) {
 
 }  // namespace
 
+CachePool::~CachePool() {
+    for (std::atomic<PieceCache*>& slot : idle_) delete slot.load();
+}
+
+std::unique_ptr<PieceCache> CachePool::take() {
+    for (std::atomic<PieceCache*>& slot : idle_) {
+        if (slot.load(std::memory_order_relaxed) == nullptr) continue;
+        if (PieceCache* const cache = slot.exchange(nullptr)) return std::unique_ptr<PieceCache>(cache);
+    }
+    return std::make_unique<PieceCache>();
+}
+
+void CachePool::give_back(std::unique_ptr<PieceCache> cache) {
+    for (std::atomic<PieceCache*>& slot : idle_) {
+        PieceCache* empty = nullptr;
+        if (slot.compare_exchange_strong(empty, cache.get())) {
+            cache.release();
+            return;
+        }
+    }
+}
+
 BpeEncoder::BpeEncoder(std::vector<std::string> tokens, const std::vector<std::uint32_t>& special_ids,
                        std::size_t n_pairs)
     : tokens_(std::make_unique<const std::vector<std::string>>(std::move(tokens))),
       is_special_(tokens_->size()),
       pairs_(n_pairs),
+      byte_merges_(1 << 16),
+      joins_(*tokens_),
       token_ids_(*tokens_, tokens_->size()),
       whole_pieces_(*tokens_, tokens_->size()) {
     for (const std::uint32_t id : special_ids) is_special_.at(id) = true;
@@ -34,6 +59,7 @@ BpeEncoder::BpeEncoder(std::vector<std::string> tokens, const std::vector<std::u
                                         std::to_string(token_ids_.find((*tokens_)[id])));
         }
     }
+    for (const std::string& token : *tokens_) longest_token_ = std::max(longest_token_, token.size());
     for (int byte = 0; byte < 256; ++byte) {
         const char c = static_cast<char>(byte);
         byte_ids_[static_cast<std::size_t>(byte)] = token_ids_.find({&c, 1});
@@ -73,7 +99,7 @@ BpeEncoder BpeEncoder::from_ranks(std::vector<std::string> tokens, const std::ve
             if (left != kNone && right != kNone) splits.emplace_back(left, right);
         }
         std::sort(splits.begin(), splits.end());
-        for (const TokenPair split : splits) encoder.add_merge(split, {id, id});
+        for (const TokenPair& split : splits) encoder.add_merge(split, {id, id});
     }
     encoder.add_whole_pieces(true);
     return encoder;
@@ -82,6 +108,10 @@ BpeEncoder BpeEncoder::from_ranks(std::vector<std::string> tokens, const std::ve
 void BpeEncoder::add_merge(TokenPair pair, Merge merge) {
     merges_.push_back(pair);
     pairs_.insert(pair_key(pair.first, pair.second), merge);
+    const std::string &left = (*tokens_)[pair.first], &right = (*tokens_)[pair.second];
+    if (left.size() == 1 && right.size() == 1) {
+        byte_merges_[static_cast<unsigned char>(left[0]) << 8 | static_cast<unsigned char>(right[0])] = merge;
+    }
 }
 
 void BpeEncoder::add_whole_pieces(bool ignore_merges) {
@@ -95,7 +125,7 @@ void BpeEncoder::add_whole_pieces(bool ignore_merges) {
 }
 
 void BpeEncoder::encode_piece(std::string_view piece, std::vector<std::uint32_t>& out) const {
-    const std::uint32_t whole = whole_pieces_.find(piece);
+    const std::uint32_t whole = piece.size() <= longest_token_ ? whole_pieces_.find(piece) : kNone;
     if (whole != kNone) {
         out.push_back(whole);
     } else {
@@ -111,9 +141,10 @@ void BpeEncoder::merge_short(std::string_view piece, std::vector<std::uint32_t>&
     std::uint32_t ids[kShortPiece];
     Merge merges[kShortPiece];  // merges[i]: of ids[i] with ids[i + 1]
     std::size_t n = piece.size();
-    for (std::size_t i = 0; i < n; ++i) ids[i] = byte_ids_[static_cast<unsigned char>(piece[i])];
-    const auto look_up = [&](std::size_t i) { merges[i] = pairs_.find(pair_key(ids[i], ids[i + 1])); };
-    for (std::size_t i = 0; i + 1 < n; ++i) look_up(i);
+    const auto* const bytes = reinterpret_cast<const unsigned char*>(piece.data());
+    for (std::size_t i = 0; i < n; ++i) ids[i] = byte_ids_[bytes[i]];
+    for (std::size_t i = 0; i + 1 < n; ++i) merges[i] = byte_merges_[bytes[i] << 8 | bytes[i + 1]];
+    const auto look_up = [&](std::size_t i) { merges[i] = merge_of(ids[i], ids[i + 1]); };
     while (n > 1) {
         std::size_t best = 0;
         for (std::size_t i = 1; i + 1 < n; ++i) {
@@ -171,20 +202,37 @@ void BpeEncoder::merge_long(std::string_view piece, std::vector<std::uint32_t>& 
     for (std::uint32_t i = 0; i < n; i = symbols[i].next) out.push_back(symbols[i].id);
 }
 
-void BpeEncoder::encode(std::string_view text, Pattern pattern, const SpecialTokens* specials,
-                        std::vector<std::uint32_t>& out) const {
-    const auto encode_ordinary = [&](std::string_view segment) {
-        for_each_piece(pattern, segment, [&](std::string_view piece) { encode_piece(piece, out); });
+void BpeEncoder::encode(std::string_view text, Pattern pattern, const SpecialTokens* specials, IdSink& out) const {
+    if (specials == nullptr) return encode(Span{text}, pattern, out);
+    for (const Span& span : spans(text, specials, text.size() + 1)) encode(span, pattern, out);
+}
+
+std::vector<Span> BpeEncoder::spans(std::string_view text, const SpecialTokens* specials, std::size_t size) {
+    std::vector<Span> spans;
+    const auto add_ordinary = [&](std::string_view segment) {
+        while (!segment.empty()) {
+            const std::size_t end = segment.size() > size ? safe_cut(segment, size) : segment.size();
+            spans.push_back({segment.substr(0, end)});
+            segment.remove_prefix(end);
+        }
     };
     std::size_t start = 0;
     while (specials != nullptr) {
         const auto match = specials->find(text, start);
         if (!match) break;
-        encode_ordinary(text.substr(start, match->start - start));
-        out.push_back(match->id);
+        add_ordinary(text.substr(start, match->start - start));
+        spans.push_back({text.substr(match->start, match->end - match->start), match->id});
         start = match->end;
     }
-    encode_ordinary(text.substr(start));
+    add_ordinary(text.substr(start));
+    return spans;
+}
+
+void BpeEncoder::encode(const Span& span, Pattern pattern, IdSink& out) const {
+    if (span.special != kNone) return out.append(&span.special, 1);
+    auto cache = caches_->take();
+    PieceEncoder(*this, *cache, out).encode(span.text, pattern);
+    caches_->give_back(std::move(cache));
 }
 
 void BpeEncoder::decode(const std::uint32_t* ids, std::size_t count, std::string& out) const {

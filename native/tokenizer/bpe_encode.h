@@ -1,11 +1,16 @@
 // Exact byte-level BPE: of all adjacent pairs the one of lowest rank merges first, the leftmost of equals.
 //
-// Short pieces are merged in a small array by looking for the minimum; long ones in a linked list with a heap, so
-// that a piece of n bytes costs O(n log n) whatever stands in it. A piece that is itself a token is looked up first,
-// where that cannot change the result. An encoder is read-only after it is built: threads share it.
+// Text is cut into pieces by the hundred; each is looked for in a cache, whose lines were asked for while the others
+// were being cut. What is not there is merged: short pieces in a small array by looking for the minimum, long ones in
+// a linked list with a heap, so that n bytes cost O(n log n) whatever stands in them. A piece that is itself a token
+// is looked up first, where that cannot change the result. Runs of Chinese and the like, which hardly repeat, are cut
+// where no token reaches from one character into the next: there no merge can cross. An encoder is read-only but for
+// its caches, one to a thread at a time: threads share it, and it survives fork.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -14,12 +19,71 @@
 #include <vector>
 
 #include "hash_tables.h"
+#include "join_filter.h"
+#include "piece_cache.h"
 #include "pretokenize.h"
+#include "pretokenize_simd.h"
 #include "special_tokens.h"
 
 namespace tilth {
 
 using TokenPair = std::pair<std::uint32_t, std::uint32_t>;
+
+/// Where ids go, some thousand at a time.
+class IdSink {
+  public:
+    virtual ~IdSink() = default;
+    virtual void append(const std::uint32_t* ids, std::size_t count) = 0;
+};
+
+/// A vector that grows.
+template <class Id>
+class VectorSink : public IdSink {
+  public:
+    /// `text_bytes`: the size of the text, for a guess at the number of ids.
+    explicit VectorSink(std::size_t text_bytes) { values.reserve(text_bytes / 4); }
+
+    void append(const std::uint32_t* ids, std::size_t count) override {
+        values.insert(values.end(), ids, ids + count);
+    }
+    std::vector<Id> values;
+};
+
+/// Somebody's array. What does not fit is only counted.
+template <class Id>
+class ArraySink : public IdSink {
+  public:
+    ArraySink(Id* data, std::size_t capacity) : data_(data), capacity_(capacity) {}
+    void append(const std::uint32_t* ids, std::size_t count) override {
+        if (this->count < capacity_) {
+            const std::size_t fits = std::min(count, capacity_ - this->count);
+            std::transform(ids, ids + fits, data_ + this->count, [](std::uint32_t id) { return static_cast<Id>(id); });
+        }
+        this->count += count;
+    }
+    std::size_t count = 0;
+
+  private:
+    Id* data_;
+    std::size_t capacity_;
+};
+
+/// Caches that wait for a thread. Without a lock, so that a fork at any moment leaves it usable.
+class CachePool {
+  public:
+    ~CachePool();
+    std::unique_ptr<PieceCache> take();
+    void give_back(std::unique_ptr<PieceCache> cache);
+
+  private:
+    std::array<std::atomic<PieceCache*>, 64> idle_{};
+};
+
+/// A part of a text that can be encoded apart from the others: a special token, or text without any.
+struct Span {
+    std::string_view text;
+    std::uint32_t special = kNone;
+};
 
 class BpeEncoder {
   public:
@@ -37,9 +101,12 @@ class BpeEncoder {
     /// Appends the ids of one piece.
     void encode_piece(std::string_view piece, std::vector<std::uint32_t>& out) const;
 
-    /// Appends the ids of `text`, which is cut at `specials` (may be null) and then by `pattern`.
-    void encode(std::string_view text, Pattern pattern, const SpecialTokens* specials,
-                std::vector<std::uint32_t>& out) const;
+    /// Gives `out` the ids of `text`, which is cut at `specials` (may be null) and then by `pattern`.
+    void encode(std::string_view text, Pattern pattern, const SpecialTokens* specials, IdSink& out) const;
+
+    /// Cuts `text` into spans, those of ordinary text of `size` bytes or little more where that is possible.
+    static std::vector<Span> spans(std::string_view text, const SpecialTokens* specials, std::size_t size);
+    void encode(const Span& span, Pattern pattern, IdSink& out) const;
 
     /// Appends the bytes of `ids` to `out`. Raises std::out_of_range naming an id that is no token.
     void decode(const std::uint32_t* ids, std::size_t count, std::string& out) const;
@@ -55,6 +122,9 @@ class BpeEncoder {
     void merge_short(std::string_view piece, std::vector<std::uint32_t>& out) const;
     void merge_long(std::string_view piece, std::vector<std::uint32_t>& out) const;
     void merge_piece(std::string_view piece, std::vector<std::uint32_t>& out) const;
+    Merge merge_of(std::uint32_t left, std::uint32_t right) const { return pairs_.find(pair_key(left, right)); }
+
+    friend class PieceEncoder;
 
     // On the heap, because `token_ids_` and `whole_pieces_` point into it and an encoder can be moved.
     std::unique_ptr<const std::vector<std::string>> tokens_;
@@ -62,6 +132,10 @@ class BpeEncoder {
     std::array<std::uint32_t, 256> byte_ids_;
     std::vector<TokenPair> merges_;
     PairTable pairs_;
+    std::vector<Merge> byte_merges_;  // of two bytes, by left * 256 + right: a table of half a megabyte
+    JoinFilter joins_;
+    std::size_t longest_token_ = 0;
+    std::unique_ptr<CachePool> caches_ = std::make_unique<CachePool>();
     PieceTable token_ids_;     // every ordinary token
     PieceTable whole_pieces_;  // those that a piece may be replaced by before merging
 };

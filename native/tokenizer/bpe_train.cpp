@@ -4,27 +4,6 @@
 
 namespace tilth {
 
-void PieceCounts::add(std::string_view piece, std::int64_t count) {
-    const auto found = counts_.find(piece);
-    if (found != counts_.end()) {
-        found->second += count;
-    } else {
-        counts_.emplace(piece, count);
-    }
-}
-
-void PieceCounts::add_text(std::string_view text, Pattern pattern, const SpecialTokens& specials) {
-    const auto count_segment = [&](std::string_view segment) {
-        for_each_piece(pattern, segment, [&](std::string_view piece) { add(piece); });
-    };
-    std::size_t start = 0;
-    while (const auto match = specials.find(text, start)) {
-        count_segment(text.substr(start, match->start - start));
-        start = match->end;
-    }
-    count_segment(text.substr(start));
-}
-
 bool BpeTrainer::IsWorse::operator()(const Entry& a, const Entry& b) const {
     if (a.count != b.count) return a.count < b.count;
     if (trainer->tie_break_ == TieBreak::kLowestPair) return a.pair > b.pair;
@@ -35,18 +14,20 @@ bool BpeTrainer::IsWorse::operator()(const Entry& a, const Entry& b) const {
 }
 
 BpeTrainer::BpeTrainer(const PieceCounts& pieces, TieBreak tie_break,
-                       const std::array<unsigned char, 256>& byte_order)
-    : tie_break_(tie_break), queue_(IsWorse{this}) {
+                       const std::array<unsigned char, 256>& byte_order, const Limits& limits)
+    : tie_break_(tie_break), limits_(limits), queue_(IsWorse{this}) {
     std::array<std::uint32_t, 256> byte_ids;
     for (std::uint32_t id = 0; id < 256; ++id) {
         byte_ids[byte_order[id]] = id;
         tokens_.emplace_back(1, static_cast<char>(byte_order[id]));
+        ids_.emplace(tokens_.back(), id);
     }
     std::size_t n_symbols = 0;
-    for (const auto& [piece, count] : pieces.counts()) n_symbols += piece.size();
+    const auto sorted = pieces.sorted(limits.minimum_piece_count);
+    for (const auto& [piece, count] : sorted) n_symbols += piece.size();
     if (n_symbols >= kNone) throw std::length_error("more than 4 GiB of distinct pieces to train on");
     symbols_.reserve(n_symbols);
-    for (const auto& [piece, count] : pieces.counts()) add_piece(piece, count, byte_ids);
+    for (const auto& [piece, count] : sorted) add_piece(piece, count, byte_ids);
     for (const auto& [pair, occurrences] : pairs_) queue_.push({occurrences.count, pair});
 }
 
@@ -83,16 +64,28 @@ std::size_t BpeTrainer::merge(std::size_t count) {
             if (now > 0) queue_.push({now, top.pair});
             continue;
         }
-        merge_pair(top.pair);
-        ++done;
+        if (top.count < limits_.minimum_pair_count) {
+            queue_.push(top);
+            break;
+        }
+        if (tokens_[top.pair >> 32].size() + tokens_[top.pair & kNone].size() > limits_.longest_token) continue;
+        done += merge_pair(top.pair);
     }
     return done;
 }
 
-void BpeTrainer::merge_pair(Pair pair) {
+std::uint32_t BpeTrainer::id_of_merged(std::uint32_t left, std::uint32_t right) {
+    std::string bytes = tokens_[left] + tokens_[right];
+    const auto [found, is_new] = ids_.try_emplace(bytes, static_cast<std::uint32_t>(tokens_.size()));
+    if (is_new) tokens_.push_back(std::move(bytes));
+    return found->second;
+}
+
+/// Returns whether it made a new token.
+bool BpeTrainer::merge_pair(Pair pair) {
     const auto left = static_cast<std::uint32_t>(pair >> 32), right = static_cast<std::uint32_t>(pair);
-    const auto merged = static_cast<std::uint32_t>(tokens_.size());
-    tokens_.push_back(tokens_[left] + tokens_[right]);
+    const std::size_t n_before = tokens_.size();
+    const std::uint32_t merged = id_of_merged(left, right);
     merges_.emplace_back(left, right);
     const std::vector<std::uint32_t> places = std::move(pairs_.at(pair).places);
     pairs_.at(pair).places.clear();
@@ -113,6 +106,7 @@ void BpeTrainer::merge_pair(Pair pair) {
     for (const Pair made : fresh) {
         if (const std::int64_t count = pairs_.at(made).count; count > 0) queue_.push({count, made});
     }
+    return tokens_.size() > n_before;
 }
 
 }  // namespace tilth

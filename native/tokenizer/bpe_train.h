@@ -1,4 +1,4 @@
-// Training of byte-level BPE: counts pieces, then merges the most frequent pair of neighbours, again and again.
+// Training of byte-level BPE: merges the most frequent pair of neighbours, again and again.
 //
 // All distinct pieces stand in one array of symbols with links to the neighbours, and every pair knows the places
 // where it arose, so a merge costs as much as the places that it changes, even within one piece of megabytes. Price:
@@ -15,29 +15,9 @@
 #include <vector>
 
 #include "hash_tables.h"
-#include "pretokenize.h"
-#include "special_tokens.h"
+#include "piece_counts.h"
 
 namespace tilth {
-
-/// How often each distinct piece occurs.
-class PieceCounts {
-  public:
-    void add(std::string_view piece, std::int64_t count = 1);
-    /// Counts the pieces of `text`; special tokens in it count as places to split.
-    void add_text(std::string_view text, Pattern pattern, const SpecialTokens& specials);
-    std::size_t size() const { return counts_.size(); }
-
-    struct Hash {
-        using is_transparent = void;
-        std::size_t operator()(std::string_view piece) const { return hash_bytes(piece); }
-    };
-    using Map = std::unordered_map<std::string, std::int64_t, Hash, std::equal_to<>>;
-    const Map& counts() const { return counts_; }
-
-  private:
-    Map counts_;
-};
 
 /// Which of equally frequent pairs merges first.
 enum class TieBreak {
@@ -47,10 +27,18 @@ enum class TieBreak {
 
 class BpeTrainer {
   public:
-    /// `byte_order[i]` is the byte whose id is i while training; merges get the ids from 256 up.
-    BpeTrainer(const PieceCounts& pieces, TieBreak tie_break, const std::array<unsigned char, 256>& byte_order);
+    struct Limits {
+        std::int64_t minimum_piece_count = 1;  // pieces below it teach nothing
+        std::int64_t minimum_pair_count = 1;   // training ends when no pair reaches it
+        std::size_t longest_token = ~std::size_t{0};  // in bytes; a pair that would be longer never merges
+    };
 
-    /// Makes up to `count` more merges; returns how many there were to make.
+    /// `byte_order[i]` is the byte whose id is i while training; merges get the ids from 256 up.
+    BpeTrainer(const PieceCounts& pieces, TieBreak tie_break, const std::array<unsigned char, 256>& byte_order,
+               const Limits& limits);
+
+    /// Merges until there are `count` more tokens; returns how many there were to make. A merge whose bytes are a
+    /// token already makes no new one: it keeps that one's id, as in Hugging Face's trainer.
     std::size_t merge(std::size_t count);
 
     const std::vector<std::pair<std::uint32_t, std::uint32_t>>& merges() const { return merges_; }
@@ -74,11 +62,14 @@ class BpeTrainer {
     };
 
     void add_piece(std::string_view piece, std::int64_t count, const std::array<std::uint32_t, 256>& byte_ids);
-    void merge_pair(Pair pair);
+    bool merge_pair(Pair pair);
+    std::uint32_t id_of_merged(std::uint32_t left, std::uint32_t right);
     void change(std::uint32_t left_place, std::uint32_t right_place, int sign, std::vector<Pair>* fresh);
 
     TieBreak tie_break_;
+    Limits limits_;
     std::vector<std::string> tokens_;
+    std::unordered_map<std::string, std::uint32_t> ids_;
     std::vector<std::pair<std::uint32_t, std::uint32_t>> merges_;
     std::vector<std::int64_t> piece_counts_;
     std::vector<Symbol> symbols_;

@@ -6,8 +6,6 @@ namespace tilth {
 
 namespace {
 
-constexpr int kMaxDigits = 3;
-
 /// The end of the run of characters from `p` whose class fulfils `wanted`.
 template <class Wanted>
 const char* run_end(const char* p, const char* end, Wanted wanted) {
@@ -56,8 +54,25 @@ const char* space_piece_end(const char* p, const char* end, const SpaceRun& run)
     return run.end == end || run.last == p ? run.end : run.last;
 }
 
+/// `\s*[\r\n]+|\s+(?!\S)|\s`
+const char* gpt4_space_end(const char* p, const char* end) {
+    const SpaceRun run = space_run(p, end);
+    return run.after_newline ? run.after_newline : space_piece_end(p, end, run);
+}
+
+const char* newlines_end(const char* p, const char* end) {
+    return run_end(p, end, [](CharClass c) { return c == kNewline; });
+}
+
+/// Up to `kMaxDigits` numbers, the first of which ends at `p`.
+template <int kMaxDigits>
+const char* number_end(const char* p, const char* end) {
+    int digits = 1;
+    return run_end(p, end, [&](CharClass c) { return c == kNumber && digits++ < kMaxDigits; });
+}
+
 /// `[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s`, contractions first.
-template <bool kTailInOnePiece>
+template <int kMaxDigits, bool kTailInOnePiece>
 const char* gpt4_piece_end(const char* p, const char* end) {
     if (*p == '\'') {
         if (const char* found = contraction_end<true>(p, end)) return found;
@@ -65,24 +80,61 @@ const char* gpt4_piece_end(const char* p, const char* end) {
     const Character first = character_at(p, end);
     const char* const second = p + first.length;
     if (is_letter(first.cls)) return run_end(second, end, is_letter);
-    if (first.cls == kNumber) {
-        int digits = 1;
-        return run_end(second, end, [&](CharClass c) { return c == kNumber && digits++ < kMaxDigits; });
-    }
+    if (first.cls == kNumber) return number_end<kMaxDigits>(second, end);
     const CharClass next = second < end ? character_at(second, end).cls : kNewline;
     if (first.cls != kNewline && is_letter(next)) return run_end(second, end, is_letter);
     if (is_symbol(first.cls) || (*p == ' ' && is_symbol(next))) {
-        const char* const symbols = run_end(second, end, is_symbol);
-        return run_end(symbols, end, [](CharClass c) { return c == kNewline; });
+        return newlines_end(run_end(second, end, is_symbol), end);
     }
-    const SpaceRun run = space_run(p, end);
-    if (kTailInOnePiece && run.end == end) return end;
-    return run.after_newline ? run.after_newline : space_piece_end(p, end, run);
+    if (kTailInOnePiece && space_run(p, end).end == end) return end;
+    return gpt4_space_end(p, end);
 }
 
-}  // namespace
+bool is_lower_part(CharClass c) { return c == kLower || c == kLetter || c == kMark; }
+bool is_upper_part(CharClass c) { return c == kUpper || c == kLetter || c == kMark; }
 
-const char* gpt2_piece_end(const char* p, const char* end) {
+/// `U*l+`, or else `U+`, where letters without case and marks are both U and l; `p` itself if neither is there.
+/// Where no lower-case letter follows U*, the regex gives back upper-case letters until it finds one for l+.
+const char* cased_word_end(const char* p, const char* end, bool* has_lower) {
+    const char* uncased_end = nullptr;
+    const char* upper_end = p;
+    for (; upper_end < end;) {
+        const Character c = character_at(upper_end, end);
+        if (!is_upper_part(c.cls)) break;
+        upper_end += c.length;
+        if (c.cls != kUpper) uncased_end = upper_end;
+    }
+    const char* const lower_end = run_end(upper_end, end, is_lower_part);
+    *has_lower = lower_end > upper_end || uncased_end != nullptr;
+    if (lower_end > upper_end) return lower_end;
+    return uncased_end != nullptr ? uncased_end : upper_end;
+}
+
+/// The word of o200k at `p`: an optional character before it, and a contraction behind it; nullptr if there is none.
+const char* o200k_word_end(const char* p, const char* second, CharClass first, const char* end) {
+    const bool may_lead = first != kNewline && first != kNumber && !is_letter(first);
+    bool lower_behind = false, lower_here = false;
+    const char* const behind = may_lead ? cased_word_end(second, end, &lower_behind) : second;
+    const char* const here = cased_word_end(p, end, &lower_here);
+    const char* word = nullptr;
+    if (may_lead && lower_behind) {
+        word = behind;
+    } else if (lower_here) {
+        word = here;
+    } else if (may_lead && behind > second) {
+        word = behind;
+    } else if (here > p) {
+        word = here;
+    } else {
+        return nullptr;
+    }
+    const char* const contraction = word < end && *word == '\'' ? contraction_end<true>(word, end) : nullptr;
+    return contraction != nullptr ? contraction : word;
+}
+
+/// GPT-2's, with every number a piece of its own, cut off before the rest is looked at.
+template <bool kSingleDigits>
+const char* gpt2_style_piece_end(const char* p, const char* end) {
     if (*p == '\'') {
         if (const char* found = contraction_end<false>(p, end)) return found;
     }
@@ -90,19 +142,59 @@ const char* gpt2_piece_end(const char* p, const char* end) {
     const Character first = character_at(start, end);
     const char* const rest = start + first.length;
     if (is_letter(first.cls)) return run_end(rest, end, is_letter);
+    if (first.cls == kNumber && kSingleDigits) return start > p ? start : rest;
     if (first.cls == kNumber) return run_end(rest, end, [](CharClass c) { return c == kNumber; });
     if (is_symbol(first.cls)) return run_end(rest, end, is_symbol);
-    return space_piece_end(p, end, space_run(p, end));
+    const SpaceRun run = space_run(p, end);
+    if (kSingleDigits && run.end < end && character_at(run.end, end).cls == kNumber) return run.end;
+    return space_piece_end(p, end, run);
 }
 
-const char* cl100k_piece_end(const char* p, const char* end) { return gpt4_piece_end<true>(p, end); }
+}  // namespace
 
-const char* llama3_piece_end(const char* p, const char* end) { return gpt4_piece_end<false>(p, end); }
+const char* gpt2_piece_end(const char* p, const char* end) { return gpt2_style_piece_end<false>(p, end); }
+
+const char* smollm2_piece_end(const char* p, const char* end) { return gpt2_style_piece_end<true>(p, end); }
+
+const char* cl100k_piece_end(const char* p, const char* end) { return gpt4_piece_end<3, true>(p, end); }
+
+const char* llama3_piece_end(const char* p, const char* end) { return gpt4_piece_end<3, false>(p, end); }
+
+const char* qwen2_piece_end(const char* p, const char* end) { return gpt4_piece_end<1, false>(p, end); }
+
+const char* o200k_piece_end(const char* p, const char* end) {
+    const Character first = character_at(p, end);
+    const char* const second = p + first.length;
+    if (const char* const word = o200k_word_end(p, second, first.cls, end)) return word;
+    if (first.cls == kNumber) return number_end<3>(second, end);
+    const CharClass next = second < end ? character_at(second, end).cls : kNewline;
+    if (is_symbol(first.cls) || (*p == ' ' && is_symbol(next))) {
+        const char* tail = run_end(second, end, is_symbol);
+        while (tail < end && (*tail == '\r' || *tail == '\n' || *tail == '/')) ++tail;
+        return tail;
+    }
+    return gpt4_space_end(p, end);
+}
+
+PieceEnd piece_end_of(Pattern pattern) {
+    switch (pattern) {
+        case Pattern::kGpt2: return gpt2_piece_end;
+        case Pattern::kSmollm2: return smollm2_piece_end;
+        case Pattern::kCl100k: return cl100k_piece_end;
+        case Pattern::kLlama3: return llama3_piece_end;
+        case Pattern::kQwen2: return qwen2_piece_end;
+        case Pattern::kO200k: return o200k_piece_end;
+    }
+    throw std::invalid_argument("unknown split pattern");
+}
 
 Pattern pattern_named(const std::string& name) {
     if (name == "gpt2") return Pattern::kGpt2;
+    if (name == "smollm2") return Pattern::kSmollm2;
     if (name == "cl100k") return Pattern::kCl100k;
     if (name == "llama3") return Pattern::kLlama3;
+    if (name == "qwen2") return Pattern::kQwen2;
+    if (name == "o200k") return Pattern::kO200k;
     throw std::invalid_argument("unknown split pattern '" + name + "'");
 }
 

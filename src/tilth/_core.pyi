@@ -6,7 +6,19 @@ from numpy.typing import NDArray
 _Text = str | bytes
 
 def piece_ends(text: _Text, pattern: str) -> NDArray[np.int64]:
-    """Byte offsets, shape (pieces,), at which the pieces of `text` end. Patterns: gpt2, cl100k, llama3."""
+    """Byte offsets, shape (pieces,), at which the pieces of `text` end.
+
+    Patterns: gpt2, smollm2, cl100k, llama3, qwen2, o200k.
+    """
+
+def instruction_sets() -> str:
+    """What this machine can run, the best first: avx512, avx2, neon, scalar, with spaces between."""
+
+def use_instruction_set(name: str) -> None:
+    """Cuts text with one of them from now on, in the whole process: for tests.
+
+    Raises: ValueError if this machine cannot run it.
+    """
 
 @final
 class SpecialTokens:
@@ -33,7 +45,22 @@ class BpeEncoder:
     def merges(self) -> NDArray[np.uint32]:
         """All merges, shape (merges, 2), by rank."""
     def encode(self, text: _Text, pattern: str, specials: SpecialTokens | None) -> list[int]: ...
-    def encode_to_numpy(self, text: _Text, pattern: str, specials: SpecialTokens | None) -> NDArray[np.uint32]: ...
+    def encode_to_uint16(
+        self, text: _Text, pattern: str, specials: SpecialTokens | None, threads: int
+    ) -> NDArray[np.uint16]:
+        """For vocabularies of up to 65536 ids; greater ones are cut off."""
+    def encode_to_uint32(
+        self, text: _Text, pattern: str, specials: SpecialTokens | None, threads: int
+    ) -> NDArray[np.uint32]: ...
+    def encode_into(
+        self,
+        text: _Text,
+        pattern: str,
+        specials: SpecialTokens | None,
+        out: NDArray[np.uint16] | NDArray[np.uint32],
+        threads: int,
+    ) -> int:
+        """Writes ids into `out` as far as they fit; returns how many there are."""
     def encode_batch(
         self, texts: list[_Text], pattern: str, specials: SpecialTokens | None, threads: int
     ) -> list[list[int]]:
@@ -83,17 +110,38 @@ class PieceCounts:
 
     def __init__(self) -> None: ...
     def __len__(self) -> int: ...
-    def add_texts(self, texts: list[_Text], pattern: str, specials: SpecialTokens) -> None:
-        """Counts the pieces of `texts`; special tokens are places to split and are not counted."""
-    def add_pieces(self, pieces: list[_Text]) -> None: ...
+    def add_texts(self, texts: list[_Text], pattern: str, specials: SpecialTokens, weight: int, threads: int) -> None:
+        """Counts each piece of `texts` `weight` times; special tokens are places to split and are not counted."""
+    def add_pieces(self, pieces: list[_Text], weight: int) -> None: ...
+    def write(self, path: str, label: str) -> None:
+        """Writes all counts, sorted by piece; `label` says how text was cut. Raises: RuntimeError naming the file."""
+    def read(self, path: str, label: str, minimum: int) -> None:
+        """Adds those counts of a file that are at least `minimum`.
+
+        Raises: RuntimeError naming a file that is none, is broken or cut off, or has another label.
+        """
+
+def merge_count_files(paths: list[str], out: str) -> None:
+    """Adds up count files into one, as streams. Raises: RuntimeError naming the file."""
 
 @final
 class BpeTrainer:
-    """Learns merges. While training `byte_order[i]` has the id i, and merge k makes the id 256 + k."""
+    """Learns merges. While training `byte_order[i]` has the id i, and new tokens get the ids from 256 up."""
 
-    def __init__(self, counts: PieceCounts, tie_break: str, byte_order: bytes) -> None:
-        """`tie_break`: lowest_pair (least ids) or lexicographic (greatest bytes)."""
+    def __init__(
+        self,
+        counts: PieceCounts,
+        tie_break: str,
+        byte_order: bytes,
+        min_piece_count: int,
+        min_frequency: int,
+        max_token_length: int | None,
+    ) -> None:
+        """`tie_break`: lowest_pair (least ids) or lexicographic (greatest bytes). Lengths are in bytes."""
     def merge(self, count: int) -> int:
-        """Makes up to `count` more merges; fewer only when no pair is left. Returns how many."""
+        """Merges until there are `count` more tokens; fewer only when no pair is left. Returns how many.
+
+        A merge whose bytes are a token already makes no new one.
+        """
     def merges(self) -> NDArray[np.uint32]:
         """The merges so far, shape (merges, 2)."""

@@ -16,7 +16,10 @@ try:
         PieceCounts,
         SentencePieceEncoder,
         SpecialTokens,
+        instruction_sets,
+        merge_count_files,
         piece_ends,
+        use_instruction_set,
     )
 except ImportError as error:
     raise DependencyError(
@@ -31,5 +34,8 @@ __all__ = [
     "PieceCounts",
     "SentencePieceEncoder",
     "SpecialTokens",
+    "instruction_sets",
+    "merge_count_files",
     "piece_ends",
+    "use_instruction_set",
 ]

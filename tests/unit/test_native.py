@@ -55,7 +55,7 @@ def test_the_gil_is_released() -> None:
 
     def encode() -> None:
         started.set()
-        encoder.encode_to_numpy(text, "llama3", None)
+        encoder.encode_to_uint32(text, "llama3", None, 1)
         finished.set()
 
     thread = threading.Thread(target=encode)

@@ -25,11 +25,15 @@ class TokenizerConfig:
     vocab_size: int = 8192
     """Number of ids: 256 bytes, merges and special tokens."""
     pattern: str = "llama3"
-    """How text is cut before merging: gpt2, cl100k, llama3, or a regex of your own."""
+    """How text is cut before merging: gpt2, smollm2, cl100k, llama3, qwen2, o200k, or a regex of your own."""
     special_tokens: tuple[str, ...] = (END_OF_TEXT,)
     """Tokens that text never gives by itself; they take the last ids, in this order."""
     tie_break: TieBreak = "huggingface"
     """Which of equally frequent pairs merges first."""
+    min_frequency: int = 1
+    """A pair merges only if it occurs at least this often."""
+    max_token_length: int | None = None
+    """Longest token that merging makes, in bytes; None: any length."""
     max_training_bytes: int | None = 200_000_000
     """Stop reading after this many bytes of text (UTF-8); None: read everything."""
 
@@ -50,6 +54,13 @@ class TokenizerConfig:
             raise ConfigError(
                 f"tie_break {self.tie_break!r} is unknown.",
                 fix=f"Use one of {', '.join(get_args(TieBreak))}.",
+            )
+        if self.min_frequency < 1:
+            raise ConfigError(f"min_frequency {self.min_frequency} is no number of times.", fix="Use 1 or more.")
+        if self.max_token_length is not None and self.max_token_length < 2:
+            raise ConfigError(
+                f"max_token_length {self.max_token_length} leaves nothing to merge.",
+                fix="Use 2 or more bytes, or None.",
             )
         if self.max_training_bytes is not None and self.max_training_bytes < 1:
             raise ConfigError(

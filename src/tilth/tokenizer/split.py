@@ -14,9 +14,19 @@ from tilth.errors import ConfigError
 
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
 
+_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_SPACES = r"\s*[\r\n]+|\s+(?!\S)|\s+"
+
 PATTERNS = {
     "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    "llama3": rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|{_WORDS}|\s*[\r\n]+|\s+(?!\S)|\s+",
+    # The model's files cut off every digit first and then the rest as GPT-2: this is both in one.
+    "smollm2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+",
+    "llama3": rf"{_CONTRACTIONS}|{_WORDS}|{_SPACES}",
+    "qwen2": rf"{_CONTRACTIONS}|{_WORDS.replace('{1,3}', '')}|{_SPACES}",
+    "o200k": rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_CONTRACTIONS}?"
+    rf"|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_CONTRACTIONS}?"
+    rf"|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*|{_SPACES}",
     # tiktoken writes `\s++$` and possessive counts; Oniguruma reads both differently, so this is the same in
     # words that every engine reads alike.
     "cl100k": rf"(?i:'s|'t|'re|'ve|'m|'ll|'d)|{_WORDS}|\s+(?![\s\S])|\s*[\r\n]|\s+(?!\S)|\s",

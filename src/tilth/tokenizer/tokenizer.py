@@ -51,16 +51,22 @@ class Tokenizer:
     @classmethod
     def train(
         cls,
-        texts: Iterable[str],
+        texts: Iterable[str | tuple[str, int]],
         *,
         vocab_size: int,
         pattern: str = "llama3",
         special_tokens: Sequence[str] = (END_OF_TEXT,),
         tie_break: TieBreak = "huggingface",
+        min_frequency: int = 1,
+        max_token_length: int | None = None,
         max_training_bytes: int | None = None,
+        threads: int | None = 1,
         progress: Progress = SILENT,
     ) -> Tokenizer:
-        """Trains on `texts`; the fields mean what `TokenizerConfig` says of them.
+        """Trains on `texts`, a `(text, weight)` among which counts `weight` times.
+
+        The fields mean what `TokenizerConfig` says of them. Counting runs on `threads` threads (None: one for each
+        core that this process may use).
 
         Deterministic: the order of texts and the machine do not matter, only how often each piece occurs.
         Raises: ConfigError for a value that cannot work.
@@ -70,9 +76,12 @@ class Tokenizer:
             pattern=pattern,
             special_tokens=tuple(special_tokens),
             tie_break=tie_break,
+            min_frequency=min_frequency,
+            max_token_length=max_token_length,
             max_training_bytes=max_training_bytes,
         )
-        return cls(train_vocabulary(texts, config, progress))
+        n_threads = max(1, threads if threads is not None else available_cores())
+        return cls(train_vocabulary(texts, config, progress, threads=n_threads))
 
     @classmethod
     def load(
@@ -144,32 +153,36 @@ class Tokenizer:
         *,
         allowed_special: Special = (),
         disallowed_special: Special = "all",
+        threads: int | None = 1,
     ) -> NDArray[Any]:
         """The ids of `text` as an array, shape (tokens,).
 
         With `out`, writes to its beginning and returns that part of it. `dtype` is uint16 where every id
-        fits, otherwise uint32, unless given.
+        fits, otherwise uint32, unless given. A text of more than half a megabyte is cut for `threads` threads
+        (None: one for each core that this process may use) where that changes no id.
         Raises: DataError as `encode`; ConfigError if `out` is too short or ids do not fit its type.
         """
         matcher = self._matcher_for(text, allowed_special, disallowed_special)
-        if self._splitter is None:
-            ids = self._encoder.encode_to_numpy(text, self._pattern, matcher)
-        else:
-            ids = np.array(self._encode(text, matcher), dtype=np.uint32)
         target = out.dtype if out is not None else np.dtype(dtype if dtype is not None else self.dtype)
         if target.kind not in "iu" or np.iinfo(str(target)).max < self.vocab_size - 1:
             raise ConfigError(
                 f"Ids up to {self.vocab_size - 1} do not fit {target}.", fix=f"Use {self.dtype} or wider."
             )
+        n_threads = max(1, threads if threads is not None else available_cores())
         if out is None:
-            return ids.astype(target, copy=False)
-        if out.ndim != 1 or len(out) < len(ids):
+            return self._ids_array(text, matcher, n_threads).astype(target, copy=False)
+        if out.ndim == 1 and out.flags.c_contiguous and target.name in ("uint16", "uint32") and self._splitter is None:
+            n = self._encoder.encode_into(text, self._pattern, matcher, out, n_threads)
+        else:
+            ids = self._ids_array(text, matcher, n_threads)
+            n = len(ids)
+            if out.ndim == 1 and n <= len(out):
+                out[:n] = ids
+        if out.ndim != 1 or len(out) < n:
             raise ConfigError(
-                f"{len(ids)} ids do not fit an array of shape {out.shape}.",
-                fix="A text gives at most one id a byte.",
+                f"{n} ids do not fit an array of shape {out.shape}.", fix="A text gives at most one id a byte."
             )
-        out[: len(ids)] = ids
-        return out[: len(ids)]
+        return out[:n]
 
     def encode_batch(
         self,
@@ -385,6 +398,15 @@ class Tokenizer:
             return [*self._splitter.pieces(data)]
         ends = native.piece_ends(data, self._pattern).tolist()
         return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+    def _ids_array(
+        self, text: str | bytes, matcher: native.SpecialTokens | None, threads: int
+    ) -> NDArray[np.uint16] | NDArray[np.uint32]:
+        if self._splitter is not None:
+            return np.array(self._encode(text, matcher), dtype=np.uint32)
+        if self.dtype == np.uint16:
+            return self._encoder.encode_to_uint16(text, self._pattern, matcher, threads)
+        return self._encoder.encode_to_uint32(text, self._pattern, matcher, threads)
 
     def _encode(self, text: str | bytes, matcher: native.SpecialTokens | None) -> list[int]:
         if self._splitter is None:

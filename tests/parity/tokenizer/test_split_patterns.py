@@ -15,7 +15,7 @@ TIKTOKEN_CL100K = (
     r"""'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$"""
     r"""|\s*[\r\n]|\s+(?!\S)|\s"""
 )
-AS_TIKTOKEN_READS = {"gpt2": TIKTOKEN_GPT2, "cl100k": TIKTOKEN_CL100K, "llama3": PATTERNS["llama3"]}
+AS_TIKTOKEN_READS = PATTERNS | {"gpt2": TIKTOKEN_GPT2, "cl100k": TIKTOKEN_CL100K}
 ALPHABET = list("  \n\r\t'sStTlLvVeErRdDmM019.!-ſé漢字٣½\u0301\u3000\u00a0\u2028😀ǅʰ\x1c\x85Kﬁ\u200d")
 
 
