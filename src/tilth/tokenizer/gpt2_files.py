@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tilth.errors import DataError
 from tilth.storage import read_json
 from tilth.tokenizer.byte_level import from_characters
-from tilth.tokenizer.names import KNOWN, known_pattern
+from tilth.tokenizer.names import KNOWN
 from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
 
 FILE_NAMES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
@@ -65,7 +65,7 @@ def read_gpt2_files(
     return Vocabulary(
         tokens=place_tokens(str(vocab_file), tokens, specials),
         merges=_merges(merges_file, vocab),
-        pattern=known_pattern(KNOWN[name].pattern if name in KNOWN else name),
+        pattern=KNOWN[name].pattern if name in KNOWN else name,
         special_tokens=specials,
     )
 

@@ -23,7 +23,6 @@ from tilth.tokenizer.config import END_OF_TEXT
 from tilth.tokenizer.huggingface_parts import PartsReader
 from tilth.tokenizer.huggingface_pieces import PiecesReader
 from tilth.tokenizer.library import LIBRARY_MODELS, read_library
-from tilth.tokenizer.names import known_pattern
 from tilth.tokenizer.normalized import NORMAL_FORMS, NormalizedVocabulary, missing_bytes
 from tilth.tokenizer.segmented import AddedToken, SegmentedVocabulary
 from tilth.tokenizer.split import PATTERNS, pattern_name
@@ -171,7 +170,7 @@ def _byte_level(*, use_regex: bool) -> _Json:
 def _pre_tokenizer(pattern: str) -> _Json:
     if pattern == "gpt2":
         return _byte_level(use_regex=True)
-    if pattern == known_pattern("smollm2"):
+    if pattern == "smollm2":
         digits = {"type": "Digits", "individual_digits": True}
         return {"type": "Sequence", "pretokenizers": [digits, _byte_level(use_regex=True)]}
     regex = {"Regex": PATTERNS.get(pattern, pattern)}
@@ -234,7 +233,7 @@ class _ByteLevelReader(PartsReader):
         if kinds[0] == "Digits":
             if not parts[0]["individual_digits"] or not use_regex:
                 self.refuse("Digits other than one by one before GPT-2's split")
-            return known_pattern("smollm2")
+            return "smollm2"
         split = parts[0]
         if use_regex or split["behavior"] != "Isolated" or split["invert"] or "Regex" not in split["pattern"]:
             self.refuse("a Split other than by an isolated regex")

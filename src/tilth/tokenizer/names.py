@@ -10,25 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tilth.errors import ConfigError
-from tilth.tokenizer.split import PATTERNS
-
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_UPPER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]"
-_LOWER = r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
-_LEAD = r"[^\r\n\p{L}\p{N}]?"
-
-_REGEXES = {
-    "o200k": rf"{_LEAD}{_UPPER}*{_LOWER}+{_CONTRACTIONS}?|{_LEAD}{_UPPER}+{_LOWER}*{_CONTRACTIONS}?|\p{{N}}{{1,3}}"
-    r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    "qwen2": rf"{_CONTRACTIONS}|{_LEAD}\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-    # Digits one by one first, then GPT-2's split of what lies between: white space sees the end of text at a digit.
-    "smollm2": r"\p{N}|'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?[^\s\p{L}\p{N}]+|\s+(?![^\s\p{N}])|\s+",
-}
-
-
-def known_pattern(name: str) -> str:
-    """The pattern of that name, as `Vocabulary.pattern` takes it: the name where the core knows it, else its regex."""
-    return name if name in PATTERNS else _REGEXES.get(name, name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,8 +109,12 @@ class SegmentedTokenizer(Tokenizer):
         *,
         allowed_special: Special = (),
         disallowed_special: Special = "all",
+        threads: int | None = 1,
     ) -> NDArray[Any]:
-        """The ids of `text` as an array, shape (tokens,), by the rules of `Tokenizer.encode_to_numpy`."""
+        """The ids of `text` as an array, shape (tokens,), by the rules of `Tokenizer.encode_to_numpy`.
+
+        One text takes one thread here, whatever `threads` says; `encode_batch` of SentencePiece takes several.
+        """
         ids = self._encode_text(text, self._allowed(text, allowed_special, disallowed_special))
         target = out.dtype if out is not None else np.dtype(dtype if dtype is not None else self.dtype)
         if target.kind not in "iu" or np.iinfo(str(target)).max < self.vocab_size - 1:

@@ -14,7 +14,6 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from tilth.tokenizer.names import known_pattern
 from tilth.tokenizer.split import to_utf8
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ BLOCK_BYTES = 1 << 16
 _LAST_CUT = regex.compile(r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])")
 
 
-_CUT_AT_LETTERS = frozenset(known_pattern(name) for name in ("gpt2", "cl100k", "llama3", "o200k", "qwen2", "smollm2"))
+_CUT_AT_LETTERS = frozenset(["gpt2", "cl100k", "llama3", "o200k", "qwen2", "smollm2"])
 
 
 def last_known_cut(pattern: str, data: bytes) -> int:

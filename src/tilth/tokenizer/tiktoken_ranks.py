@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tilth.errors import ConfigError, DataError
 from tilth.storage import write_bytes
-from tilth.tokenizer.names import KNOWN, RANK_FILES, known_pattern
+from tilth.tokenizer.names import KNOWN, RANK_FILES
 from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
 
 
@@ -40,7 +40,7 @@ def read_ranks(
     return Vocabulary(
         tokens=place_tokens(str(path), ranks, specials),
         merges=None,
-        pattern=known_pattern(KNOWN[name].pattern if name in KNOWN else name),
+        pattern=KNOWN[name].pattern if name in KNOWN else name,
         special_tokens=dict(specials),
     )
 

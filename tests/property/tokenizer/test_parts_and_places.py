@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilth.tokenizer import Tokenizer
-from tilth.tokenizer.names import known_pattern
 from tilth.tokenizer.streaming import encode_stream
 from unit.tokenizer import model_files as files
 
@@ -30,7 +29,7 @@ def loaded(name: str, content: bytes) -> Tokenizer:
 
 
 def trained(pattern: str) -> Tokenizer:
-    return Tokenizer.train(TRAINING, vocab_size=330, pattern=known_pattern(pattern), special_tokens=SPECIAL)
+    return Tokenizer.train(TRAINING, vocab_size=330, pattern=pattern, special_tokens=SPECIAL)
 
 
 def normalized() -> Tokenizer:
