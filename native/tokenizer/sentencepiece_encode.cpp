@@ -55,42 +55,75 @@ std::vector<std::pair<std::string, std::uint32_t>> named(const SentencePieces& v
     return tokens;
 }
 
-/// A thread's memory of short runs and their ids: direct-mapped, so that a newer run takes the place of an older one.
-class RunMemory {
+/// Merges up to kShortRun symbols in place, looking for the least rank each time.
+template <class Find>
+void merge_short(std::vector<std::uint32_t>& symbols, Find&& find) {
+    std::array<Merge, kShortRun> merges;  // of each symbol with the next
+    std::size_t n = symbols.size();
+    for (std::size_t i = 0; i + 1 < n; ++i) merges[i] = find(symbols[i], symbols[i + 1]);
+    while (n > 1) {
+        std::size_t place = 0;
+        for (std::size_t i = 1; i + 1 < n; ++i) place = merges[i].rank < merges[place].rank ? i : place;
+        if (merges[place].rank == kNone) break;
+        symbols[place] = merges[place].id;
+        std::copy(symbols.begin() + static_cast<std::ptrdiff_t>(place) + 2,
+                  symbols.begin() + static_cast<std::ptrdiff_t>(n), symbols.begin() + static_cast<std::ptrdiff_t>(place) + 1);
+        std::copy(merges.begin() + place + 1, merges.begin() + n - 1, merges.begin() + place);
+        --n;
+        if (place > 0) merges[place - 1] = find(symbols[place - 1], symbols[place]);
+        if (place + 1 < n) merges[place] = find(symbols[place], symbols[place + 1]);
+    }
+    symbols.resize(n);
+}
+
+/// Runs of up to 8 * kWords - 1 bytes and their ids: direct-mapped, so that a newer run takes the place of an older one.
+template <std::size_t kWords, std::size_t kIds>
+class RunTable {
   public:
-    static constexpr std::size_t kMaxBytes = 15, kMaxIds = 3;
+    static constexpr std::size_t kMaxBytes = 8 * kWords - 1, kMaxIds = kIds;
     struct Entry {
-        std::uint64_t low = 0, high = 0;  // up to 15 bytes of the run, and its length
-        std::uint32_t ids[kMaxIds] = {};
+        std::array<std::uint64_t, kWords> key{};  // the run, and in the last byte its length
+        std::array<std::uint32_t, kIds> ids{};
         std::uint32_t count = 0;
     };
 
-    /// The entry at which `run` is or may be put; `found` tells which. `readable`: bytes of memory from its start on.
-    Entry& at(std::string_view run, std::size_t readable, bool& found) {
-        std::uint64_t words[2] = {};
-        std::memcpy(words, run.data(), readable >= 16 ? 16 : run.size());
-        const std::size_t size = run.size();
-        const auto keep = [](std::uint64_t word, std::size_t n) { return n == 0 ? 0 : word << (64 - 8 * n) >> (64 - 8 * n); };
-        const std::uint64_t low = keep(words[0], std::min<std::size_t>(size, 8));
-        const std::uint64_t high = keep(words[1], size > 8 ? size - 8 : 0) | static_cast<std::uint64_t>(size) << 56;
-        Entry& entry = entries_[mix(low ^ mix(high)) & (entries_.size() - 1)];
-        found = entry.low == low && entry.high == high;
-        if (!found) entry = {low, high, {}, 0};
+    void clear(std::size_t size) { entries_.assign(size, {}); }
+
+    /// The entry at which `run` is or may be put; its count is 0 if it is new. `readable`: bytes from the run's start.
+    Entry& at(std::string_view run, std::size_t readable) {
+        std::array<std::uint64_t, kWords> key{};
+        std::memcpy(key.data(), run.data(), readable >= sizeof key ? sizeof key : run.size());
+        std::uint64_t hash = 0;
+        for (std::size_t i = 0; i < kWords; ++i) {
+            const std::size_t kept = run.size() <= 8 * i ? 0 : std::min<std::size_t>(run.size() - 8 * i, 8);
+            key[i] = kept == 0 ? 0 : key[i] << (64 - 8 * kept) >> (64 - 8 * kept);
+            if (i == kWords - 1) key[i] |= static_cast<std::uint64_t>(run.size()) << 56;
+            hash = mix(hash ^ key[i]);
+        }
+        Entry& entry = entries_[hash & (entries_.size() - 1)];
+        if (entry.key != key) entry = {key, {}, 0};
         return entry;
     }
 
+  private:
+    std::vector<Entry> entries_;
+};
+
+/// What a thread remembers of one encoder's runs.
+struct RunMemory {
+    std::uint64_t owner = 0;
+    RunTable<2, 3> short_runs;  // 32 bytes an entry
+    RunTable<4, 7> long_runs;   // 64
+
     static RunMemory& of_thread(std::uint64_t owner) {
         thread_local RunMemory memory;
-        if (memory.owner_ != owner) {
-            memory.entries_.assign(1 << 15, {});
-            memory.owner_ = owner;
+        if (memory.owner != owner) {
+            memory.short_runs.clear(1 << 15);
+            memory.long_runs.clear(1 << 14);
+            memory.owner = owner;
         }
         return memory;
     }
-
-  private:
-    std::uint64_t owner_ = 0;
-    std::vector<Entry> entries_;
 };
 
 std::atomic<std::uint64_t> next_serial{1};
@@ -229,20 +262,6 @@ bool SentencePieceEncoder::may_join(std::uint32_t left, std::uint32_t right) con
     return joins_.find(pair_key(left, right)).rank != kNone;
 }
 
-std::size_t SentencePieceEncoder::run_end(std::string_view text, std::size_t start) const {
-    const char* const end = text.data() + text.size();
-    const char* p = text.data() + start;
-    Place last = place_at(p, end);
-    p += last.length;
-    while (p < end) {
-        const Place next = place_at(p, end);
-        if (!may_join(last.code, next.code)) break;
-        last = next;
-        p += next.length;
-    }
-    return static_cast<std::size_t>(p - text.data());
-}
-
 void SentencePieceEncoder::encode(std::string_view text, const Options& options,
                                   std::vector<std::uint32_t>& out) const {
     if (text.empty()) return;
@@ -270,40 +289,60 @@ void SentencePieceEncoder::encode(std::string_view text, const Options& options,
 }
 
 void SentencePieceEncoder::encode_segment(std::string_view text, Sink& sink) const {
-    for (std::size_t at = 0; at < text.size();) {
-        const std::size_t end = run_end(text, at);
-        encode_run(text.substr(at, end - at), text.size() - at, sink);
-        at = end;
+    const char* p = text.data();
+    const char* const end = p + text.size();
+    if (p == end) return;
+    Place first = place_at(p, end);
+    while (p < end) {
+        const char* run_end = p + first.length;
+        Place last = first, next{kInvalid, 0};
+        while (run_end < end) {
+            next = place_at(run_end, end);
+            if (!may_join(last.code, next.code)) break;
+            last = next;
+            run_end += next.length;
+        }
+        const std::string_view run(p, static_cast<std::size_t>(run_end - p));
+        if (run.size() == first.length) {
+            encode_character(first.code, run, sink);
+        } else {
+            encode_run(run, static_cast<std::size_t>(end - p), sink);
+        }
+        p = run_end;
+        first = next;
+    }
+}
+
+void SentencePieceEncoder::encode_character(std::uint32_t code, std::string_view bytes, Sink& sink) const {
+    const std::uint32_t id = code < kInvalid ? symbol(code).id : kNone;
+    if (id < vocabulary_.pieces.size()) {
+        sink.out.push_back(id);
+    } else {
+        emit_unknown(bytes, sink);
     }
 }
 
 void SentencePieceEncoder::encode_run(std::string_view run, std::size_t readable, Sink& sink) const {
-    const Place first = place_at(run.data(), run.data() + run.size());
-    if (first.length == run.size()) {
-        const std::uint32_t id = first.code < kInvalid ? symbol(first.code).id : kNone;
-        if (id < vocabulary_.pieces.size()) {
-            sink.out.push_back(id);
-        } else {
-            emit_unknown(run, sink);
+    const auto encode_remembered = [&](auto& table) {
+        auto& entry = table.at(run, readable);
+        if (entry.count > 0) {
+            sink.out.insert(sink.out.end(), entry.ids.data(), entry.ids.data() + entry.count);
+            return;
         }
-        return;
-    }
-    if (run.size() > RunMemory::kMaxBytes || sink.options.dropout > 0) {
+        const std::size_t before = sink.out.size();
+        const bool is_lasting = merge_run(run, sink);
+        const std::size_t count = sink.out.size() - before;
+        if (is_lasting && count <= entry.ids.size()) {
+            std::copy(sink.out.begin() + static_cast<std::ptrdiff_t>(before), sink.out.end(), entry.ids.begin());
+            entry.count = static_cast<std::uint32_t>(count);
+        }
+    };
+    if (sink.options.dropout > 0 || run.size() > sink.memory.long_runs.kMaxBytes) {
         merge_run(run, sink);
-        return;
-    }
-    bool found = false;
-    RunMemory::Entry& entry = sink.memory.at(run, readable, found);
-    if (found && entry.count > 0) {
-        sink.out.insert(sink.out.end(), entry.ids, entry.ids + entry.count);
-        return;
-    }
-    const std::size_t before = sink.out.size();
-    const bool is_lasting = merge_run(run, sink);
-    const std::size_t count = sink.out.size() - before;
-    if (is_lasting && count <= RunMemory::kMaxIds) {
-        std::copy(sink.out.begin() + static_cast<std::ptrdiff_t>(before), sink.out.end(), entry.ids);
-        entry.count = static_cast<std::uint32_t>(count);
+    } else if (run.size() <= sink.memory.short_runs.kMaxBytes) {
+        encode_remembered(sink.memory.short_runs);
+    } else {
+        encode_remembered(sink.memory.long_runs);
     }
 }
 
@@ -318,19 +357,7 @@ bool SentencePieceEncoder::merge_run(std::string_view run, Sink& sink) const {
     } else if (symbols.size() > kShortRun) {
         merge_with_queue(symbols, find, [] { return false; });
     } else {
-        while (true) {
-            Merge best;
-            std::size_t place = 0;
-            for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
-                if (const Merge merge = find(symbols[i], symbols[i + 1]); merge.rank < best.rank) {
-                    best = merge;
-                    place = i;
-                }
-            }
-            if (best.rank == kNone) break;
-            symbols[place] = best.id;
-            symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(place) + 1);
-        }
+        merge_short(symbols, find);
     }
     bool is_lasting = true;
     for (const std::uint32_t id : symbols) {
