@@ -53,7 +53,7 @@ def tiktoken(files: dict[str, str]) -> Encode:
     import tiktoken as library
     from tiktoken.load import load_tiktoken_bpe
 
-    ranks = load_tiktoken_bpe(files["vocab"])
+    ranks = load_tiktoken_bpe(files["ranks"])
     encoding = library.Encoding("peer", pat_str=files["regex"], mergeable_ranks=ranks, special_tokens={})
     return lambda texts, threads: (
         [encoding.encode_ordinary(text) for text in texts]
@@ -84,7 +84,8 @@ def gigatoken(files: dict[str, str]) -> Encode:
     from gigatoken import Tokenizer
 
     if "regex" in files:
-        peer = Tokenizer.from_json(Path(files["json"]).read_bytes())
+        scheme = {"llama3": "cl100k", "gpt2": "gpt2"}.get(files["pattern"], files["pattern"])
+        peer = Tokenizer.from_tiktoken(files["ranks"], scheme)
     else:
         peer = Tokenizer.from_sentencepiece(files["vocab"])
     return lambda texts, threads: (
@@ -95,7 +96,10 @@ def gigatoken(files: dict[str, str]) -> Encode:
 def fastokens(files: dict[str, str]) -> Encode:
     from fastokens import Tokenizer
 
-    peer = Tokenizer.from_file(files["json"])
+    if "regex" in files:
+        peer = Tokenizer.from_tiktoken(files["ranks"], pattern=files["regex"])
+    else:
+        peer = Tokenizer.from_file(files["json"])
     return lambda texts, threads: (
         [peer.encode_ordinary(text).ids for text in texts]
         if threads == 1
@@ -115,8 +119,8 @@ def quicktok(files: dict[str, str]) -> Encode:
 def bpe_openai(files: dict[str, str]) -> Encode:
     import bpe_openai as library
 
-    peer = getattr(library, files["known"])()
-    return lambda texts, threads: [peer.encode(text) for text in texts]
+    peer = library.get_encoding(files["known"])
+    return lambda texts, threads: [peer.encode_ordinary(text) for text in texts]
 
 
 def sentencepiece(files: dict[str, str]) -> Encode:
@@ -231,7 +235,8 @@ def vocabulary_files(vocab: Path | None, folder: Path) -> tuple[dict[str, str], 
     tokenizer.save(folder)
     files = {"vocab": str(vocab), "json": str(folder / "tokenizer.json")}
     if not hasattr(tokenizer.vocabulary, "pieces"):
-        files["regex"] = PATTERNS.get(tokenizer.pattern, tokenizer.pattern)
+        files |= {"pattern": tokenizer.pattern, "regex": PATTERNS.get(tokenizer.pattern, tokenizer.pattern)}
+        files["ranks"] = str(vocab)
         if vocab.parent == folder:  # a rank file of our own, which tilth reads by its `tokenizer.json`
             files["vocab"] = str(folder)
         elif tokenizer.pattern in known:

@@ -1,6 +1,6 @@
-// Byte-level BPE with merges left out at random (BPE-dropout, Provilkov et al. 2020), for training on many cuts of a text.
+// Byte-level BPE with merges left out at random (BPE-dropout, Provilkov et al. 2020): training on many cuts of a text.
 //
-// Apart from the exact encoder, whose short cuts (whole pieces, memories) must not know of it; hence a table of its own.
+// Apart from the exact encoder, whose short cuts (whole pieces, memories) must not know of it; so its own table.
 #pragma once
 
 #include <array>

@@ -66,8 +66,7 @@ void merge_short(std::vector<std::uint32_t>& symbols, Find&& find) {
         for (std::size_t i = 1; i + 1 < n; ++i) place = merges[i].rank < merges[place].rank ? i : place;
         if (merges[place].rank == kNone) break;
         symbols[place] = merges[place].id;
-        std::copy(symbols.begin() + static_cast<std::ptrdiff_t>(place) + 2,
-                  symbols.begin() + static_cast<std::ptrdiff_t>(n), symbols.begin() + static_cast<std::ptrdiff_t>(place) + 1);
+        std::copy(symbols.data() + place + 2, symbols.data() + n, symbols.data() + place + 1);
         std::copy(merges.begin() + place + 1, merges.begin() + n - 1, merges.begin() + place);
         --n;
         if (place > 0) merges[place - 1] = find(symbols[place - 1], symbols[place]);
@@ -76,7 +75,7 @@ void merge_short(std::vector<std::uint32_t>& symbols, Find&& find) {
     symbols.resize(n);
 }
 
-/// Runs of up to 8 * kWords - 1 bytes and their ids: direct-mapped, so that a newer run takes the place of an older one.
+/// Runs of up to 8 * kWords - 1 bytes and their ids: direct-mapped, so that a newer run takes the place of an older.
 template <std::size_t kWords, std::size_t kIds>
 class RunTable {
   public:

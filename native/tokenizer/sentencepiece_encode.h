@@ -1,9 +1,9 @@
 // SentencePiece-style BPE: characters merge, a space is a character like any other, and what has no token falls back to
 // bytes or to "unknown".
 //
-// No merge can join two neighbouring characters that stand side by side in no piece. So text is cut wherever that is the
-// case - before nearly every space, between nearly all Chinese characters - and each short run is merged on its own and
-// remembered: exact for every vocabulary, and linear. A thread remembers some 49,000 runs (2 MB).
+// No merge can join two neighbouring characters that stand side by side in no piece. So text is cut wherever that is
+// the case - before nearly every space, between nearly all Chinese characters - and each short run is merged on its own
+// and remembered: exact for every vocabulary, and linear but for long runs (n log n). A thread remembers some 49,000 runs (2 MB).
 #pragma once
 
 #include <array>
