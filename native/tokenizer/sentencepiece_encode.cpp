@@ -254,7 +254,10 @@ SentencePieceEncoder SentencePieceEncoder::from_merges(
 }
 
 bool SentencePieceEncoder::may_join(std::uint32_t left, std::uint32_t right) const {
-    if (vocabulary_.split_at_spaces && right == ' ') return false;
+    return !(vocabulary_.split_at_spaces && right == ' ') && stand_in_a_piece(left, right);
+}
+
+bool SentencePieceEncoder::stand_in_a_piece(std::uint32_t left, std::uint32_t right) const {
     if (left < 128 && right < 128) return ascii_joins_[left][right];
     if (left >= kInvalid || right >= kInvalid) return false;
     if (!symbol(left).joins_next || !symbol(right).joins_previous) return false;
@@ -400,7 +403,8 @@ std::size_t SentencePieceEncoder::last_cut(std::string_view text) const {
         while (left > 0 && right - left < 4 && is_inside(left)) --left;
         const Place before = code_at(left), after = code_at(right);
         const bool is_whole = before.code < kInvalid && after.code < kInvalid && left + before.length == right;
-        if (is_whole && symbol(before.code).id < vocabulary_.pieces.size() && !may_join(before.code, after.code)) {
+        if (is_whole && symbol(before.code).id < vocabulary_.pieces.size() &&
+            !stand_in_a_piece(before.code, after.code)) {
             return right;
         }
     }

@@ -73,6 +73,7 @@ class SentencePieceEncoder {
     Symbol symbol(std::uint32_t code) const { return pages_[page_of_[code >> 8]][code & 0xFF]; }
     Symbol& symbol_to_change(std::uint32_t code);
     bool may_join(std::uint32_t left, std::uint32_t right) const;
+    bool stand_in_a_piece(std::uint32_t left, std::uint32_t right) const;
     void encode_segment(std::string_view text, Sink& sink) const;
     void encode_character(std::uint32_t code, std::string_view bytes, Sink& sink) const;
     void encode_run(std::string_view run, std::size_t readable, Sink& sink) const;
