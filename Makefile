@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help setup demo test lint check format bench docs clean
+.PHONY: help setup demo test native-test lint check format bench docs clean
 
 help:
 	@echo "make setup   create $(VENV) and install tilth with its development tools"
 	@echo "make demo    install, then run the main job: from this machine's Python to a model and a report"
 	@echo "make test    install, then run the whole test suite"
+	@echo "make native-test   random texts through the native core under AddressSanitizer and UBSan"
 	@echo "make check   lint, types and the fast tests"
 	@echo "make bench   run the benchmarks against their peers"
 	@echo "make docs    build the documentation into site/"
@@ -29,6 +30,18 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+FUZZ_SECONDS ?= 20
+FUZZ_SOURCES := tests/native/fuzz_tokenizer.cpp native/unicode/character_class.cpp \
+	$(filter-out native/tokenizer/bind.cpp,$(wildcard native/tokenizer/*.cpp))
+
+# Needs only a C++20 compiler.
+build/fuzz_tokenizer: $(FUZZ_SOURCES) $(wildcard native/*/*.h native/*/*.inc)
+	mkdir -p build
+	$(CXX) -std=c++20 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -Inative $(FUZZ_SOURCES) -o $@ -pthread
+
+native-test: build/fuzz_tokenizer
+	build/fuzz_tokenizer $(FUZZ_SECONDS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -12,12 +12,6 @@ namespace {
 
 constexpr std::size_t kShortPiece = 48;
 
-std::size_t count_splits(const std::vector<std::string>& tokens) {
-    std::size_t n = 0;
-    for (const std::string& token : tokens) n += token.empty() ? 0 : token.size() - 1;
-    return n;
-}
-
 }  // namespace
 
 CachePool::~CachePool() {
@@ -87,20 +81,23 @@ BpeEncoder::BpeEncoder(std::vector<std::string> tokens, const std::vector<std::u
 }
 
 BpeEncoder BpeEncoder::from_ranks(std::vector<std::string> tokens, const std::vector<std::uint32_t>& special_ids) {
-    const std::size_t n_splits = count_splits(tokens);
-    BpeEncoder encoder(std::move(tokens), special_ids, n_splits);
+    BpeEncoder encoder(std::move(tokens), special_ids, 0);
+    std::vector<std::pair<TokenPair, std::uint32_t>> merges;
     for (std::uint32_t id = 0; id < encoder.tokens_->size(); ++id) {
         if (encoder.is_special_[id]) continue;
         const std::string_view token = (*encoder.tokens_)[id];
-        std::vector<TokenPair> splits;
+        const auto first = static_cast<std::ptrdiff_t>(merges.size());
         for (std::size_t at = 1; at < token.size(); ++at) {
             const std::uint32_t left = encoder.token_ids_.find(token.substr(0, at));
+            if (left == kNone) continue;
             const std::uint32_t right = encoder.token_ids_.find(token.substr(at));
-            if (left != kNone && right != kNone) splits.emplace_back(left, right);
+            if (right != kNone) merges.push_back({{left, right}, id});
         }
-        std::sort(splits.begin(), splits.end());
-        for (const TokenPair& split : splits) encoder.add_merge(split, {id, id});
+        std::sort(merges.begin() + first, merges.end());
     }
+    encoder.pairs_ = PairTable(merges.size());
+    encoder.merges_.reserve(merges.size());
+    for (const auto& [pair, id] : merges) encoder.add_merge(pair, {id, id});
     encoder.add_whole_pieces(true);
     return encoder;
 }

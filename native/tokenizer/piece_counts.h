@@ -34,8 +34,8 @@ class PieceCounts {
     /// Every piece of at least `minimum`, in order of its bytes.
     std::vector<std::pair<std::string, std::int64_t>> sorted(std::int64_t minimum) const;
 
-    /// Writes all pieces to `path`, in order. `label`, in ASCII, says how the text was cut; only counts of the same label may be
-    /// added up. Raises std::runtime_error naming the file.
+    /// Writes all pieces to `path`, in order. `label`, in ASCII, says how the text was cut; only counts of the
+    /// same label may be added up. Raises std::runtime_error naming the file.
     void write(const std::string& path, const std::string& label) const;
 
     /// Adds the pieces of a file that occur at least `minimum` times there. Raises std::runtime_error naming a file

@@ -38,9 +38,8 @@ bool leads_three_bytes(char c) { return (c & 0xF0) == 0xE0; }
 
 /// Where in its bucket a key is, or a negative number.
 int way_of(const ShortPieces::Bucket& bucket, std::uint64_t key) {
-    const unsigned hits = static_cast<unsigned>(bucket.keys[0] == key) | static_cast<unsigned>(bucket.keys[1] == key) << 1 |
-                          static_cast<unsigned>(bucket.keys[2] == key) << 2 |
-                          static_cast<unsigned>(bucket.keys[3] == key) << 3;
+    const auto hit = [&](int way) { return static_cast<unsigned>(bucket.keys[way] == key) << way; };
+    const unsigned hits = hit(0) | hit(1) | hit(2) | hit(3);
     return hits != 0 ? std::countr_zero(hits) : -1;
 }
 

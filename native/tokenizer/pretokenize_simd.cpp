@@ -155,7 +155,8 @@ inline Masks classify(const char* p) {
     const auto* const bytes = reinterpret_cast<const std::uint8_t*>(p);
     const uint8x16x4_t v = {vld1q_u8(bytes), vld1q_u8(bytes + 16), vld1q_u8(bytes + 32), vld1q_u8(bytes + 48)};
     const auto below = [&](std::uint8_t first, std::uint8_t count) {
-        return bytes_where(v, [=](uint8x16_t x) { return vcltq_u8(vsubq_u8(x, vdupq_n_u8(first)), vdupq_n_u8(count)); });
+        const uint8x16_t from = vdupq_n_u8(first), n = vdupq_n_u8(count);
+        return bytes_where(v, [=](uint8x16_t x) { return vcltq_u8(vsubq_u8(x, from), n); });
     };
     const auto is = [&](std::uint8_t c) {
         return bytes_where(v, [=](uint8x16_t x) { return vceqq_u8(x, vdupq_n_u8(c)); });

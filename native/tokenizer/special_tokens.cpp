@@ -1,5 +1,6 @@
 #include "special_tokens.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 namespace tilth {
@@ -19,9 +20,17 @@ SpecialTokens::SpecialTokens(const std::vector<std::pair<std::string, std::uint3
     }
 }
 
+/// The first byte from `from` on with which a token starts. Most often all start with the same one.
+std::size_t SpecialTokens::next_start(std::string_view text, std::size_t from) const {
+    if (nodes_[0].children.size() == 1) {
+        return std::min(text.find(static_cast<char>(nodes_[0].children.begin()->first), from), text.size());
+    }
+    while (from < text.size() && !starts_token_[static_cast<unsigned char>(text[from])]) ++from;
+    return from;
+}
+
 std::optional<SpecialTokens::Match> SpecialTokens::find(std::string_view text, std::size_t from) const {
-    for (std::size_t start = from; start < text.size(); ++start) {
-        if (!starts_token_[static_cast<unsigned char>(text[start])]) continue;
+    for (std::size_t start = next_start(text, from); start < text.size(); start = next_start(text, start + 1)) {
         std::optional<Match> longest;
         std::uint32_t node = 0;
         for (std::size_t i = start; i < text.size(); ++i) {

@@ -32,6 +32,8 @@ class SpecialTokens {
         std::optional<std::uint32_t> id;
     };
 
+    std::size_t next_start(std::string_view text, std::size_t from) const;
+
     std::vector<Node> nodes_;
     bool starts_token_[256] = {};
 };

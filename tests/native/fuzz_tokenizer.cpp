@@ -1,0 +1,190 @@
+// Random texts through the native tokenizer, to be built with AddressSanitizer and UBSan (`make native-test`).
+//
+// What it asks: do all instruction sets cut alike, does the cached encoder give what merging piece by piece gives, do
+// ids decode to the text, do texts cut into spans give the same ids, do broken count files end in an error. Every text
+// stands in an allocation of its exact size, so that a byte read too much is found. Usage: fuzz_tokenizer [SECONDS] [SEED]
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <iterator>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <sstream>
+
+#include "tokenizer/bpe_encode.h"
+#include "tokenizer/bpe_train.h"
+#include "tokenizer/piece_counts.h"
+#include "tokenizer/pretokenize_simd.h"
+
+using namespace tilth;
+
+namespace {
+
+using Random = std::mt19937_64;
+
+constexpr Pattern kPatterns[] = {Pattern::kGpt2,   Pattern::kSmollm2, Pattern::kCl100k,
+                                 Pattern::kLlama3, Pattern::kQwen2,   Pattern::kO200k};
+
+const char* const kBits[] = {"a",  "b",    "S",    "t",   "LL",  " ",  " ",      "  ",   "\n", "\r\n", "\t",     "1",
+                             "23", "'",    "'s",   "'re", "'Ll", ".",  "/",      "//",   "-",  "--",   "word",   " Word",
+                             "é",  "漢",   "字",   "的",  "。",  "あ", "ſ",      "\xCC\x81", "😀", "\xFF", "\xE6\xBC", "\xC2\xA0",
+                             " 漢", "camelCase", "UPPER", "<s>", "<s><t>", "0000", "    ", ".\n", "\n  \n"};
+
+std::size_t below(Random& random, std::size_t n) { return random() % n; }
+
+void check(bool holds, const char* what) {
+    if (holds) return;
+    std::fprintf(stderr, "FAILED: %s\n", what);
+    std::abort();
+}
+
+std::string random_text(Random& random) {
+    std::string text;
+    const std::size_t n = below(random, 8) == 0 ? below(random, 3000) : below(random, 60);
+    const std::size_t kind = below(random, 5);
+    for (std::size_t i = 0; i < n; ++i) {
+        if (kind == 0) {
+            text += static_cast<char>(random());
+        } else if (kind == 1) {
+            text += static_cast<char>(' ' + below(random, 95));
+        } else if (kind == 2) {
+            text += kBits[below(random, 6)];
+        } else {
+            text += kBits[below(random, std::size(kBits))];
+        }
+    }
+    return text;
+}
+
+/// A copy with nothing behind it.
+struct Exact {
+    explicit Exact(const std::string& text) : bytes(new char[text.size()]), size(text.size()) {
+        std::copy(text.begin(), text.end(), bytes.get());
+    }
+    std::string_view view() const { return {bytes.get(), size}; }
+    std::unique_ptr<char[]> bytes;
+    std::size_t size;
+};
+
+std::vector<std::size_t> ends_of(std::string_view text, Pattern pattern) {
+    std::vector<std::size_t> ends;
+    for_each_piece(pattern, text, [&](std::string_view piece) {
+        ends.push_back(static_cast<std::size_t>(piece.data() + piece.size() - text.data()));
+    });
+    return ends;
+}
+
+std::vector<std::string> words(const std::string& line) {
+    std::istringstream stream(line);
+    return {std::istream_iterator<std::string>(stream), {}};
+}
+
+void check_cuts(std::string_view text, Pattern pattern) {
+    use_instruction_set("scalar");
+    const auto expected = ends_of(text, pattern);
+    check(text.empty() ? expected.empty() : expected.back() == text.size(), "pieces join up to the text");
+    for (const std::string& name : words(instruction_sets())) {
+        use_instruction_set(name);
+        check(ends_of(text, pattern) == expected, "all instruction sets cut alike");
+    }
+    use_instruction_set(words(instruction_sets())[0]);
+}
+
+struct Model {
+    std::vector<std::string> tokens;
+    std::vector<TokenPair> merges;
+    std::vector<std::uint32_t> special_ids;
+};
+
+Model train(Random& random, Pattern pattern, const SpecialTokens& specials) {
+    PieceCounts counts;
+    for (int i = 0; i < 30; ++i) counts.add_text(Exact(random_text(random)).view(), pattern, specials, 1 + below(random, 3));
+    std::array<unsigned char, 256> order;
+    for (int i = 0; i < 256; ++i) order[i] = static_cast<unsigned char>(i);
+    BpeTrainer trainer(counts, random() % 2 ? TieBreak::kLexicographic : TieBreak::kLowestPair, order, {});
+    trainer.merge(below(random, 600));
+    Model model;
+    for (int i = 0; i < 256; ++i) model.tokens.emplace_back(1, static_cast<char>(i));
+    std::unordered_map<std::string, std::uint32_t> known;
+    for (const TokenPair& pair : trainer.merges()) {
+        model.merges.push_back(pair);
+        const std::string token = model.tokens[pair.first] + model.tokens[pair.second];
+        if (known.emplace(token, 0).second) model.tokens.push_back(token);
+    }
+    return model;
+}
+
+std::vector<std::uint32_t> encode(const BpeEncoder& encoder, std::string_view text, Pattern pattern,
+                                  const SpecialTokens* specials) {
+    VectorSink<std::uint32_t> sink(text.size());
+    encoder.encode(text, pattern, specials, sink);
+    return sink.values;
+}
+
+void check_encoding(const BpeEncoder& encoder, std::string_view text, Pattern pattern, const SpecialTokens& specials) {
+    std::vector<std::uint32_t> expected;
+    for_each_piece(pattern, text, [&](std::string_view piece) { encoder.encode_piece(piece, expected); });
+    check(encode(encoder, text, pattern, nullptr) == expected, "cached ids are those of merging");
+    check(encode(encoder, text, pattern, nullptr) == expected, "and again");
+    std::string decoded;
+    encoder.decode(expected.data(), expected.size(), decoded);
+    check(decoded == text, "ids decode to the text");
+
+    const auto whole = encode(encoder, text, pattern, &specials);
+    VectorSink<std::uint32_t> in_spans(text.size());
+    for (const Span& span : BpeEncoder::spans(text, &specials, 20)) encoder.encode(span, pattern, in_spans);
+    check(in_spans.values == whole, "spans give the ids of the whole");
+    std::vector<std::uint16_t> narrow(whole.size() / 2);
+    ArraySink<std::uint16_t> sink(narrow.data(), narrow.size());
+    encoder.encode(text, pattern, &specials, sink);
+    check(sink.count == whole.size(), "what does not fit is counted");
+}
+
+void check_count_files(Random& random, const std::filesystem::path& folder) {
+    PieceCounts counts;
+    for (int i = 0; i < 5; ++i) counts.add(random_text(random), 1 + static_cast<std::int64_t>(below(random, 9)));
+    const std::string good = folder / "good", bad = folder / "bad", merged = folder / "merged";
+    counts.write(good, "label");
+    merge_count_files({good, good}, merged);
+    std::ifstream file(good, std::ios::binary);
+    std::string data{std::istreambuf_iterator<char>(file), {}};
+    if (below(random, 2) == 0) data.resize(below(random, data.size()));
+    for (std::size_t i = below(random, 4); i > 0 && !data.empty(); --i) data[below(random, data.size())] ^= 1 << below(random, 8);
+    std::ofstream(bad, std::ios::binary) << data;
+    try {
+        merge_count_files({good, bad}, merged);
+        PieceCounts().read(bad, "label", 1);
+    } catch (const std::runtime_error&) {
+    }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const double seconds = argc > 1 ? std::atof(argv[1]) : 20;
+    Random random(argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1);
+    const auto folder = std::filesystem::temp_directory_path() / ("tilth-fuzz-" + std::to_string(random()));
+    std::filesystem::create_directory(folder);
+    const auto start = std::chrono::steady_clock::now();
+    std::size_t texts = 0;
+    while (std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() < seconds) {
+        const Pattern pattern = kPatterns[below(random, std::size(kPatterns))];
+        Model model = train(random, pattern, SpecialTokens({{"<s>", 0}, {"<s><t>", 0}}));
+        const auto n = static_cast<std::uint32_t>(model.tokens.size());
+        const SpecialTokens specials({{"<s>", n}, {"<s><t>", n + 1}});
+        model.tokens.insert(model.tokens.end(), {"<s>", "<s><t>"});
+        const BpeEncoder by_merges(model.tokens, {n, n + 1}, model.merges, below(random, 2) == 0);
+        const BpeEncoder by_ranks = BpeEncoder::from_ranks(model.tokens, {n, n + 1});
+        for (int i = 0; i < 50; ++i, ++texts) {
+            const Exact text(random_text(random));
+            for (const Pattern any : kPatterns) check_cuts(text.view(), any);
+            check_encoding(by_merges, text.view(), pattern, specials);
+            check_encoding(by_ranks, text.view(), pattern, specials);
+        }
+        check_count_files(random, folder);
+    }
+    std::filesystem::remove_all(folder);
+    std::printf("%zu texts, no difference\n", texts);
+}
