@@ -71,6 +71,40 @@ class BpeEncoder:
         """Raises: IndexError naming an id that is no token."""
 
 @final
+class SentencePieceEncoder:
+    """SentencePiece-style BPE. Read-only: threads may share it."""
+
+    def __init__(
+        self,
+        pieces: list[bytes],
+        ranks: NDArray[np.uint32],
+        merges: NDArray[np.uint32] | None,
+        byte_ids: list[int],
+        unknown_id: int | None,
+        user_defined: list[int],
+        split_at_spaces: bool,
+    ) -> None:
+        """`pieces` by id, with spaces (b"": never made by merging); `merges` go before `ranks`.
+
+        Raises: ValueError naming the token or merge that cannot work.
+        """
+    def encode(self, text: _Text, add_space: bool, dropout: float = 0.0, seed: int = 0) -> NDArray[np.uint32]: ...
+    def encode_with_unknown(self, text: _Text, add_space: bool) -> tuple[NDArray[np.uint32], list[tuple[int, int]]]:
+        """Ids, and for each unknown one its place and how many bytes of text it stands for."""
+    def encode_batch(self, texts: list[_Text], add_space: list[bool], threads: int) -> list[NDArray[np.uint32]]:
+        """Raises: RuntimeError if a thread cannot start."""
+    def last_cut(self, text: _Text) -> int:
+        """The last byte at which both parts encode alone as together; 0 if there is none."""
+
+@final
+class BpeDropout:
+    """Byte-level BPE with merges left out at random."""
+
+    def __init__(self, tokens: list[bytes], special_ids: list[int], merges: NDArray[np.uint32]) -> None:
+        """Raises: ValueError if a byte or a merge has no token."""
+    def encode_pieces(self, pieces: list[_Text], dropout: float, seed: int) -> NDArray[np.uint32]: ...
+
+@final
 class PieceCounts:
     """How often each distinct piece occurs; `len()` is the number of distinct pieces."""
 

@@ -10,9 +10,11 @@ from tilth.errors import DependencyError
 
 try:
     from tilth._core import (
+        BpeDropout,
         BpeEncoder,
         BpeTrainer,
         PieceCounts,
+        SentencePieceEncoder,
         SpecialTokens,
         instruction_sets,
         merge_count_files,
@@ -26,9 +28,11 @@ except ImportError as error:
     ) from error
 
 __all__ = [
+    "BpeDropout",
     "BpeEncoder",
     "BpeTrainer",
     "PieceCounts",
+    "SentencePieceEncoder",
     "SpecialTokens",
     "instruction_sets",
     "merge_count_files",

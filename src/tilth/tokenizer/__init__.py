@@ -1,4 +1,4 @@
-"""Text to ids and back: training, encoding, decoding and files of byte-level BPE tokenizers."""
+"""Text to ids and back: training, encoding, decoding, files and comparison of tokenizers."""
 
 from __future__ import annotations
 
@@ -10,18 +10,36 @@ if TYPE_CHECKING:
     from tilth.tokenizer.config import END_OF_TEXT, TieBreak, TokenizerConfig
     from tilth.tokenizer.measure import statistics
     from tilth.tokenizer.stream import StreamDecoder
+    from tilth.tokenizer.text_files import EncodedPart
+    from tilth.tokenizer.textbook import ByteTokenizer, CharacterTokenizer, WordTokenizer
     from tilth.tokenizer.tokenizer import Tokenizer
     from tilth.tokenizer.vocabulary import Vocabulary
 
 _MODULES = {
     "END_OF_TEXT": "config",
+    "ByteTokenizer": "textbook",
+    "CharacterTokenizer": "textbook",
+    "EncodedPart": "text_files",
     "StreamDecoder": "stream",
     "TieBreak": "config",
     "Tokenizer": "tokenizer",
     "TokenizerConfig": "config",
     "Vocabulary": "vocabulary",
+    "WordTokenizer": "textbook",
     "statistics": "measure",
 }
 __getattr__ = attach("tilth.tokenizer", {name: f"tilth.tokenizer.{module}" for name, module in _MODULES.items()})
 
-__all__ = ["END_OF_TEXT", "StreamDecoder", "TieBreak", "Tokenizer", "TokenizerConfig", "Vocabulary", "statistics"]
+__all__ = [
+    "END_OF_TEXT",
+    "ByteTokenizer",
+    "CharacterTokenizer",
+    "EncodedPart",
+    "StreamDecoder",
+    "TieBreak",
+    "Tokenizer",
+    "TokenizerConfig",
+    "Vocabulary",
+    "WordTokenizer",
+    "statistics",
+]

@@ -8,7 +8,7 @@ all data. A tokenizer is read-only: threads share it, and it goes to worker proc
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -19,12 +19,14 @@ from numpy.typing import DTypeLike, NDArray
 from tilth import native
 from tilth.errors import ConfigError, DataError
 from tilth.progress import SILENT, Progress
-from tilth.tokenizer import huggingface
+from tilth.tokenizer.arrow import as_texts
 from tilth.tokenizer.config import END_OF_TEXT, TieBreak, TokenizerConfig
 from tilth.tokenizer.split import Splitter, pattern_name, to_utf8
 from tilth.tokenizer.stream import StreamDecoder
+from tilth.tokenizer.streaming import count, encode_stream, last_known_cut, offsets_of
+from tilth.tokenizer.text_files import EncodedPart, encode_files
 from tilth.tokenizer.training import train_vocabulary
-from tilth.tokenizer.vocabulary import Vocabulary
+from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
 
 _MAX_MATCHERS = 64
 
@@ -44,6 +46,7 @@ class Tokenizer:
         self._splitter = None if name else Splitter(vocabulary.pattern)
         self._special_names = frozenset(vocabulary.special_tokens)
         self._matchers: dict[frozenset[str], native.SpecialTokens] = {}
+        self._dropout: native.BpeDropout | None = None
 
     @classmethod
     def train(
@@ -77,20 +80,24 @@ class Tokenizer:
             max_token_length=max_token_length,
             max_training_bytes=max_training_bytes,
         )
-        n_threads = max(1, threads if threads is not None else _available_cores())
+        n_threads = max(1, threads if threads is not None else available_cores())
         return cls(train_vocabulary(texts, config, progress, threads=n_threads))
 
     @classmethod
-    def load(cls, path: str | Path) -> Tokenizer:
-        """Reads a `tokenizer.json`, or the one in the folder `path`.
+    def load(
+        cls, path: str | Path, *, pattern: str | None = None, special_tokens: Mapping[str, int] | None = None
+    ) -> Tokenizer:
+        """Reads a tokenizer: a file, or the folder it lies in.
 
-        Raises: DataError naming the file and the part that is missing, broken or not supported.
+        `tokenizer.json` (byte-level and SentencePiece-style BPE; Unigram and WordPiece if `tokenizers` is installed),
+        tiktoken's rank files, SentencePiece's `tokenizer.model` (BPE), GPT-2's `vocab.json` with `merges.txt`. A rank
+        file that is not known by its content needs `pattern`, which may be a known name (`names.KNOWN`).
+        Raises: DataError naming the file and the part that is missing, broken or not supported; ConfigError if
+        `pattern` is needed, or given where the file says it; DependencyError if `tokenizers` is needed.
         """
-        vocabulary = huggingface.read_vocabulary(Path(path))
-        try:
-            return cls(vocabulary)
-        except DataError as error:
-            raise DataError(f"{path}: {error.message}", fix=error.fix) from None
+        from tilth.tokenizer.files import load
+
+        return load(Path(path), pattern, special_tokens)
 
     @classmethod
     def from_ranks(
@@ -101,20 +108,26 @@ class Tokenizer:
         Raises: DataError if two tokens share an id or a byte has no token; ConfigError for a broken pattern.
         """
         specials = dict(special_tokens or {})
-        ids = [*ranks.values(), *specials.values()]
-        if len(set(ids)) != len(ids):
-            raise DataError("Two tokens have the same id.", fix="Give every token and special token its own id.")
-        tokens = [b""] * (1 + max(ids, default=-1))
-        for token, token_id in [*ranks.items(), *((text.encode(), i) for text, i in specials.items())]:
-            tokens[token_id] = token
-        return cls(Vocabulary(tokens=tuple(tokens), merges=None, pattern=pattern, special_tokens=specials))
+        tokens = place_tokens("ranks", ranks, specials)
+        return cls(Vocabulary(tokens=tokens, merges=None, pattern=pattern, special_tokens=specials))
 
     def save(self, directory: str | Path) -> None:
         """Writes `tokenizer.json` and `tokenizer_config.json`, which `tokenizers` and `transformers` load.
 
         The same tokenizer writes the same bytes.
         """
-        huggingface.write_vocabulary(Path(directory), self.vocabulary, self._encoder.merges())
+        from tilth.tokenizer.huggingface import write_vocabulary
+
+        write_vocabulary(Path(directory), self.vocabulary, self.merges)
+
+    def save_ranks(self, path: str | Path) -> None:
+        """Writes a rank file for tiktoken; pattern and special tokens have no place in it.
+
+        Raises: DataError if ranks alone would not give the same ids.
+        """
+        from tilth.tokenizer.conversion import write_rank_file
+
+        write_rank_file(Path(path), self)
 
     def encode(
         self, text: str | bytes, *, allowed_special: Special = (), disallowed_special: Special = "all"
@@ -155,7 +168,7 @@ class Tokenizer:
             raise ConfigError(
                 f"Ids up to {self.vocab_size - 1} do not fit {target}.", fix=f"Use {self.dtype} or wider."
             )
-        n_threads = max(1, threads if threads is not None else _available_cores())
+        n_threads = max(1, threads if threads is not None else available_cores())
         if out is None:
             return self._ids_array(text, matcher, n_threads).astype(target, copy=False)
         if out.ndim == 1 and out.flags.c_contiguous and target.name in ("uint16", "uint32") and self._splitter is None:
@@ -181,9 +194,11 @@ class Tokenizer:
     ) -> list[list[int]]:
         """`encode` of every text, on `threads` threads (None: one for each core that this process may use).
 
+        An Arrow array of strings is taken as well.
         Raises: DataError as `encode`, naming the text; RuntimeError if a thread cannot start.
         """
         matcher = None
+        texts = as_texts(texts)
         for i, text in enumerate(texts):
             try:
                 matcher = self._matcher_for(text, allowed_special, disallowed_special)
@@ -191,8 +206,105 @@ class Tokenizer:
                 raise DataError(f"Text {i}: {error.message}", fix=error.fix) from None
         if self._splitter is not None:
             return [self._encode(text, matcher) for text in texts]
-        threads = threads if threads is not None else _available_cores()
+        threads = threads if threads is not None else available_cores()
         return self._encoder.encode_batch(list(texts), self._pattern, matcher, max(1, threads))
+
+    def encode_iterable(
+        self,
+        parts: Iterable[str | bytes],
+        *,
+        allowed_special: Special = (),
+        disallowed_special: Special = "all",
+    ) -> Iterator[int]:
+        """The ids of the text that `parts` join up to, as they become certain: those of `encode` of the whole.
+
+        Holds about 64 KB of text; all of it with a pattern of one's own, which says nothing about where it cuts.
+        Raises: DataError as `encode`, when the disallowed special token is reached.
+        """
+        for ids in encode_stream(self, parts, allowed_special, disallowed_special):
+            yield from ids.tolist()
+
+    def encode_files(
+        self, paths: Iterable[str | Path], *, column: str = "text", allowed_special: Special = ()
+    ) -> Iterator[EncodedPart]:
+        """The ids of documents in Parquet (rows of `column`), JSONL (fields of that name) and text (a file each).
+
+        Memory is bounded by a Parquet row group, a JSON line, and 1 MB of a text file, which may come in several
+        parts. Special tokens that are not allowed are ordinary text.
+        Raises: DataError naming file and row if a text is missing or the file is broken.
+        """
+        return encode_files(self, paths, column, allowed_special)
+
+    def encode_with_dropout(
+        self, text: str | bytes, dropout: float, *, seed: int, allowed_special: Special = ()
+    ) -> list[int]:
+        """Ids of `text` with merges left out at random, each with probability `dropout` (BPE-dropout).
+
+        They decode to the text all the same. 0 gives the ids of `encode`, 1 single bytes or characters; the same seed
+        the same ids. Special tokens that are not allowed are ordinary text.
+        Raises: ConfigError if `dropout` is not between 0 and 1.
+        Source: Provilkov et al. 2020; as in `tokenizers`, a merge that passes by comes up again after the next.
+        """
+        if not 0 <= dropout <= 1:
+            raise ConfigError(f"dropout is {dropout}.", fix="Give a probability from 0 to 1.")
+        if dropout == 0:
+            return self.encode(text, allowed_special=allowed_special, disallowed_special=())
+        if self._dropout is None:
+            special_ids = list(self.vocabulary.special_tokens.values())
+            self._dropout = native.BpeDropout(list(self.vocabulary.tokens), special_ids, self.merges)
+        data, start = to_utf8(text), 0
+        ids: list[int] = []
+        matcher = self._matcher_for(text, allowed_special, ())
+        while matcher is not None and (match := matcher.find(data, start)) is not None:
+            ids += self._dropout.encode_pieces(self._pieces(data[start : match[0]]), dropout, seed + len(ids)).tolist()
+            ids.append(match[2])
+            start = match[1]
+        return ids + self._dropout.encode_pieces(self._pieces(data[start:]), dropout, seed + len(ids)).tolist()
+
+    def offsets(
+        self, text: str | bytes, *, allowed_special: Special = (), disallowed_special: Special = "all"
+    ) -> NDArray[np.int64]:
+        """Where each id of `encode` with these options stands in `text`: start and end in bytes, shape (tokens, 2).
+
+        Bytes are those of the UTF-8 of `text`. A space that SentencePiece puts in front has no width.
+        Raises: DataError as `encode`, or if the vocabulary's normalization changes the text.
+        """
+        ids = self.encode_to_numpy(text, allowed_special=allowed_special, disallowed_special=disallowed_special)
+        return offsets_of(self.token_lengths[ids])
+
+    def count(self, text: str | bytes, limit: int | None = None) -> int:
+        """How many ids `text` has, special tokens in it as ordinary text.
+
+        With `limit`, the count stops soon after it and gives `limit` + 1 for every text that has more.
+        """
+        return count(self, text, limit)
+
+    @cached_property
+    def token_lengths(self) -> NDArray[np.int64]:
+        """Bytes of each token, shape (vocab_size,)."""
+        return np.array([len(token) for token in self.vocabulary.tokens], dtype=np.int64)
+
+    @property
+    def always_found(self) -> Collection[str]:
+        """Tokens that are not special and are found in the text before it is cut."""
+        return ()
+
+    def safe_cut(self, data: bytes) -> int:
+        """The last byte of `data` where it can be cut so that the parts have the ids of the whole; 0: nowhere."""
+        return last_known_cut(self.vocabulary.pattern, data)
+
+    def find_tokens(self, data: bytes, names: Collection[str]) -> Iterator[tuple[int, int]]:
+        """Start and end of the special tokens `names` in `data`."""
+        matcher, end = self._matcher(frozenset(names)), 0
+        while (match := matcher.find(data, end)) is not None:
+            end = match[1]
+            yield match[0], end
+
+    def encode_part(
+        self, data: bytes, *, continued: bool, allowed_special: Special, disallowed_special: Special
+    ) -> NDArray[Any]:
+        """Ids of a part of a text that begins at a `safe_cut` (`continued`) or at the text's beginning."""
+        return self.encode_to_numpy(data, allowed_special=allowed_special, disallowed_special=disallowed_special)
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """The text of `ids`; bytes that are not UTF-8 become U+FFFD.
@@ -219,6 +331,11 @@ class Tokenizer:
         except IndexError as error:
             raise self._no_token(int(str(error))) from None
 
+    def with_template(self, ids: Sequence[int]) -> list[int]:
+        """`ids` with the special tokens around them that the vocabulary's file asks for (`<s>`, `[CLS]`)."""
+        before, after = self.vocabulary.template
+        return [*before, *ids, *after]
+
     def stream_decoder(self) -> StreamDecoder:
         """A decoder that takes ids one at a time and never gives half a character."""
         return StreamDecoder(self.token_bytes)
@@ -236,6 +353,11 @@ class Tokenizer:
     def vocab_size(self) -> int:
         """One more than the greatest id."""
         return len(self.vocabulary.tokens)
+
+    @property
+    def merges(self) -> NDArray[np.uint32]:
+        """Pairs of ids that merge, shape (merges, 2), first to last."""
+        return self._encoder.merges()
 
     @property
     def pattern(self) -> str:
@@ -266,10 +388,16 @@ class Tokenizer:
         return f"Tokenizer(vocab_size={self.vocab_size}, pattern={self.pattern!r})"
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[Vocabulary]]:
-        return (Tokenizer, (self.vocabulary,))
+        return (type(self), (self.vocabulary,))
 
     def _no_token(self, token_id: int) -> DataError:
         return DataError(f"{token_id} is no token: the vocabulary has {self.vocab_size} ids.")
+
+    def _pieces(self, data: bytes) -> list[str | bytes]:
+        if self._splitter is not None:
+            return [*self._splitter.pieces(data)]
+        ends = native.piece_ends(data, self._pattern).tolist()
+        return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def _ids_array(
         self, text: str | bytes, matcher: native.SpecialTokens | None, threads: int
@@ -331,5 +459,6 @@ def _encoder(vocabulary: Vocabulary) -> native.BpeEncoder:
         raise DataError(f"The vocabulary cannot work: {error}.") from None
 
 
-def _available_cores() -> int:
+def available_cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

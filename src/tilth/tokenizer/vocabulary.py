@@ -6,12 +6,17 @@ It holds no encoder, so that reading, converting and comparing vocabularies need
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tilth.errors import DataError
 from tilth.tokenizer.split import PATTERNS
+
+MAX_ID = (1 << 22) - 1
+"""The greatest id that a file may name; a greater one would be a slip that costs all memory."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,6 +35,8 @@ class Vocabulary:
     """Text and id of every special token."""
     ignore_merges: bool = False
     """A piece that is a token becomes it, whatever the merges would give."""
+    template: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    """Special tokens that the file puts before and behind a text; encoding adds them only when asked."""
 
     def fingerprint(self, merges: NDArray[np.uint32]) -> str:
         """SHA-256 (hex) of all that decides which ids a text gets; `merges` stands in for `self.merges`."""
@@ -47,3 +54,19 @@ class Vocabulary:
             add(f"{token_id} {token}".encode())
         add(b"ignore merges" if self.ignore_merges or self.merges is None else b"")
         return sha.hexdigest()
+
+
+def place_tokens(source: str, tokens: Mapping[bytes, int], special_tokens: Mapping[str, int]) -> tuple[bytes, ...]:
+    """Bytes by id, b"" for an unused id; `source` is named in errors.
+
+    Raises: DataError if an id is shared or out of range.
+    """
+    entries = [*tokens.items(), *((text.encode("utf-8", "replace"), i) for text, i in special_tokens.items())]
+    taken: dict[int, bytes] = {}
+    for token, token_id in entries:
+        if not 0 <= token_id <= MAX_ID:
+            raise DataError(f"{source}: the id {token_id} of {token!r} is not between 0 and {MAX_ID}.")
+        if token_id in taken:
+            raise DataError(f"{source}: {taken[token_id]!r} and {token!r} have the same id {token_id}.")
+        taken[token_id] = token
+    return tuple([taken.get(i, b"") for i in range(1 + max(taken, default=-1))])

@@ -112,3 +112,24 @@ class RealData:
 def real_data() -> RealData:
     beside = Path(__file__).parents[4] / "shared" / "data"
     return RealData(Path(os.environ.get("TILTH_TEST_DATA", beside)))
+
+
+TEXT_FILES = (".jsonl.zst", ".jsonl.gz", ".txt.zst", ".csv.zst", ".html", ".tar.zst", ".tar", ".warc.gz", ".wet.gz")
+MAX_BYTES_OF_A_FILE = 6_000_000
+DOCUMENT_CHARACTERS = 60_000
+
+
+@pytest.fixture(scope="session")
+def all_texts(real_data: RealData) -> list[str]:
+    """The text of every file of the data folder, up to 6 MB of each: all languages, code, HTML, and binary debris."""
+    files = sorted(path for path in real_data.folder.rglob("*") if path.name.endswith(TEXT_FILES))
+    files = [path for path in files if path.parent.name != "vocabs"]
+    if not files:
+        pytest.skip(f"{real_data.folder} is not here; set TILTH_TEST_DATA to the folder with the test data")
+    found: list[str] = []
+    for path in files:
+        with pa.input_stream(str(path)) as stream:
+            text = stream.read(MAX_BYTES_OF_A_FILE).decode("utf-8", "replace")
+        # Cut by characters, wherever that is: a document may begin and end with anything.
+        found += [text[i : i + DOCUMENT_CHARACTERS] for i in range(0, len(text), DOCUMENT_CHARACTERS)]
+    return found

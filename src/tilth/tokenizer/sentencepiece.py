@@ -1,0 +1,184 @@
+"""SentencePiece-style BPE: Llama-2, Mistral, Phi-3. A vocabulary of characters, with bytes or "unknown" for the rest.
+
+Text is as SentencePiece sees it: spaces are characters (written U+2581 in files), and one is put in front of the text.
+Bytes that are not UTF-8 become byte tokens, so that they come back, where SentencePiece has U+FFFD for each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tilth import native
+from tilth.errors import DataError
+from tilth.tokenizer.arrow import as_texts
+from tilth.tokenizer.segmented import Ids, SegmentedTokenizer, SegmentedVocabulary, Where, ends_with_space
+from tilth.tokenizer.split import to_utf8
+from tilth.tokenizer.stream import StreamDecoder
+from tilth.tokenizer.streaming import offsets_of
+from tilth.tokenizer.tokenizer import Special, available_cores
+
+SPACE_MARK = "\u2581"
+NOT_MERGED = 0xFFFFFFFF
+"""The rank of a piece that merging never makes."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SentencePieceVocabulary(SegmentedVocabulary):
+    """Pieces, and the order in which they merge: by `ranks`, or by `merges` where a file lists pairs."""
+
+    pieces: tuple[str, ...]
+    """By id, with U+2581 for a space; "" for what text never gives by merging: control, unknown and byte tokens."""
+    ranks: NDArray[np.uint32] | None
+    """By id: any two neighbours whose join is a piece merge, the least rank first; None: `merges` says which."""
+    byte_ids: tuple[int, ...] = ()
+    """Ids of the 256 bytes, or none."""
+    unknown_id: int | None = None
+    """What text in no piece becomes, without byte fallback."""
+    user_defined: tuple[int, ...] = ()
+    """Pieces that are taken whole wherever they stand."""
+    prefix: Literal["always", "first", "never"] = "always"
+    """Which segments get a space in front: each one between special tokens, the first only, or none."""
+    prefix_unless_space: bool = False
+    """No space is added in front of one."""
+    split_at_spaces: bool = False
+    """Nothing merges across the place before a space."""
+
+    def fingerprint(self, merges: NDArray[np.uint32]) -> str:
+        """SHA-256 (hex) of all that decides which ids a text gets."""
+        sha = hashlib.sha256(super().fingerprint(merges if self.merges is None else self.merges).encode())
+        sha.update(repr((self.pieces, self.byte_ids, self.unknown_id, self.user_defined, self.prefix)).encode())
+        sha.update(repr((self.prefix_unless_space, self.split_at_spaces, self.added)).encode())
+        sha.update(b"" if self.ranks is None else np.ascontiguousarray(self.ranks, dtype="<u4").tobytes())
+        return sha.hexdigest()
+
+
+class SentencePieceTokenizer(SegmentedTokenizer):
+    """A `Tokenizer` of SentencePiece style. Made by `Tokenizer.load`."""
+
+    vocabulary: SentencePieceVocabulary
+
+    def __init__(self, vocabulary: SentencePieceVocabulary) -> None:
+        """Raises: DataError naming the token or merge that cannot work."""
+        super().__init__(vocabulary)
+        self.vocabulary = vocabulary
+        no_ranks = np.full(len(vocabulary.pieces), NOT_MERGED, dtype=np.uint32)
+        try:
+            self._native = native.SentencePieceEncoder(
+                [piece.replace(SPACE_MARK, " ").encode() for piece in vocabulary.pieces],
+                no_ranks if vocabulary.ranks is None else vocabulary.ranks,
+                vocabulary.merges,
+                list(vocabulary.byte_ids),
+                vocabulary.unknown_id,
+                list(vocabulary.user_defined),
+                vocabulary.split_at_spaces,
+            )
+        except (ValueError, UnicodeEncodeError) as error:
+            raise DataError(f"The vocabulary cannot work: {error}.") from None
+
+    def encode_batch(
+        self,
+        texts: Any,
+        threads: int | None = None,
+        *,
+        allowed_special: Special = (),
+        disallowed_special: Special = "all",
+    ) -> list[list[int]]:
+        """`encode` of every text, on `threads` threads (None: one for each core that this process may use)."""
+        if self._always or allowed_special == "all" or frozenset(allowed_special) & self._special_names:
+            return super().encode_batch(
+                texts, threads, allowed_special=allowed_special, disallowed_special=disallowed_special
+            )
+        batch = as_texts(texts)
+        for i, text in enumerate(batch):
+            try:
+                self._allowed(text, allowed_special, disallowed_special)
+            except DataError as error:
+                raise DataError(f"Text {i}: {error.message}", fix=error.fix) from None
+        spaces = [self._needs_space(to_utf8(text[:1] if isinstance(text, str) else text), "first") for text in batch]
+        n_threads = threads if threads is not None else available_cores()
+        return [ids.tolist() for ids in self._native.encode_batch(list(batch), spaces, max(1, n_threads))]
+
+    def stream_decoder(self) -> StreamDecoder:
+        """A decoder that takes ids one at a time and never gives half a character."""
+        return _SpacedStreamDecoder(self.token_bytes, self._drops_space)
+
+    def save(self, directory: str | Path) -> None:
+        """Writes `tokenizer.json`, which `tokenizers` and `transformers` load.
+
+        Raises: DataError if the vocabulary has something that the format cannot say.
+        """
+        from tilth.tokenizer.huggingface_pieces import write_pieces
+
+        write_pieces(Path(directory), self.vocabulary)
+
+    def safe_cut(self, data: bytes) -> int:
+        """The last byte of `data` where it can be cut so that the parts have the ids of the whole; 0: nowhere."""
+        cut = self._native.last_cut(data)
+        while self._strips and cut and ends_with_space(data[:cut]):  # a token may come that takes the space away
+            cut = self._native.last_cut(data[:cut])
+        return cut
+
+    def _encode_segment(self, text: bytes, where: Where) -> Ids:
+        return self._native.encode(text, self._needs_space(text, where))
+
+    def _encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
+        return self._native.encode(text, self._needs_space(text, where), dropout, seed)
+
+    def _segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
+        add_space = self._needs_space(text, where)
+        ids, unknown = self._native.encode_with_unknown(text, add_space)
+        lengths = self.token_lengths[ids]
+        for place, n_bytes in unknown:
+            lengths[place] = n_bytes
+        offsets = np.maximum(offsets_of(lengths) - add_space, 0)
+        if (mark := SPACE_MARK.encode()) not in text:
+            return offsets
+        return _marks_widened(text, mark)[offsets]
+
+    def _needs_space(self, text: bytes, where: Where) -> bool:
+        v = self.vocabulary
+        wanted = where == "first" if v.prefix == "first" else v.prefix == "always" and where != "continued"
+        return wanted and not (v.prefix_unless_space and text.startswith((b" ", SPACE_MARK.encode())))
+
+    def _drops_space(self, first_id: int) -> bool:
+        """Whether decoding drops a space at the beginning, where encoding put it."""
+        is_ordinary = bool(self.vocabulary.pieces[first_id])
+        return self.vocabulary.prefix != "never" and is_ordinary and self.token_bytes(first_id).startswith(b" ")
+
+    def _bytes_of(self, ids: Sequence[int]) -> bytes:
+        data = b"".join([self.vocabulary.tokens[token_id] for token_id in ids])
+        return data[1:] if self._drops_space(ids[0]) else data
+
+
+def _marks_widened(text: bytes, mark: bytes) -> NDArray[np.int64]:
+    """Where byte i of `text` with one byte for each mark stands in `text`, for every i up to its end."""
+    is_kept = np.ones(len(text) + 1, dtype=bool)
+    at = text.find(mark)
+    while at >= 0:
+        is_kept[at + 1 : at + len(mark)] = False
+        at = text.find(mark, at + len(mark))
+    return np.flatnonzero(is_kept).astype(np.int64)
+
+
+class _SpacedStreamDecoder(StreamDecoder):
+    def __init__(self, token_bytes: Callable[[int], bytes], drops_space: Callable[[int], bool]) -> None:
+        super().__init__(token_bytes)
+        self._drops_space = drops_space
+        self._is_first = True
+
+    def push(self, token_id: int) -> str:
+        text = super().push(token_id)
+        dropped = self._is_first and self._drops_space(token_id)
+        self._is_first = False
+        return text[1:] if dropped else text
+
+    def finish(self) -> str:
+        self._is_first = True
+        return super().finish()
