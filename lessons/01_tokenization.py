@@ -8,6 +8,7 @@ import itertools
 from collections import Counter
 
 from tilth import Tokenizer
+from tilth.tokenizer import ByteTokenizer, CharacterTokenizer, WordTokenizer
 
 TEXT = "the cat in the hat sat on the mat; the cat in the hat sat"
 FOREIGN = "naïve 猫 🐈"
@@ -15,27 +16,27 @@ FOREIGN = "naïve 猫 🐈"
 
 def characters() -> None:
     """One number a character: short to explain, but which characters are there?"""
-    vocabulary = {character: i for i, character in enumerate(sorted(set(TEXT)))}
-    ids = [vocabulary[character] for character in TEXT]
-    print(f"characters   {len(vocabulary):>5} in the vocabulary, {len(ids)} tokens")
+    tokenizer = CharacterTokenizer.train([TEXT])
+    print(f"characters   {tokenizer.vocab_size:>5} in the vocabulary, {len(tokenizer.encode(TEXT))} tokens")
     # The vocabulary is whatever stood in the training text. Unicode has about 150,000 characters more.
-    assert "猫" not in vocabulary
+    assert tokenizer.decode(tokenizer.encode("the 猫")) == "the <unk>"
 
 
 def utf8_bytes() -> None:
     """One number a byte: 256 are enough for every text there is, but the sequence is long."""
-    ids = list(FOREIGN.encode("utf-8"))
-    print(f"bytes          256 in the vocabulary, {len(TEXT.encode())} tokens; {FOREIGN!r} takes {len(ids)}")
-    assert bytes(ids).decode("utf-8") == FOREIGN
+    tokenizer = ByteTokenizer()
+    ids = tokenizer.encode(FOREIGN)
+    print(f"bytes          256 in the vocabulary, {len(tokenizer.encode(TEXT))} tokens; {FOREIGN!r} takes {len(ids)}")
+    assert tokenizer.decode(ids) == FOREIGN
     assert len(ids) > len(FOREIGN)
 
 
 def words() -> None:
     """One number a word: short sequences, but a word that was not seen before is lost."""
-    vocabulary = {"<unk>": 0} | {word: i + 1 for i, word in enumerate(sorted(set(TEXT.split())))}
-    ids = [vocabulary.get(word, 0) for word in ["the", "cat", "sat", "on", "the", "sofa"]]
-    print(f"words        {len(vocabulary):>5} in the vocabulary; 'sofa' becomes {ids[-1]}, which is <unk>")
-    assert ids[-1] == vocabulary["<unk>"]
+    tokenizer = WordTokenizer.train([TEXT], vocab_size=100)
+    ids = tokenizer.encode("the cat sat on the sofa")
+    print(f"words        {tokenizer.vocab_size:>5} in the vocabulary; {tokenizer.decode(ids)!r}")
+    assert tokenizer.decode(ids) == "the cat sat on the <unk>"
 
 
 def merge(tokens: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:

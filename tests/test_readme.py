@@ -61,7 +61,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_stage_by_stage(place: Path) -> None:
     lines = commands("tilth", section("Stage by stage"))
-    assert len(lines) == 7
+    assert len(lines) == 8
     for words in lines:
         done = tilth(*words[1:], cwd=place)
         assert done.stdout or done.stderr

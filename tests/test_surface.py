@@ -24,8 +24,8 @@ STAGES = {
     "model": "IGNORE KVCache ModelConfig Transformer load_model save_model",
     "recipes": "BUILT_IN BuiltIn load_recipe",
     "report": "RunArtefacts render",
-    "tokenizer": "ByteTokenizer CharacterTokenizer END_OF_TEXT EncodedPart StreamDecoder TieBreak Tokenizer TokenizerConfig "
-    "Vocabulary WordTokenizer statistics",
+    "tokenizer": "ByteTokenizer CharacterTokenizer END_OF_TEXT EncodedPart StreamDecoder TieBreak Tokenizer "
+    "TokenizerConfig Vocabulary WordTokenizer statistics",
     "training": "TextCost TokenStream TrainConfig TrainResult held_out_excerpt initial_model measure_text_cost train",
 }
 CONFIGS = {

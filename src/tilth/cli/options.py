@@ -7,13 +7,15 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
+from tilth import steps
 from tilth.cli import terminal
 from tilth.errors import ConfigError
 from tilth.execute import Context
+from tilth.steps import Step
 
 T = TypeVar("T")
 
@@ -39,6 +41,10 @@ class Machine:
 
 M = TypeVar("M", bound=Machine)
 
+ModelFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+DatasetFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
+TokenizerFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TOKENIZER")]
+
 
 def call(fn: Callable[..., T], words: Sequence[str], verb: str) -> T:
     """Calls `fn` with the arguments that `words` give it; shows help or the mistake, and exits, where they don't."""
@@ -60,3 +66,12 @@ def call_with_machine(fn: Callable[..., T], words: Sequence[str], verb: str, def
     combined.__doc__ = fn.__doc__
     combined.__name__ = getattr(fn, "__name__", "recipe")
     return call(combined, words, verb)
+
+
+def run_single(step: Step, out: Path, context: Context) -> Path:
+    """Runs one step into the folder that was asked for, and says so."""
+    outcome = steps.run_into(step, out, context)
+    terminal.say(
+        f"{out} {'is there already' if outcome.cached else f'written in {terminal.duration(outcome.seconds)}'}."
+    )
+    return outcome.folder

@@ -136,7 +136,7 @@ def passages(dataset: Dataset, config: Sampling) -> list[str]:
     for text in texts(dataset):
         begin = text.find("\n", len(text) // 3) + 1
         end = text.rfind("\n", begin, begin + config.prompt_characters)
-        if begin and end > begin:
+        if begin and end - begin > config.prompt_characters // 2:
             found.append(text[begin:end].strip("\n"))
         if len(found) == config.prompts:
             break

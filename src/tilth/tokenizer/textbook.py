@@ -7,6 +7,7 @@ lacks shows at once: characters and words meet what they have not seen, bytes ma
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -53,7 +54,7 @@ class ByteTokenizer:
         return bytes(ids).decode("utf-8", "replace")
 
 
-class _Listed:
+class _Listed(ABC):
     """A list of tokens, the first of which stands for everything that is not in it."""
 
     def __init__(self, tokens: Sequence[str]) -> None:
@@ -67,8 +68,9 @@ class _Listed:
         """How many ids there are, with that of the unknown."""
         return len(self.tokens)
 
+    @abstractmethod
     def _cut(self, text: str) -> list[str]:
-        raise NotImplementedError
+        """The parts of `text` that are looked up."""
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`; 0 for what is not in the list."""

@@ -1,0 +1,222 @@
+"""The verbs of `tilth tokenize`: train, encode, decode, show, compare, convert."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+
+from tilth.cli import terminal
+from tilth.cli.options import DatasetFolder, Machine, TokenizerFolder, call, call_with_machine, run_single
+from tilth.errors import ConfigError
+from tilth.recipes import singles
+from tilth.steps import Step
+from tilth.tokenizer.config import TokenizerConfig
+
+if TYPE_CHECKING:
+    from tilth.tokenizer.compare import Comparison
+
+
+def tokenize(words: Sequence[str]) -> None:
+    """`tilth tokenize train | encode | decode | show | compare | convert ...`."""
+    verbs = {
+        "train": _train,
+        "encode": _encode,
+        "decode": _decode,
+        "show": _show,
+        "compare": _compare,
+        "convert": _convert,
+    }
+    if not words or words[0] in ("-h", "--help"):
+        terminal.say(
+            "usage: tilth tokenize COMMAND ...\n\n"
+            "  train    Train a byte-level BPE on a dataset\n"
+            "  encode   Print the ids of a text\n"
+            "  decode   Print the text of ids\n"
+            "  show     Print what a tokenizer is, and how it cuts a text\n"
+            "  compare  Measure tokenizers on the same text: table, JSON, page\n"
+            "  convert  Write a tokenizer in another format\n\n"
+            "`tilth tokenize COMMAND --help` says more."
+        )
+        return
+    if words[0] not in verbs:
+        message, fix = terminal.unknown_word("command of `tilth tokenize`", words[0], verbs, "tilth tokenize --help")
+        raise ConfigError(message, fix=fix)
+    verbs[words[0]](words[1:])
+
+
+def _train(words: Sequence[str]) -> None:
+    def build(
+        dataset: DatasetFolder,
+        *,
+        out: Path,
+        tokenizer: tyro.conf.OmitArgPrefixes[TokenizerConfig] = TokenizerConfig(),
+    ) -> tuple[Step, Path]:
+        """Train a byte-level BPE tokenizer on a dataset.
+
+        Args:
+            dataset: A dataset folder (`tilth curate` writes them).
+            out: Folder for `tokenizer.json`.
+            tokenizer: What to train.
+        """
+        return singles.tokenizer(dataset, tokenizer), out
+
+    machine, (step, out) = call_with_machine(build, words, "tokenize train", Machine())
+    run_single(step, out, machine.context())
+
+
+def _encode(words: Sequence[str]) -> None:
+    def encode(
+        tokenizer: TokenizerFolder, text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
+    ) -> None:
+        """Print the ids of a text.
+
+        Args:
+            tokenizer: Folder or `tokenizer.json`.
+            text: The text; special tokens in it are read as such.
+        """
+        from tilth.tokenizer import Tokenizer
+
+        print(*Tokenizer.load(tokenizer).encode(text, allowed_special="all"))
+
+    call(encode, words, "tokenize encode")
+
+
+def _show(words: Sequence[str]) -> None:
+    def show(
+        tokenizer: TokenizerFolder,
+        text: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = None,
+    ) -> None:
+        """Print what a tokenizer is, and how it cuts a text.
+
+        Args:
+            tokenizer: Folder or `tokenizer.json`.
+            text: A text to cut.
+        """
+        from tilth.tokenizer import Tokenizer
+
+        loaded = Tokenizer.load(tokenizer)
+        print(f"vocabulary   {loaded.vocab_size:,} tokens")
+        print(f"pattern      {loaded.pattern}")
+        print(f"special      {loaded.special_tokens}")
+        print(f"fingerprint  {loaded.fingerprint}")
+        if text is not None:
+            ids = loaded.encode(text, allowed_special="all")
+            print(f"\n{len(ids)} tokens for {len(text.encode())} bytes")
+            for token in ids:
+                print(f"{token:>8}  {loaded.token_bytes(token)!r}")
+
+    call(show, words, "tokenize show")
+
+
+def _decode(words: Sequence[str]) -> None:
+    def decode(
+        tokenizer: TokenizerFolder,
+        ids: Annotated[tuple[int, ...], tyro.conf.Positional, tyro.conf.arg(metavar="ID ...")],
+        *,
+        pattern: str | None = None,
+    ) -> None:
+        """Print the text of ids.
+
+        Args:
+            tokenizer: Folder or file of a tokenizer.
+            ids: Ids, as `tilth tokenize encode` prints them.
+            pattern: How text is cut, for a rank file that is not known: a known name or a regex.
+        """
+        from tilth.tokenizer import Tokenizer
+
+        print(Tokenizer.load(tokenizer, pattern=pattern).decode(ids))
+
+    call(decode, words, "tokenize decode")
+
+
+def _convert(words: Sequence[str]) -> None:
+    def convert(tokenizer: TokenizerFolder, *, out: Path, pattern: str | None = None) -> None:
+        """Write a tokenizer in another format: `tokenizer.json` into a folder, or ranks into a `.tiktoken` file.
+
+        Args:
+            tokenizer: Folder or file of a tokenizer.
+            out: A folder, or a file whose name ends in `.tiktoken`.
+            pattern: How text is cut, for a rank file that is not known: a known name or a regex.
+        """
+        from tilth.tokenizer import Tokenizer
+
+        loaded = Tokenizer.load(tokenizer, pattern=pattern)
+        if out.suffix == ".tiktoken":
+            loaded.save_ranks(out)
+        else:
+            loaded.save(out)
+        terminal.say(f"{out} written.")
+
+    call(convert, words, "tokenize convert")
+
+
+def _compare(words: Sequence[str]) -> None:
+    def compare(
+        tokenizers: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="TOKENIZER ...")],
+        *,
+        corpus: tuple[str, ...],
+        out: Path | None = None,
+        max_bytes: int = 5_000_000,
+    ) -> None:
+        """Measure tokenizers on the same text.
+
+        Args:
+            tokenizers: Folders or files of tokenizers.
+            corpus: Datasets, folders or files with text; each one is a source of its own.
+            out: Folder for `compare.json` and `compare.html`.
+            max_bytes: Most text to read of each corpus.
+        """
+        from tilth.storage import write_json
+        from tilth.tokenizer import Tokenizer
+        from tilth.tokenizer.compare import compare as measure
+        from tilth.tokenizer.compare_page import write_page
+        from tilth.tokenizer.corpus import read_corpus
+
+        loaded = {name: Tokenizer.load(path) for name, path in zip(_short_names(tokenizers), tokenizers, strict=True)}
+        comparison = measure(loaded, read_corpus(corpus, max_bytes), terminal.progress())
+        _show_comparison(comparison)
+        if out is not None:
+            write_json(out / "compare.json", comparison.to_json())
+            write_page(out / "compare.html", comparison)
+            terminal.say(f"{out / 'compare.html'} written.")
+
+    call(compare, words, "tokenize compare")
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """The shortest end of each path that no other has; `tokenizer.json` and its like do not count."""
+    dull = ("tokenizer.json", "tokenizer.model", "tokenizer", "vocab.json", "merges.txt")
+    parts = [[*path.parts[:-1]] if path.name in dull and len(path.parts) > 1 else [*path.parts] for path in paths]
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(p[-length:]) for p in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [f"{path} ({i})" for i, path in enumerate(paths, 1)]
+
+
+def _show_comparison(comparison: Comparison) -> None:
+    rows = [
+        (
+            measured.name,
+            f"{measured.vocab_size:,}",
+            f"{measured.groups[0].bytes_per_token:.3f}",
+            f"{measured.relative_length:.3f}",
+            f"{measured.groups[0].fertility:.2f}",
+            f"{measured.used_tokens / measured.vocab_size:.1%}",
+            f"{measured.renyi_efficiency:.3f}",
+            f"{measured.n_unreachable:,}",
+            f"{measured.megabytes_per_second:.1f}",
+        )
+        for measured in comparison.tokenizers
+    ]
+    columns = ("tokenizer", "vocabulary", "bytes/token", "length", "tokens/word", "used", "Rényi", "glitch?", "MB/s")
+    terminal.show_table("", columns, rows, right=range(1, 9))
+    parts = [{(g.kind, g.name): g for g in m.groups[1:]} for m in comparison.tokenizers]
+    kinds = ("kind", "source", "script", "language")
+    keys = sorted(parts[0], key=lambda key: (kinds.index(key[0]), -parts[0][key].bytes))
+    rows = [(kind, name, *(f"{part[kind, name].bytes_per_token:.3f}" for part in parts)) for kind, name in keys[:40]]
+    names = [measured.name for measured in comparison.tokenizers]
+    terminal.show_table("bytes per token", ("", "", *names), rows, right=range(2, 2 + len(names)))
