@@ -186,7 +186,7 @@ def python_library(n_bytes: int) -> str:
 
 
 def lines_of(path: Path) -> Iterator[str]:
-    from tilth.storage import open_stream
+    from tilth.files import open_stream
 
     with open_stream(str(path)) as stream:
         for line in stream:

@@ -14,6 +14,7 @@ FLOORS = {
         "errors",
         "types",
         "progress",
+        "files",
         "storage",
         "sources",
         "execute",

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from tilth.storage import InputFile, filesystem, list_files, write_json
+from tilth.files import InputFile, filesystem, list_files, write_json
 
 HASHES = ".sources/hashes.json"
 UNREADABLE = "unreadable:"

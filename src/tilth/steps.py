@@ -31,8 +31,8 @@ from filelock import FileLock, Timeout
 
 from tilth.errors import StepError
 from tilth.execute import Context
+from tilth.files import clear_temporaries, write_json
 from tilth.sources import Source
-from tilth.storage import clear_temporaries, write_json
 from tilth.version import __version__
 
 RECORD = "recipe.json"

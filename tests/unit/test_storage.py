@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilth import storage
 from tilth.errors import DataError, DependencyError
-from tilth.storage import Dataset, list_files, open_stream, write_dataset, write_jsonl
+from tilth.files import atomic_path, clear_temporaries, list_files, open_stream
+from tilth.storage import Dataset, write_dataset, write_jsonl
 from tilth.types import Document, document_id
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -52,7 +52,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "file"
 
     def write() -> None:
-        with storage.atomic_path(target) as temporary:
+        with atomic_path(target) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 
@@ -60,7 +60,7 @@ def test_a_writer_that_fails_leaves_nothing(tmp_path: Path) -> None:
         write()
     assert list(target.parent.iterdir()) == []
     (target.parent / ".file.1234.tmp").write_text("left by a killed process")
-    storage.clear_temporaries(tmp_path)
+    clear_temporaries(tmp_path)
     assert list(target.parent.iterdir()) == []
 
 

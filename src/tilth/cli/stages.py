@@ -159,7 +159,7 @@ def improve(words: Sequence[str]) -> None:
 
 
 def _show_loop(folder: Path) -> None:
-    from tilth.storage import read_json
+    from tilth.files import read_json
 
     result = read_json(folder / "improve.json")
     lengths = [n for n in result["lengths"] if n >= result["base_lengths"][1]]

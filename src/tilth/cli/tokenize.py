@@ -169,7 +169,7 @@ def _compare(words: Sequence[str]) -> None:
             out: Folder for `compare.json` and `compare.html`.
             max_bytes: Most text to read of each corpus.
         """
-        from tilth.storage import write_json
+        from tilth.files import write_json
         from tilth.tokenizer import Tokenizer
         from tilth.tokenizer.compare import compare as measure
         from tilth.tokenizer.compare_page import write_page

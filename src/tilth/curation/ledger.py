@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tilth import storage
+from tilth.files import read_json, write_json
 from tilth.types import DEAD_LETTER_SCHEMA, DOCUMENT_SCHEMA, REJECT_SCHEMA, Document, document_id
 
 STAGES = ("read", "extract", "language", "rules", "dedup")
@@ -189,11 +190,11 @@ class Ledger:
 
         Raises: DataError if it is not there.
         """
-        return cls(**storage.read_json(folder / LEDGER))
+        return cls(**read_json(folder / LEDGER))
 
     def write(self, folder: Path) -> None:
         """Writes `ledger.json`."""
-        storage.write_json(folder / LEDGER, asdict(self))
+        write_json(folder / LEDGER, asdict(self))
 
     def table(self) -> list[tuple[str, str, int, int]]:
         """Returns rows to print, (stage, reason, documents, bytes): what came in, each drop, what was kept."""

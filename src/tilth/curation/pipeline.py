@@ -25,7 +25,7 @@ from tilth.curation.split import split_rule, write_part
 from tilth.curation.unit import Unit, part_names, work_unit
 from tilth.errors import DataError
 from tilth.execute import Context, map_shards
-from tilth.storage import InputFile
+from tilth.files import InputFile, clear_temporaries, read_json, write_json
 
 PLAN = "curation.json"
 """What a folder's curation was asked to do: a run goes on only with the same files and config."""
@@ -49,7 +49,7 @@ def curate(files: Sequence[InputFile], out: Path, config: CurationConfig, contex
     _check_plan(files, out, config)
     work = out / "work"
     if not (out / LEDGER).exists():
-        storage.clear_temporaries(out)
+        clear_temporaries(out)
         _run(files, out, work, config, context)
     shutil.rmtree(work, ignore_errors=True)
     return Ledger.read(out)
@@ -96,8 +96,8 @@ def _check_plan(files: Sequence[InputFile], out: Path, config: CurationConfig) -
     plan = json.loads(json.dumps(facts))  # tuples become lists, as in the file
     path = out / PLAN
     if not path.exists():
-        storage.write_json(path, plan)
-    elif storage.read_json(path) != plan:
+        write_json(path, plan)
+    elif read_json(path) != plan:
         raise DataError(
             f"{out} holds a curation of other files or with another config.",
             fix=f"Choose another folder, or delete {out} to curate again.",
@@ -110,9 +110,9 @@ def _finish(files: Sequence[InputFile], names: Sequence[str], out: Path, work: P
         (out / folder).mkdir(exist_ok=True)
     tally = Tally()
     for mark in sorted((work / "units").glob("*.json")):
-        tally.merge(storage.read_json(mark)["tally"])
+        tally.merge(read_json(mark)["tally"])
     for name in names:
-        tally.merge(storage.read_json(work / "final" / f"{name}.json"))
+        tally.merge(read_json(work / "final" / f"{name}.json"))
     n_dead_letters, dead_letters = collect_dead_letters(sorted((out / "dead_letters").glob("*.parquet")))
     sizes = {split: {"documents": data.n_documents, "bytes": data.n_bytes} for split, data in datasets.items()}
     Ledger(

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
-from tilth import storage
 from tilth.curation.config import CurationConfig
 from tilth.curation.found import (
     HEAD_BYTES,
@@ -30,7 +29,7 @@ from tilth.curation.found import (
 from tilth.curation.ledger import describe, is_broken_input
 from tilth.curation.records import read_json, read_parquet
 from tilth.curation.warc import read_warc
-from tilth.storage import InputFile
+from tilth.files import InputFile, open_binary, open_stream
 
 PART_BYTES = 400_000
 """A prose file longer than this is cut into documents of about this size, at blank lines."""
@@ -100,7 +99,7 @@ def _reader(name: str) -> Reader:
 
 
 def _read_unsupported(file: InputFile, name: str, config: CurationConfig) -> Iterator[Found]:
-    with storage.open_binary(file.path) as stream:
+    with open_binary(file.path) as stream:
         head = stream.read(HEAD_BYTES)
     suffix = PurePosixPath(name).suffix or "no suffix"
     if head:
@@ -123,7 +122,7 @@ def _read_code(file: InputFile, name: str, config: CurationConfig) -> Iterator[F
 
 
 def _whole(file: InputFile, name: str, config: CurationConfig) -> bytes | Reject:
-    with storage.open_stream(file.path) as stream:
+    with open_stream(file.path) as stream:
         content = stream.read(config.max_document_bytes + 1)
     if not content.strip():
         return reject(name, "empty_file", size=file.bytes)
@@ -136,7 +135,7 @@ def _whole(file: InputFile, name: str, config: CurationConfig) -> bytes | Reject
 
 
 def _read_prose(file: InputFile, name: str, config: CurationConfig) -> Iterator[Found]:
-    with storage.open_stream(file.path) as stream:
+    with open_stream(file.path) as stream:
         head = stream.read(HEAD_BYTES)
     if is_binary(head):
         yield reject(name, "binary_file", PurePosixPath(name).suffix, size=file.bytes)
@@ -161,7 +160,7 @@ def _read_prose(file: InputFile, name: str, config: CurationConfig) -> Iterator[
 def _parts(file: InputFile, name: str, config: CurationConfig) -> Iterator[bytes | Reject]:
     part: list[bytes] = []
     part_bytes = 0
-    with storage.open_stream(file.path) as stream:
+    with open_stream(file.path) as stream:
         for number, (line, size) in enumerate(lines(stream, config.max_document_bytes), 1):
             if size > config.max_document_bytes:
                 yield reject(name, "line_too_long", f"line {number}: {size:,} bytes", size=size, head=line)

@@ -15,10 +15,9 @@ from typing import cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tilth import storage
 from tilth.curation.config import CurationConfig
 from tilth.curation.found import Found, dead_letter, document, lines, page, printable, reject
-from tilth.storage import InputFile
+from tilth.files import InputFile, open_binary, open_stream
 from tilth.types import DOCUMENT_SCHEMA
 
 TEXT_FIELDS = ("text", "content", "body", "raw_content")
@@ -45,7 +44,7 @@ def read_json(file: InputFile, name: str, config: CurationConfig) -> Iterator[Fo
 
 def _is_one_value(file: InputFile) -> bool:
     """Tells whether a `.json` file holds one value over several lines: its first line is no object by itself."""
-    with storage.open_stream(file.path) as stream:
+    with open_stream(file.path) as stream:
         first = next((line for line, _ in lines(stream, 1 << 20) if line.strip()), b"{}")
     if first.lstrip().startswith(b"["):
         return True
@@ -57,7 +56,7 @@ def _is_one_value(file: InputFile) -> bool:
 
 
 def _json_lines(file: InputFile, name: str, config: CurationConfig) -> Iterator[Found]:
-    with storage.open_stream(file.path) as stream:
+    with open_stream(file.path) as stream:
         for number, (line, size) in enumerate(lines(stream, config.max_document_bytes), 1):
             source = f"{name}#{number}"
             if size > config.max_document_bytes:
@@ -72,7 +71,7 @@ def _json_lines(file: InputFile, name: str, config: CurationConfig) -> Iterator[
 
 
 def _json_value(file: InputFile, name: str, config: CurationConfig) -> Iterator[Found]:
-    with storage.open_stream(file.path) as stream:
+    with open_stream(file.path) as stream:
         content = stream.read(JSON_FILE_BYTES + 1)
     if len(content) > JSON_FILE_BYTES:
         detail = f"over {JSON_FILE_BYTES:,} bytes in one JSON value; JSON lines have no such limit"
@@ -95,7 +94,7 @@ def read_parquet(file: InputFile, name: str, config: CurationConfig) -> Iterator
 
     Rejects: `no_text_field` for the file, with the columns it has; `empty_record`, `document_too_long` for rows.
     """
-    with storage.open_binary(file.path) as stream, pq.ParquetFile(cast(pa.NativeFile, stream)) as parquet:
+    with open_binary(file.path) as stream, pq.ParquetFile(cast(pa.NativeFile, stream)) as parquet:
         columns = list(parquet.schema_arrow.names)
         if _text_field(dict.fromkeys(columns)) is None:
             yield reject(name, "no_text_field", f"columns: {', '.join(columns)}", size=file.bytes)

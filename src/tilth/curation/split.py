@@ -22,7 +22,7 @@ from tilth.curation.global_dedup import dropped_documents
 from tilth.curation.ledger import REJECTS, Drop, Row, Tally, reject_row, row_bytes
 from tilth.curation.read import is_read
 from tilth.curation.unit import first_document
-from tilth.storage import InputFile
+from tilth.files import InputFile, write_json
 from tilth.types import DOCUMENT_SCHEMA, Document
 
 FEW_FILES_HELD_OUT = 10
@@ -90,7 +90,7 @@ def write_part(task: tuple[int, str], *, work: Path, out: Path, rule: SplitRule)
     earlier = pq.read_table(work / "rejects" / f"{name}.parquet")
     _write(out / "rejects" / shard, pa.concat_tables([earlier, pa.Table.from_pylist(rejects, schema=REJECTS)]))
     _write(out / "dead_letters" / shard, pq.read_table(work / "dead_letters" / f"{name}.parquet"))
-    storage.write_json(work / "final" / f"{name}.json", tally.row())
+    write_json(work / "final" / f"{name}.json", tally.row())
 
 
 def _write(path: Path, table: pa.Table) -> None:

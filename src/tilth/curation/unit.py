@@ -22,7 +22,7 @@ from tilth.curation.language import identify_batch
 from tilth.curation.ledger import DEAD_LETTERS, RAW_SCHEMA, REJECTS, Outcome, Row, Tally, row_bytes
 from tilth.curation.read import read_file
 from tilth.curation.rules import judge_batch
-from tilth.storage import InputFile
+from tilth.files import InputFile, atomic_path, read_json, write_json
 from tilth.types import DOCUMENT_SCHEMA
 
 PART_BITS, ROW_BITS = 16, 24
@@ -49,7 +49,7 @@ def part_names(work: Path) -> list[str]:
     """Returns the names of the parts of all finished units, in order."""
     names: list[str] = []
     for mark in sorted((work / "units").glob("*.json"), key=lambda path: int(path.stem)):
-        names += [f"{mark.stem}-{part:04d}" for part in range(storage.read_json(mark)["parts"])]
+        names += [f"{mark.stem}-{part:04d}" for part in range(read_json(mark)["parts"])]
     return names
 
 
@@ -71,7 +71,7 @@ def work_unit(unit: Unit, *, work: Path, config: CurationConfig, n_partitions: i
     for outcome in _outcomes(unit, config, tally):
         parts.add(outcome)
     parts.flush()
-    storage.write_json(unit.mark(work), {"parts": parts.n_parts, "tally": tally.row()})
+    write_json(unit.mark(work), {"parts": parts.n_parts, "tally": tally.row()})
 
 
 def _outcomes(unit: Unit, config: CurationConfig, tally: Tally) -> Iterator[Outcome]:
@@ -180,7 +180,7 @@ class _Parts:
 def _write_batches(path: Path, tables: list[pa.Table]) -> None:
     """Writes an Arrow file with a record batch for each table, also for an empty one."""
     with (
-        storage.atomic_path(path) as temporary,
+        atomic_path(path) as temporary,
         pa.OSFile(str(temporary), "wb") as file,
         pa.ipc.new_file(file, tables[0].schema) as writer,
     ):

@@ -11,10 +11,9 @@ from typing import IO, Any
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
-from tilth import storage
 from tilth.curation.config import CurationConfig
 from tilth.curation.found import Found, dead_letter, decode, document, page, printable, reject
-from tilth.storage import InputFile
+from tilth.files import InputFile, open_stream
 
 _RECORD_END = b"\r\n\r\n"
 _TYPES = WarcRecordType.response | WarcRecordType.resource | WarcRecordType.conversion
@@ -44,7 +43,7 @@ def read_warc(file: InputFile, name: str, config: CurationConfig) -> Iterator[Fo
     A record that is cut is a dead letter. Rejects: `http_status` (not 200), `not_text` (another content type, or
     undecodable), `document_too_long`, `empty_record`.
     """
-    with storage.open_stream(file.path) as stream:
+    with open_stream(file.path) as stream:
         tail = _Tail(stream)
         number = 0
         for record in ArchiveIterator(tail, record_types=_TYPES, parse_http=False):  # pyright: ignore[reportArgumentType]

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 from tilth.errors import ConfigError, DataError
 from tilth.evaluation.compression import LEVEL, zstd_bits_per_byte
 from tilth.evaluation.ngram import NgramModel
+from tilth.files import write_json
 from tilth.progress import SILENT, Progress
-from tilth.storage import Dataset, write_json
+from tilth.storage import Dataset
 from tilth.training.metrics import held_out_excerpt, measure_text_cost
 from tilth.types import Document
 

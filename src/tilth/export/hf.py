@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save
 
 from tilth.errors import ConfigError
+from tilth.files import write_bytes, write_json
 from tilth.model.files import HF_CONFIG, WEIGHTS
 from tilth.model.hf import to_hf_config, to_hf_state
-from tilth.storage import write_bytes, write_json
 
 if TYPE_CHECKING:
     from tilth.model.config import ModelConfig

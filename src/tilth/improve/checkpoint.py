@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from tilth.errors import DataError
+from tilth.files import write_bytes
 from tilth.improve.task import Ints
 from tilth.model import Transformer
-from tilth.storage import write_bytes
 
 PROMPTS, ANSWERS, RECORD = "harvest.prompts", "harvest.answers", "record"
 

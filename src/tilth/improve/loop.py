@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from tilth import execute
+from tilth.files import clear_temporaries, write_json
 from tilth.improve.checkpoint import Harvest, Round, load_round, save_round
 from tilth.improve.config import ARMS, Arm, LoopConfig
 from tilth.improve.gather import gather
@@ -30,7 +31,6 @@ from tilth.improve.task import Ints, Reverse, Task, fixed_prompts
 from tilth.improve.verify import is_right, verifier
 from tilth.model import ModelConfig, Transformer
 from tilth.progress import SILENT, Progress
-from tilth.storage import clear_temporaries, write_json
 
 LONGEST_FIRST: tuple[Arm, ...] = ("vote", "unfiltered", "checker", "control", "frozen")
 """The order in which arms are started, so that side by side they end at about the same time."""

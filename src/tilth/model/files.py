@@ -17,10 +17,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from tilth.errors import ConfigError, DataError
+from tilth.files import read_json, write_bytes, write_json
 from tilth.model import hf
 from tilth.model.config import ModelConfig
 from tilth.model.transformer import Transformer
-from tilth.storage import read_json, write_bytes, write_json
 
 WEIGHTS, CONFIG, HF_CONFIG, HF_INDEX = (
     "model.safetensors",

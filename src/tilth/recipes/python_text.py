@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from tilth.storage import write_bytes
+from tilth.files import write_bytes
 
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 PRIVATE_TESTS = ("_test", "_xx", "xx")

@@ -37,7 +37,7 @@ def write_documentation(config: Mapping[str, str], inputs: Inputs, out: Path, co
 def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Curates all files of all inputs."""
     from tilth.curation import curate
-    from tilth.storage import list_files
+    from tilth.files import list_files
 
     files = [file for source in inputs.sources.values() for file in source.files()]
     files += [file for folder in inputs.folders.values() for file in list_files(str(folder))]
@@ -48,7 +48,8 @@ def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) 
 
 def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Trains a tokenizer on the training text, and measures it on the held-out text where there is one."""
-    from tilth.storage import Dataset, write_json
+    from tilth.files import write_json
+    from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer, statistics
 
     train = open_documents(inputs["train"])
@@ -107,9 +108,10 @@ class Sampling:
 
 def sample(config: Sampling, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Lets the model before and after training continue the same passages."""
+    from tilth.files import write_json
     from tilth.inference import Engine, SamplingParams
     from tilth.model import load_model
-    from tilth.storage import Dataset, write_json
+    from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(inputs["tokenizer"])
@@ -176,8 +178,8 @@ def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> 
 def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Writes a model and its tokenizer as a Hugging Face folder."""
     from tilth.export import to_hf
+    from tilth.files import read_json
     from tilth.model import load_model
-    from tilth.storage import read_json
     from tilth.tokenizer import Tokenizer
 
     model = load_model(inputs["model"])

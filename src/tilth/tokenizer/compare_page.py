@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 
-from tilth.storage import write_bytes
+from tilth.files import write_bytes
 from tilth.tokenizer.compare import Comparison, Cut, Excerpt, Group, Measured
 
 _COLOURS = 6

@@ -17,6 +17,7 @@ import regex
 
 from tilth import storage
 from tilth.errors import ConfigError, DataError
+from tilth.files import list_files, open_stream
 from tilth.tokenizer.text_files import texts_of_files
 
 _SCRIPTS = (
@@ -100,7 +101,7 @@ def _samples(path: str) -> Iterator[Sample]:
             kind = "code" if document.meta.get("kind") == "code" else "prose"
             yield _sample(document.text, name, document.language, kind)
         return
-    for file in storage.list_files(path):
+    for file in list_files(path):
         kind = "code" if PurePosixPath(file.name.lower()).suffix in _CODE_SUFFIXES else "prose"
         if file.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.zst")):
             yield from _json_samples(file.path, name)
@@ -110,7 +111,7 @@ def _samples(path: str) -> Iterator[Sample]:
 
 
 def _json_samples(path: str, name: str) -> Iterator[Sample]:
-    with storage.open_stream(path) as stream:
+    with open_stream(path) as stream:
         for number, line in enumerate(stream, 1):
             try:
                 row: Any = json.loads(line)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilth.errors import DataError
-from tilth.storage import read_json
+from tilth.files import read_json
 from tilth.tokenizer.byte_level import from_characters
 from tilth.tokenizer.names import KNOWN
 from tilth.tokenizer.vocabulary import Vocabulary, place_tokens

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilth.errors import DataError
-from tilth.storage import read_json, write_bytes
+from tilth.files import read_json, write_bytes
 from tilth.tokenizer.byte_level import from_characters, to_characters
 from tilth.tokenizer.config import END_OF_TEXT
 from tilth.tokenizer.huggingface_parts import PartsReader

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilth.errors import ConfigError, DataError, DependencyError
-from tilth.storage import write_bytes
+from tilth.files import write_bytes
 from tilth.tokenizer.segmented import AddedToken, Ids, SegmentedTokenizer, SegmentedVocabulary, Where
 from tilth.tokenizer.stream import StreamDecoder
 from tilth.tokenizer.vocabulary import MAX_ID, place_tokens

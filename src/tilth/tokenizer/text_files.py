@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilth import storage
 from tilth.errors import DataError
+from tilth.files import open_binary, open_stream
 from tilth.tokenizer.streaming import encode_stream
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def texts_of_files(paths: Iterable[str | Path], column: str = "text") -> Iterato
         if texts is not None:
             yield from texts
         else:
-            with storage.open_stream(path) as stream:
+            with open_stream(path) as stream:
                 yield path, stream.read()
 
 
@@ -84,15 +84,17 @@ def _parquet_texts(path: str, column: str) -> Iterator[tuple[str, bytes]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from tilth.storage import ROW_GROUP_ROWS
+
     row = 0
-    with storage.open_binary(path) as raw:
+    with open_binary(path) as raw:
         try:
             file = pq.ParquetFile(raw)
             if column not in file.schema_arrow.names:
                 raise DataError(
                     f"{path} has no column {column!r}.", fix=f"It has {', '.join(file.schema_arrow.names)}."
                 )
-            for batch in file.iter_batches(batch_size=storage.ROW_GROUP_ROWS, columns=[column]):
+            for batch in file.iter_batches(batch_size=ROW_GROUP_ROWS, columns=[column]):
                 for text in batch.column(0).cast(pa.large_binary()).to_pylist():
                     row += 1
                     if text is None:
@@ -103,7 +105,7 @@ def _parquet_texts(path: str, column: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _json_texts(path: str, column: str) -> Iterator[tuple[str, str]]:
-    with storage.open_stream(path) as stream:
+    with open_stream(path) as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
@@ -119,7 +121,7 @@ def _json_texts(path: str, column: str) -> Iterator[tuple[str, str]]:
 
 def _text_file(tokenizer: Tokenizer, path: str, allowed_special: Special) -> Iterator[EncodedPart]:
     waiting: NDArray[Any] | None = None
-    with storage.open_stream(path) as stream:
+    with open_stream(path) as stream:
         for ids in encode_stream(tokenizer, _blocks(stream), allowed_special, (), _BLOCK_BYTES):
             if waiting is not None:
                 yield EncodedPart(source=path, ids=waiting, ends_document=False)

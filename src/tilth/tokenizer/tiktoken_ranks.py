@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tilth.errors import ConfigError, DataError
-from tilth.storage import write_bytes
+from tilth.files import write_bytes
 from tilth.tokenizer.names import KNOWN, RANK_FILES
 from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
 

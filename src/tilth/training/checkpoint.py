@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from tilth.errors import DataError
-from tilth.storage import write_bytes
+from tilth.files import write_bytes
 
 _MODEL = "model."
 

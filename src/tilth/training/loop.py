@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from tilth.errors import ConfigError, TilthError
+from tilth.files import clear_temporaries, write_json
 from tilth.model.config import ModelConfig
 from tilth.model.files import save_model
 from tilth.model.transformer import Transformer
 from tilth.progress import SILENT, Bar, Progress
-from tilth.storage import Dataset, clear_temporaries, write_json
+from tilth.storage import Dataset
 from tilth.training.checkpoint import load_checkpoint, read_state, save_checkpoint
 from tilth.training.config import TrainConfig
 from tilth.training.metrics import MetricsLog, held_out_excerpt, measure_text_cost, read_metrics

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from tilth.errors import DataError
+from tilth.files import write_bytes
 from tilth.model.loss import IGNORE
 from tilth.progress import SILENT, Progress
-from tilth.storage import write_bytes
 from tilth.types import Document
 
 if TYPE_CHECKING:

@@ -1,14 +1,14 @@
 """Text to training rows on the fly: documents are shuffled, tokenized and packed as the model asks for them.
 
-A document of n tokens is n + 1 predictions: from the separator to the first token, and from the last token to the
-separator. Rows are filled with such predictions, so wherever a document is cut nothing is lost, nothing is seen
-twice, and no target belongs to another document than its input. A row begins with a piece drawn by its length, so
-that long documents are used up as evenly as short ones and do not pile up at the end of an epoch; what room it leaves
-goes to the largest waiting pieces that fit (best fit), and only then is a piece cut again. Attention within a row is
-not masked at document borders: a piece sees what stands before it in its row. No tokens are ever stored: the state
-names the waiting documents, and resuming tokenizes them again. The price is that a shard's text (64 MB as tilth
-writes them) is held in memory, for a full shuffle within the shard; documents of different shards meet only in the
-buffer. Tokenizing happens in blocks in the caller's thread.
+A document of n tokens is n + 1 predictions: from the separator to the first token, and from the last token to
+the separator. Rows are filled with such predictions, so wherever a document is cut nothing is lost, nothing
+is seen twice, and no target belongs to another document than its input. A row begins with the piece that has
+waited longest; what room it leaves goes to the largest waiting pieces that fit (best fit), and only then is a
+piece cut again. Attention within a row is not masked at document borders: a piece sees what stands before it
+in its row. No tokens are ever stored: the state names the waiting documents, and resuming tokenizes them
+again. The price is that a shard's text (64 MB as tilth writes them) is held in memory, for a full shuffle
+within the shard; documents of different shards meet only in the buffer. Tokenizing happens in blocks in the
+caller's thread.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class TokenStream:
         self.dataset, self.tokenizer, self.separator = dataset, tokenizer, tokenizer.end_of_text
         self.context_length, self.batch_size, self.seed = context_length, batch_size, seed
         self.buffer_documents = buffer_documents
-        self.epoch = self.shards_read = self.rows_read = self.draws = 0
+        self.epoch = self.shards_read = self.rows_read = 0
         self.buffer: list[_Piece] = []
         self._texts: tuple[int, pa.ChunkedArray] | None = None
 
@@ -100,14 +100,16 @@ class TokenStream:
             "epoch": self.epoch,
             "shards_read": self.shards_read,
             "rows_read": self.rows_read,
-            "draws": self.draws,
             "buffer": [[piece.shard, piece.row, piece.start] for piece in self.buffer],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on exactly where `state_dict` was taken, given the same dataset, tokenizer and settings."""
-        self.epoch, self.draws = state["epoch"], state["draws"]
-        self.shards_read, self.rows_read = state["shards_read"], state["rows_read"]
+        self.epoch, self.shards_read, self.rows_read = (
+            state["epoch"],
+            state["shards_read"],
+            state["rows_read"],
+        )
         places = [(int(shard), int(row), int(start)) for shard, row, start in state["buffer"]]
         rebuilt: dict[tuple[int, int], _Piece] = {}
         for shard in sorted({shard for shard, _, _ in places}):
@@ -124,8 +126,8 @@ class TokenStream:
         room, row = self.context_length, list[NDArray[np.int32]]()
         while room:
             self._fill_buffer()
-            place = self._best_fit(room) if row else None
-            piece = self.buffer.pop(self._draw() if place is None else place)
+            place = self._best_fit(room) if row else 0
+            piece = self.buffer.pop(place)
             taken = min(room, len(piece))
             row.append(piece.ids[piece.start : piece.start + taken + 1])
             room -= taken
@@ -134,21 +136,14 @@ class TokenStream:
                 self.buffer.append(piece)
         return row
 
-    def _best_fit(self, room: int) -> int | None:
-        """Returns the place of the largest piece that fits, if one does."""
-        best, best_length = None, 0
+    def _best_fit(self, room: int) -> int:
+        """Returns the place of the largest piece that fits; failing that, of the one that has waited
+        longest."""
+        best, best_length = 0, 0
         for place, piece in enumerate(self.buffer):
             if best_length < len(piece) <= room:
                 best, best_length = place, len(piece)
         return best
-
-    def _draw(self) -> int:
-        """Returns the place of a piece, drawn with a chance in proportion to its length."""
-        self.draws += 1
-        ends = np.cumsum([len(piece) for piece in self.buffer])
-        # Four numbers, the last of them not 0, are no seed of `_permutation`'s.
-        at = np.random.default_rng([self.seed, 0, 0, self.draws]).integers(int(ends[-1]))
-        return int(np.searchsorted(ends, at, side="right"))
 
     def _fill_buffer(self) -> None:
         while len(self.buffer) < self.buffer_documents and self.shards_read < len(self.dataset.shards):

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from tilth.files import write_json
 from tilth.model import ModelConfig, Transformer, load_model
 from tilth.model.hf import to_hf_config, to_hf_state
-from tilth.storage import write_json
 
 transformers = pytest.importorskip("transformers")
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tilth import storage
 from tilth.curation import dedup, rules
 from tilth.curation.config import CurationConfig
 from tilth.curation.pipeline import curate
 from tilth.execute import Context
+from tilth.files import list_files
 from tilth.storage import Dataset
 
 words = st.lists(
@@ -41,7 +41,7 @@ def test_documents_in_are_kept_dropped_or_dead(corpus: list[tuple[str, bytes]], 
         for place, (suffix, content) in enumerate(corpus):
             (folder / f"{place}.{suffix}").write_bytes(content)
         config = CurationConfig(min_words=min_words, held_out_fraction=0.3, languages=None)
-        ledger = curate(storage.list_files(str(folder)), out, config, Context(workers=1))
+        ledger = curate(list_files(str(folder)), out, config, Context(workers=1))
         kept = [document for split in ("train", "held_out") for document in Dataset.open(out / split).documents()]
         n_dropped = sum(drop["documents"] for drop in ledger.drops)
         assert ledger.stages[0]["documents_in"] == len(kept) + n_dropped + ledger.n_dead_letters
@@ -49,9 +49,7 @@ def test_documents_in_are_kept_dropped_or_dead(corpus: list[tuple[str, bytes]], 
         assert sum(ledger.kinds.values()) == len(kept)
         assert len({document.id for document in kept}) == len(kept)
         assert len({dedup.digest(document.text) for document in kept}) == len(kept)
-        assert {file.name for file in storage.list_files(str(folder))} == {
-            source.split("#")[0] for source in _sources(out)
-        }
+        assert {file.name for file in list_files(str(folder))} == {source.split("#")[0] for source in _sources(out)}
 
 
 def _sources(out: Path) -> set[str]:

@@ -6,7 +6,7 @@ import pytest
 from tilth.curation.config import CurationConfig
 from tilth.curation.found import DeadLetter, Page, Reject
 from tilth.curation.read import read_file
-from tilth.storage import InputFile
+from tilth.files import InputFile
 from tilth.types import Document
 
 Summary = tuple[str, str, str]

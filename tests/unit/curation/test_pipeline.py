@@ -11,14 +11,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tilth import storage
 from tilth.curation import unit as unit_module
 from tilth.curation.config import CurationConfig
 from tilth.curation.ledger import DEAD_LETTERS, REJECTS, Ledger
 from tilth.curation.pipeline import curate, plan_units
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
-from tilth.storage import Dataset, InputFile
+from tilth.files import InputFile, list_files
+from tilth.storage import Dataset
 from tilth.types import DOCUMENT_SCHEMA
 
 CONFIG = CurationConfig(held_out_fraction=0.2, shard_bytes=20_000)
@@ -88,7 +88,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def test_the_chain_over_a_broken_corpus(corpus: Path, tmp_path: Path) -> None:
-    files = storage.list_files(str(corpus))
+    files = list_files(str(corpus))
     ledger = curate(files, tmp_path / "out", CONFIG, CONTEXT)
     reasons = {(drop["stage"], drop["reason"]): drop for drop in ledger.drops}
     assert set(reasons) == {
@@ -115,7 +115,7 @@ def test_the_chain_over_a_broken_corpus(corpus: Path, tmp_path: Path) -> None:
 
 def test_the_artefacts_have_the_promised_shape(corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    ledger = curate(storage.list_files(str(corpus)), out, CONFIG, CONTEXT)
+    ledger = curate(list_files(str(corpus)), out, CONFIG, CONTEXT)
     stored = json.loads((out / "ledger.json").read_text())
     assert set(stored) == {
         "inputs", "stages", "drops", "dead_letters", "n_dead_letters", "languages", "kinds", "train", "held_out",
@@ -142,7 +142,7 @@ def test_no_file_stands_on_both_sides_where_there_are_many(tmp_path: Path) -> No
         rows = "".join(json.dumps({"text": essay(10 * n + k)}) + "\n" for k in range(3))
         (tmp_path / "corpus" / f"{n}.jsonl").write_text(rows)
     out = tmp_path / "out"
-    curate(storage.list_files(str(tmp_path / "corpus")), out, CONFIG, CONTEXT)
+    curate(list_files(str(tmp_path / "corpus")), out, CONFIG, CONTEXT)
     names = [
         {document.source.split("#")[0] for document in Dataset.open(out / split).documents()}
         for split in ("train", "held_out")
@@ -157,13 +157,13 @@ def test_a_small_corpus_has_something_on_both_sides(tmp_path: Path, seed: int) -
     rows = "".join(json.dumps({"text": essay(n)}) + "\n" for n in range(2))
     (tmp_path / "a.jsonl").write_text(rows)
     config = CurationConfig(seed=seed, held_out_fraction=0.02 if seed % 2 else 0.98)
-    ledger = curate(storage.list_files(str(tmp_path / "a.jsonl")), tmp_path / "out", config, CONTEXT)
+    ledger = curate(list_files(str(tmp_path / "a.jsonl")), tmp_path / "out", config, CONTEXT)
     assert (ledger.train["documents"], ledger.held_out["documents"]) == (1, 1)
 
 
 def test_held_out_may_be_nothing(corpus: Path, tmp_path: Path) -> None:
     config = CurationConfig(held_out_fraction=0)
-    ledger = curate(storage.list_files(str(corpus)), tmp_path / "out", config, CONTEXT)
+    ledger = curate(list_files(str(corpus)), tmp_path / "out", config, CONTEXT)
     assert ledger.held_out == {"documents": 0, "bytes": 0}
     assert Dataset.open(tmp_path / "out" / "held_out").n_documents == 0
 
@@ -179,7 +179,7 @@ def test_units_follow_from_sizes_alone() -> None:
 
 @pytest.mark.slow
 def test_any_number_of_workers_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
-    files = storage.list_files(str(corpus))
+    files = list_files(str(corpus))
     for workers in (1, 3):
         curate(files, tmp_path / str(workers), CONFIG, Context(workers=workers))
     assert contents(tmp_path / "1") == contents(tmp_path / "3")
@@ -189,7 +189,7 @@ def test_stopped_anywhere_and_resumed_gives_the_same_bytes(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every file that is about to appear is a place to stop: the run dies there, once, at each of them in turn."""
-    files = storage.list_files(str(corpus))
+    files = list_files(str(corpus))
     curate(files, tmp_path / "whole", CONFIG, CONTEXT)
     replace = Path.replace
     died = set()
@@ -214,13 +214,13 @@ def test_stopped_anywhere_and_resumed_gives_the_same_bytes(
 RUN = """
 import sys
 from pathlib import Path
-from tilth import storage
+from tilth.files import list_files
 from tilth.curation.config import CurationConfig
 from tilth.curation.pipeline import curate
 from tilth.execute import Context
 config = CurationConfig(held_out_fraction=0.2, shard_bytes=20_000)
 if __name__ == "__main__":
-    curate(storage.list_files(sys.argv[1]), Path(sys.argv[2]), config, Context(workers=1))
+    curate(list_files(sys.argv[1]), Path(sys.argv[2]), config, Context(workers=1))
 """
 
 
@@ -228,7 +228,7 @@ if __name__ == "__main__":
 def test_kill_9_and_resume_gives_the_same_bytes(corpus: Path, tmp_path: Path) -> None:
     script = tmp_path / "run.py"
     script.write_text(RUN)
-    curate(storage.list_files(str(corpus)), tmp_path / "whole", CONFIG, CONTEXT)
+    curate(list_files(str(corpus)), tmp_path / "whole", CONFIG, CONTEXT)
     out = tmp_path / "killed"
     killed = 0
     for wanted in ("units/00000.json", "units/00003.json", "drops.parquet"):
@@ -246,7 +246,7 @@ def test_kill_9_and_resume_gives_the_same_bytes(corpus: Path, tmp_path: Path) ->
 def test_many_parts_and_partitions_find_the_same_duplicates(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = storage.list_files(str(corpus))
+    files = list_files(str(corpus))
     whole = curate(files, tmp_path / "whole", CurationConfig(), CONTEXT)
     monkeypatch.setattr(unit_module, "_BATCH_ROWS", 3)
     monkeypatch.setattr("tilth.curation.pipeline._PARTITION_BYTES", 20_000)
@@ -256,7 +256,7 @@ def test_many_parts_and_partitions_find_the_same_duplicates(
 
 
 def test_another_config_or_corpus_in_the_same_folder_is_refused(corpus: Path, tmp_path: Path) -> None:
-    files = storage.list_files(str(corpus))
+    files = list_files(str(corpus))
     first = curate(files, tmp_path / "out", CONFIG, CONTEXT)
     assert curate(files, tmp_path / "out", CONFIG, CONTEXT) == first
     with pytest.raises(DataError, match="another config"):
@@ -275,7 +275,7 @@ def test_a_document_that_makes_an_operator_raise_is_a_dead_letter(
             raise ZeroDivisionError("boom")
 
     monkeypatch.setattr("tilth.curation.rules.code", explode)
-    ledger = curate(storage.list_files(str(corpus)), tmp_path / "out", CONFIG, CONTEXT)
+    ledger = curate(list_files(str(corpus)), tmp_path / "out", CONFIG, CONTEXT)
     assert {"stage": "rules", "source": "code03.py", "error": "ZeroDivisionError: boom"} in ledger.dead_letters
     assert ledger.kinds["code"] == 11
 

@@ -12,14 +12,22 @@ import pytest
 
 from tilth import storage
 from tilth.curation import read as read_module
+from tilth.curation import records
 from tilth.curation.config import CurationConfig
 from tilth.curation.found import lines, printable
 from tilth.curation.ledger import describe
 from tilth.curation.read import read_file
-from tilth.storage import InputFile
+from tilth.files import InputFile
 from tilth.types import Document
 
 Reader = Callable[..., list[tuple[str, str, str]]]
+
+
+def replace_open_stream(monkeypatch: pytest.MonkeyPatch, opened: Callable[[str], object]) -> None:
+    for module in (read_module, records):
+        monkeypatch.setattr(module, "open_stream", opened)
+
+
 LINES = b"".join(json.dumps({"text": f"record {n}", "id": n}).encode() + b"\n" for n in range(2000))
 
 
@@ -88,7 +96,7 @@ def test_a_line_of_200_mb_is_never_held_in_memory(tmp_path: Path, monkeypatch: p
         def __exit__(self, *exc: object) -> None:
             pass
 
-    monkeypatch.setattr(storage, "open_stream", lambda path: Endless())
+    replace_open_stream(monkeypatch, lambda path: Endless())
     for name, reason in (("a.jsonl", "line_too_long"), ("a.txt", "line_too_long"), ("a.py", "document_too_long")):
         found = list(
             read_file(InputFile(path="x", name=name, bytes=200_000_000), CurationConfig(max_document_bytes=10**6))
@@ -127,7 +135,7 @@ def test_no_permission_is_a_dead_letter_without_the_machines_path(monkeypatch: p
     def refuse(path: str) -> None:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(storage, "open_stream", refuse)
+    replace_open_stream(monkeypatch, refuse)
     found = list(read_file(InputFile(path="/secret/a.txt", name="a.txt", bytes=5), CurationConfig()))
     assert [item.row["error"] for item in found] == ["PermissionError: Permission denied"]  # type: ignore[union-attr]
 
@@ -136,7 +144,7 @@ def test_the_wish_to_stop_is_no_broken_file(monkeypatch: pytest.MonkeyPatch) -> 
     def stop(path: str) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(storage, "open_stream", stop)
+    replace_open_stream(monkeypatch, stop)
     with pytest.raises(KeyboardInterrupt):
         list(read_file(InputFile(path="a.txt", name="a.txt", bytes=5), CurationConfig()))
 

@@ -7,7 +7,7 @@ import pytest
 from tilth.curation.config import CurationConfig
 from tilth.curation.found import DeadLetter, Page
 from tilth.curation.read import read_file
-from tilth.storage import InputFile
+from tilth.files import InputFile
 
 Reader = Callable[..., list[tuple[str, str, str]]]
 DATA = Path("/work/shared/data/warc")

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tilth.errors import ConfigError, DataError
+from tilth.files import read_json, write_json
 from tilth.model import ModelConfig, Transformer, load_model, save_model
 from tilth.model.hf import from_hf_config, to_hf_config
-from tilth.storage import read_json, write_json
 
 CONFIG = ModelConfig(vocab_size=40, d_model=16, n_layers=2, n_heads=2, rope_theta=None, context_length=8)
 

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from tilth.errors import ConfigError, DataError, TilthError
+from tilth.files import read_json
 from tilth.model import ModelConfig, load_model
 from tilth.progress import Bar
-from tilth.storage import Dataset, read_json
+from tilth.storage import Dataset
 from tilth.tokenizer import Tokenizer
 from tilth.training import TrainConfig, held_out_excerpt, measure_text_cost, train
 from tilth.training.checkpoint import read_state
