@@ -198,25 +198,21 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
 
 
 def _show_comparison(comparison: Comparison) -> None:
-    rows = [
-        (
-            measured.name,
-            f"{measured.vocab_size:,}",
-            f"{measured.groups[0].bytes_per_token:.3f}",
-            f"{measured.relative_length:.3f}",
-            f"{measured.groups[0].fertility:.2f}",
-            f"{measured.used_tokens / measured.vocab_size:.1%}",
-            f"{measured.renyi_efficiency:.3f}",
-            f"{measured.n_unreachable:,}",
-            f"{measured.megabytes_per_second:.1f}",
-        )
-        for measured in comparison.tokenizers
-    ]
-    columns = ("tokenizer", "vocabulary", "bytes/token", "length", "tokens/word", "used", "Rényi", "glitch?", "MB/s")
-    terminal.show_table("", columns, rows, right=range(1, 9))
+    names = [measured.name for measured in comparison.tokenizers]
+    figures = {
+        "vocabulary": [f"{m.vocab_size:,}" for m in comparison.tokenizers],
+        "bytes per token": [f"{m.groups[0].bytes_per_token:.3f}" for m in comparison.tokenizers],
+        "length at equal bytes": [f"{m.relative_length:.3f}" for m in comparison.tokenizers],
+        "tokens per word": [f"{m.groups[0].fertility:.2f}" for m in comparison.tokenizers],
+        "vocabulary used": [f"{m.used_tokens / m.vocab_size:.1%}" for m in comparison.tokenizers],
+        "Rényi efficiency": [f"{m.renyi_efficiency:.3f}" for m in comparison.tokenizers],
+        "glitch candidates": [f"{m.n_unreachable:,}" for m in comparison.tokenizers],
+        "MB per CPU second": [f"{m.megabytes_per_second:.1f}" for m in comparison.tokenizers],
+    }
+    numbers = range(1, 1 + len(names))
+    terminal.show_table("", ("", *names), [(label, *cells) for label, cells in figures.items()], right=numbers)
     parts = [{(g.kind, g.name): g for g in m.groups[1:]} for m in comparison.tokenizers]
     kinds = ("kind", "source", "script", "language")
     keys = sorted(parts[0], key=lambda key: (kinds.index(key[0]), -parts[0][key].bytes))
     rows = [(kind, name, *(f"{part[kind, name].bytes_per_token:.3f}" for part in parts)) for kind, name in keys[:40]]
-    names = [measured.name for measured in comparison.tokenizers]
     terminal.show_table("bytes per token", ("", "", *names), rows, right=range(2, 2 + len(names)))
