@@ -7,11 +7,11 @@ when it looks for repeated ones, so that "a bc" repeats "ab c".
 
 import json
 import random
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from real_data import FOLDER, MISSING
 from tilth.curation import rules
 from tilth.curation.config import CurationConfig
 
@@ -20,7 +20,6 @@ from datatrove.data import Document as TroveDocument
 from datatrove.pipeline.filters import gopher_quality_filter, gopher_repetition_filter
 from datatrove.utils.text import PUNCTUATION_SET
 
-DATA = Path("/work/shared/data")
 QUALITY = {
     "too_few_words": "gopher_short_doc",
     "too_many_words": "gopher_long_doc",
@@ -137,13 +136,13 @@ def test_one_repeated_stretch_of_every_length() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not DATA.exists(), reason="needs the real texts of /work/shared/data")
+@pytest.mark.skipif(not FOLDER.exists(), reason=MISSING)
 @pytest.mark.parametrize(
     "name",
     ["docs_text/python311_docs_rst.jsonl.zst", "web_domain_samples/redpajama-c4-refined.jsonl.zst"],
 )
 def test_real_texts(name: str) -> None:
-    stream = pa.CompressedInputStream(pa.OSFile(str(DATA / name)), "zstd")
+    stream = pa.CompressedInputStream(pa.OSFile(str(FOLDER / name)), "zstd")
     texts = [plain(json.loads(line)["text"]) for line in stream.read().decode().splitlines()]
     compare([text for text in texts[:200] if text])
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import random
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+
+from real_data import FOLDER, MISSING
 
 SYLLABLES = {
     "latin": ["ba", "ke", "lo", "mi", "tra", "sten", "gri", "ou", "é", "ü", "ñ", "ing", "tion", "er"],
@@ -103,15 +104,14 @@ class RealData:
     def read(self, name: str) -> bytes:
         path = self.folder / name
         if not path.exists():
-            pytest.skip(f"{path} is not here; set TILTH_TEST_DATA to the folder with the test data")
+            pytest.skip(MISSING)
         with pa.input_stream(str(path)) as stream:
             return stream.read()
 
 
 @pytest.fixture(scope="session")
 def real_data() -> RealData:
-    beside = Path(__file__).parents[4] / "shared" / "data"
-    return RealData(Path(os.environ.get("TILTH_TEST_DATA", beside)))
+    return RealData(FOLDER)
 
 
 TEXT_FILES = (".jsonl.zst", ".jsonl.gz", ".txt.zst", ".csv.zst", ".html", ".tar.zst", ".tar", ".warc.gz", ".wet.gz")
@@ -125,7 +125,7 @@ def all_texts(real_data: RealData) -> list[str]:
     files = sorted(path for path in real_data.folder.rglob("*") if path.name.endswith(TEXT_FILES))
     files = [path for path in files if path.parent.name != "vocabs"]
     if not files:
-        pytest.skip(f"{real_data.folder} is not here; set TILTH_TEST_DATA to the folder with the test data")
+        pytest.skip(MISSING)
     found: list[str] = []
     for path in files:
         with pa.input_stream(str(path)) as stream:

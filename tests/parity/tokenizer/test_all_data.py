@@ -13,6 +13,7 @@ from tiktoken.load import load_tiktoken_bpe
 from tokenizers import Regex
 from tokenizers.pre_tokenizers import Split
 
+from real_data import MISSING
 from tilth import native
 from tilth.tokenizer import Tokenizer
 from tilth.tokenizer.split import PATTERNS
@@ -48,7 +49,7 @@ def contents(folder: Path) -> Iterator[tuple[str, bytes]]:
 @pytest.fixture(scope="module")
 def all_data(real_data: ReadsFiles) -> list[tuple[str, bytes]]:
     if not real_data.folder.exists():
-        pytest.skip(f"{real_data.folder} is not here; set TILTH_TEST_DATA to the folder with the test data")
+        pytest.skip(MISSING)
     return list(contents(real_data.folder))
 
 

@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from real_data import FOLDER, MISSING
 from tilth.curation.config import CurationConfig
 from tilth.curation.found import DeadLetter, Page
 from tilth.curation.read import read_file
 from tilth.files import InputFile
 
 Reader = Callable[..., list[tuple[str, str, str]]]
-DATA = Path("/work/shared/data/warc")
+DATA = FOLDER / "warc"
 
 
 def record(body: bytes, url: str = "http://a.b/", status: str = "200 OK", kind: str = "text/html") -> bytes:
@@ -65,7 +66,7 @@ def test_a_file_that_is_no_archive_is_a_dead_letter(read: Reader) -> None:
     assert read("b.warc", b"") == [("reject", "b.warc", "empty_file")]
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="needs the real archives of /work/shared/data/warc")
+@pytest.mark.skipif(not DATA.exists(), reason=MISSING)
 @pytest.mark.parametrize(
     ("name", "pages", "dead_letters"),
     [("warcfile.warc.gz", 16, 0), ("clueweb-quirk.warc.gz", 29, 0), ("warcio_example-trunc.warc", 1, 1)],
