@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tilth import native
 from tilth.tokenizer import Tokenizer
+from tilth.tokenizer.bpe import Bpe
 from tilth.tokenizer.split import PATTERNS
 
 BITS = [
@@ -91,8 +92,8 @@ def by_pieces(tokenizer: Tokenizer, text: str) -> list[int]:
     data = text.encode()
     cuts = ends(data, tokenizer.pattern, "scalar")
     native.use_instruction_set(native.instruction_sets().split()[0])
-    encoder = tokenizer._encoder  # pyright: ignore[reportPrivateUsage]
-    return encoder.encode_pieces([data[a:b] for a, b in zip([0, *cuts], cuts, strict=False)])
+    assert isinstance(tokenizer.scheme, Bpe)
+    return tokenizer.scheme.encoder.encode_pieces([data[a:b] for a, b in zip([0, *cuts], cuts, strict=False)])
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
