@@ -15,7 +15,9 @@ from tilth.tokenizer.gpt2_files import find_files, read_gpt2_files
 from tilth.tokenizer.huggingface import FILE_NAME, read_vocabulary, write_vocabulary
 from tilth.tokenizer.huggingface_pieces import write_pieces
 from tilth.tokenizer.library import LibraryVocabulary
+from tilth.tokenizer.names import KNOWN
 from tilth.tokenizer.normalized import NormalizedVocabulary
+from tilth.tokenizer.published import PUBLISHED, cached_files, cached_ranks, not_cached
 from tilth.tokenizer.sentencepiece import SentencePieceVocabulary
 from tilth.tokenizer.sentencepiece_model import is_model, read_model
 from tilth.tokenizer.tiktoken_ranks import is_rank_file, read_ranks
@@ -57,8 +59,11 @@ def write(directory: Path, vocabulary: Vocabulary, merges: NDArray[np.uint32]) -
 def read(path: Path, pattern: str | None = None, special_tokens: Mapping[str, int] | None = None) -> Vocabulary:
     """The vocabulary in a file or folder.
 
+    A known name that is no path is looked for where other tools keep the published file.
     Raises: TilthError, not always naming the file (`names_the_file`).
     """
+    if str(path) in PUBLISHED and not path.exists():
+        return _read_published(str(path), pattern, special_tokens)
     file = _file_in(path) if path.is_dir() else path
     if not file.exists():
         raise DataError(f"{file} does not exist.", fix=f"Readable are {_KINDS}.")
@@ -75,6 +80,19 @@ def read(path: Path, pattern: str | None = None, special_tokens: Mapping[str, in
         _refuse_options(file, pattern, special_tokens)
         return read_model(file, content)
     raise DataError(f"{file} is no tokenizer file of a known kind.", fix=f"Readable are {_KINDS}.")
+
+
+def _read_published(name: str, pattern: str | None, special_tokens: Mapping[str, int] | None) -> Vocabulary:
+    if pattern is not None:
+        raise ConfigError(f"{name} says itself how text is cut.", fix="Leave out `pattern`.")
+    if (vocabulary := cached_ranks(name, special_tokens)) is not None:
+        return vocabulary
+    for file in cached_files(name):
+        vocabulary = read(file, special_tokens=special_tokens)
+        if vocabulary.pattern != KNOWN[name].pattern:
+            raise DataError(f"{file} is not {name}: it cuts text by {vocabulary.pattern or 'SentencePiece'}.")
+        return vocabulary
+    raise not_cached(name)
 
 
 def _refuse_options(file: Path, pattern: str | None, special_tokens: Mapping[str, int] | None) -> None:

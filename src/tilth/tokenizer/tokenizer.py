@@ -91,11 +91,12 @@ class Tokenizer:
     def load(
         cls, path: str | Path, *, pattern: str | None = None, special_tokens: Mapping[str, int] | None = None
     ) -> Tokenizer:
-        """Reads a tokenizer: a file, or the folder it lies in.
+        """Reads a tokenizer: a file, the folder it lies in, or a known name (gpt2, cl100k, llama3, ...).
 
         `tokenizer.json` (byte-level and SentencePiece-style BPE; Unigram and WordPiece if `tokenizers` is installed),
         tiktoken's rank files, SentencePiece's `tokenizer.model` (BPE), GPT-2's `vocab.json` with `merges.txt`. A rank
-        file that is not known by its content needs `pattern`, which may be a known name (`names.KNOWN`).
+        file that is not known by its content needs `pattern`, which may be a known name (`names.KNOWN`). A known name
+        as `path` stands for the published file, if tiktoken or the Hugging Face hub has put it on this machine.
         Raises: DataError naming the file and the part that is missing, broken or not supported; ConfigError if
         `pattern` is needed, or given where the file says it; DependencyError if `tokenizers` is needed.
         """
