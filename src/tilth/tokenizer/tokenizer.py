@@ -207,7 +207,8 @@ class Tokenizer:
     ) -> Iterator[int]:
         """The ids of the text that `parts` join up to, as they become certain: those of `encode` of the whole.
 
-        Holds about 64 KB of text; all of it with a pattern of one's own, which says nothing about where it cuts.
+        Holds about 64 KB of text. With a regex of one's own (of which it cannot be told in general where a piece surely
+        ends) and with vocabularies of the `tokenizers` library, it holds the whole text before the first id.
         Raises: DataError as `encode`, when the disallowed special token is reached.
         """
         for ids in encode_stream(self, parts, allowed_special, disallowed_special):
@@ -219,7 +220,8 @@ class Tokenizer:
         """The ids of documents in Parquet (rows of `column`), JSONL (fields of that name) and text (a file each).
 
         Memory is bounded by a Parquet row group, a JSON line, and 1 MB of a text file, which may come in several
-        parts. Special tokens that are not allowed are ordinary text.
+        parts; by a whole text file where `encode_iterable` holds the whole text. Special tokens that are not allowed
+        are ordinary text.
         Raises: DataError naming file and row if a text is missing or the file is broken.
         """
         return encode_files(self, paths, column, allowed_special)
