@@ -107,6 +107,14 @@ class PatternBpe(Bpe):
         """`encode_to_list` of every text, on `threads` threads."""
         return self.encoder.encode_batch(texts, self._pattern, self.matcher(found), threads)
 
+    def encode_batch_to_numpy(
+        self, texts: list[str | bytes], found: frozenset[str], threads: int
+    ) -> tuple[Ids, NDArray[np.int64]]:
+        """The ids of all texts, and where those of each begin and end, shape (texts + 1,)."""
+        if self._fits_uint16:
+            return self.encoder.encode_batch_to_uint16(texts, self._pattern, self.matcher(found), threads)
+        return self.encoder.encode_batch_to_uint32(texts, self._pattern, self.matcher(found), threads)
+
     def encode_segment(self, text: bytes, where: Where) -> Ids:
         """Ids of text in which no token is looked for."""
         return self.encoder.encode_to_uint32(text, self._pattern, None, 1)

@@ -107,6 +107,15 @@ class Scheme(ABC):
         """`encode_to_list` of every text."""
         return [self.encode_to_list(text, found) for text in texts]
 
+    def encode_batch_to_numpy(
+        self, texts: list[str | bytes], found: frozenset[str], threads: int
+    ) -> tuple[Ids, NDArray[np.int64]]:
+        """The ids of all texts, and where those of each begin and end, shape (texts + 1,)."""
+        arrays = [self.encode(text, found) for text in texts]
+        offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+        np.cumsum([len(ids) for ids in arrays], out=offsets[1:])
+        return np.concatenate([np.zeros(0, np.uint16), *arrays]), offsets
+
     def encode_with_dropout(self, text: bytes, found: frozenset[str], dropout: float, seed: int) -> list[int]:
         """Ids of a text with merges left out at random."""
         ids: list[int] = []
