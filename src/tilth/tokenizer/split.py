@@ -7,10 +7,12 @@ in Python: slower by two orders of magnitude, and with the Unicode version of th
 from __future__ import annotations
 
 from functools import lru_cache
-
-import regex
+from typing import TYPE_CHECKING
 
 from tilth.errors import ConfigError
+
+if TYPE_CHECKING:
+    import regex
 
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
 
@@ -50,7 +52,7 @@ def pattern_name(pattern: str) -> str | None:
 
 
 # Read from the right, so that the last place comes first.
-_LAST_CUT = regex.compile(r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])")
+_LAST_CUT = r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])"
 
 
 def last_cut(data: bytes) -> int:
@@ -59,7 +61,7 @@ def last_cut(data: bytes) -> int:
     That is so between a letter and a space or newline, and between a Han character and a full stop or comma.
     """
     text = data.decode("utf-8", "surrogateescape")
-    found = _LAST_CUT.search(text)
+    found = _compiled(_LAST_CUT).search(text)
     return len(text[: found.start()].encode("utf-8", "surrogateescape")) if found else 0
 
 
@@ -97,6 +99,8 @@ def to_utf8(text: str | bytes) -> bytes:
 
 @lru_cache(maxsize=32)
 def _compiled(pattern: str) -> regex.Pattern[str]:
+    import regex  # which takes a tenth of the start-up, and known patterns do without it
+
     try:
         return regex.compile(pattern)
     except regex.error as error:
