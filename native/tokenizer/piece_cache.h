@@ -11,8 +11,10 @@
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "hash_tables.h"
@@ -20,17 +22,28 @@
 
 namespace tilth {
 
-/// Memory on huge pages where the system has them: a probe then costs no page walk.
+/// Zeros at the beginning of a cache line; on huge pages where the system has them: a probe then costs no page walk.
 class LineArray {
   public:
     explicit LineArray(std::size_t bytes);
-    std::byte* data() const { return data_.get(); }
+    ~LineArray();
+    LineArray(LineArray&& other) noexcept { swap(other); }
+    LineArray& operator=(LineArray&& other) noexcept {
+        swap(other);
+        return *this;
+    }
+    std::byte* data() const { return data_; }
 
   private:
-    struct Free {
-        void operator()(std::byte* p) const;
-    };
-    std::unique_ptr<std::byte, Free> data_;
+    void swap(LineArray& other) noexcept {
+        std::swap(memory_, other.memory_);
+        std::swap(mapped_, other.mapped_);
+        std::swap(data_, other.data_);
+    }
+
+    void* memory_ = nullptr;
+    std::size_t mapped_ = 0;  // 0: it comes from the heap
+    std::byte* data_ = nullptr;
 };
 
 /// Up to four ids.
@@ -202,8 +215,23 @@ class LongPieces {
     std::size_t next_victim_ = 0;
 };
 
+/// The ids of single characters of three bytes that stand for themselves. A megabyte, of which only what is used counts.
+class Characters {
+  public:
+    /// None yet: of size 0.
+    FewIds& of(std::uint32_t code) {
+        if (!ids_) ids_.emplace(kCodes * sizeof(FewIds));
+        return reinterpret_cast<FewIds*>(ids_->data())[code];
+    }
+
+  private:
+    static constexpr std::size_t kCodes = 1 << 16;
+    std::optional<LineArray> ids_;
+};
+
 struct PieceCache {
     KnownPieces known_pieces;
+    Characters characters;
     LongPieces long_pieces;
     std::vector<std::uint32_t> scratch;
 };

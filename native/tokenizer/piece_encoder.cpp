@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "../unicode/character_class.h"
 #include "pretokenize_simd.h"
 
 namespace tilth {
@@ -81,12 +82,41 @@ void PieceEncoder::encode_unknown(std::string_view piece, const PieceKey& key, c
 
 /// A piece that is long, or a run of characters of three bytes: cut where no merge can cross.
 void PieceEncoder::encode_rare(std::string_view piece) {
-    std::size_t cut = encoder_.joins_.first_cut(piece);
-    if (cut == piece.size()) return encode_new(piece, key_of(piece), false);
-    for (; !piece.empty(); cut = encoder_.joins_.first_cut(piece)) {
-        encode_inner(piece.substr(0, cut));
-        piece.remove_prefix(cut);
+    const char* const end = piece.data() + piece.size();
+    const char* part = piece.data();
+    std::uint32_t before = kNone;  // the character of three bytes that ends at p, if there is one
+    for (const char* p = part; end - p >= 3;) {
+        if (!is_three_bytes(p)) {
+            before = kNone;
+            ++p;
+            continue;
+        }
+        const std::uint32_t code = three_byte_code(p);
+        if (before != kNone && !encoder_.joins_.may_join(before, code)) {
+            p - part == 3 ? encode_character(part, before) : encode_inner({part, static_cast<std::size_t>(p - part)});
+            part = p;
+        }
+        before = code;
+        p += 3;
     }
+    if (part == piece.data()) {
+        encode_new(piece, key_of(piece), false);
+    } else {
+        encode_inner({part, static_cast<std::size_t>(end - part)});
+    }
+}
+
+/// An inner part that is one character of three bytes.
+void PieceEncoder::encode_character(const char* p, std::uint32_t code) {
+    FewIds& ids = cache_.characters.of(code);
+    if (ids.size() == 0) {
+        std::vector<std::uint32_t>& merged = cache_.scratch;
+        merged.clear();
+        encoder_.merge_piece({p, 3}, merged);
+        ids = FewIds(merged.data(), merged.size());
+    }
+    append(ids);
+    if (n_ids_ > kIds) flush();
 }
 
 void PieceEncoder::encode_inner(std::string_view part) {

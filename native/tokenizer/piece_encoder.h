@@ -24,6 +24,7 @@ class PieceEncoder {
     void look_up(const char* start, const char* const* ends, std::size_t n);
     void encode_unknown(std::string_view piece, const PieceKey& key, const KnownPieces::Line* line);
     void encode_rare(std::string_view piece);
+    void encode_character(const char* p, std::uint32_t code);
     void encode_inner(std::string_view part);
     void encode_new(std::string_view piece, const PieceKey& key, bool inner);
     bool take_known(std::string_view piece, const PieceKey& key, const KnownPieces::Line* line, bool inner);
