@@ -65,6 +65,13 @@ class BpeEncoder:
         self, texts: list[_Text], pattern: str, specials: SpecialTokens | None, threads: int
     ) -> list[list[int]]:
         """Raises: RuntimeError if a thread cannot start."""
+    def encode_batch_to_uint16(
+        self, texts: list[_Text], pattern: str, specials: SpecialTokens | None, threads: int
+    ) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+        """The ids of all texts, and where those of each begin and end, shape (texts + 1,)."""
+    def encode_batch_to_uint32(
+        self, texts: list[_Text], pattern: str, specials: SpecialTokens | None, threads: int
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]: ...
     def encode_pieces(self, pieces: list[_Text]) -> list[int]:
         """Ids of text that is cut into pieces already."""
     def decode(self, ids: NDArray[np.uint32]) -> bytes:

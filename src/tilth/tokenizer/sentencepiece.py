@@ -7,22 +7,19 @@ Bytes that are not UTF-8 become byte tokens, so that they come back, where Sente
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilth import native
 from tilth.errors import DataError
-from tilth.tokenizer.arrow import as_texts
-from tilth.tokenizer.segmented import Ids, SegmentedTokenizer, SegmentedVocabulary, Where, ends_with_space
+from tilth.tokenizer.scheme import Ids, Where, offsets_of
+from tilth.tokenizer.segmented import SegmentedScheme, SegmentedVocabulary, ends_with_space
 from tilth.tokenizer.split import to_utf8
 from tilth.tokenizer.stream import StreamDecoder
-from tilth.tokenizer.streaming import offsets_of
-from tilth.tokenizer.tokenizer import Special, available_cores
 
 SPACE_MARK = "\u2581"
 NOT_MERGED = 0xFFFFFFFF
@@ -59,15 +56,14 @@ class SentencePieceVocabulary(SegmentedVocabulary):
         return sha.hexdigest()
 
 
-class SentencePieceTokenizer(SegmentedTokenizer):
-    """A `Tokenizer` of SentencePiece style. Made by `Tokenizer.load`."""
+class SentencePieceBpe(SegmentedScheme):
+    """BPE as SentencePiece does it."""
 
     vocabulary: SentencePieceVocabulary
 
     def __init__(self, vocabulary: SentencePieceVocabulary) -> None:
         """Raises: DataError naming the token or merge that cannot work."""
         super().__init__(vocabulary)
-        self.vocabulary = vocabulary
         no_ranks = np.full(len(vocabulary.pieces), NOT_MERGED, dtype=np.uint32)
         try:
             self._native = native.SentencePieceEncoder(
@@ -82,56 +78,39 @@ class SentencePieceTokenizer(SegmentedTokenizer):
         except (ValueError, UnicodeEncodeError) as error:
             raise DataError(f"The vocabulary cannot work: {error}.") from None
 
-    def encode_batch(
-        self,
-        texts: Any,
-        threads: int | None = None,
-        *,
-        allowed_special: Special = (),
-        disallowed_special: Special = "all",
-    ) -> list[list[int]]:
-        """`encode` of every text, on `threads` threads (None: one for each core that this process may use)."""
-        if self._always or allowed_special == "all" or frozenset(allowed_special) & self._special_names:
-            return super().encode_batch(
-                texts, threads, allowed_special=allowed_special, disallowed_special=disallowed_special
-            )
-        batch = as_texts(texts)
-        for i, text in enumerate(batch):
-            try:
-                self._allowed(text, allowed_special, disallowed_special)
-            except DataError as error:
-                raise DataError(f"Text {i}: {error.message}", fix=error.fix) from None
-        spaces = [self._needs_space(to_utf8(text[:1] if isinstance(text, str) else text), "first") for text in batch]
-        n_threads = threads if threads is not None else available_cores()
-        return [ids.tolist() for ids in self._native.encode_batch(list(batch), spaces, max(1, n_threads))]
+    def encode_segment(self, text: bytes, where: Where) -> Ids:
+        """Ids of text in which no token is looked for."""
+        return self._native.encode(text, self._needs_space(text, where))
 
-    def stream_decoder(self) -> StreamDecoder:
-        """A decoder that takes ids one at a time and never gives half a character."""
-        return _SpacedStreamDecoder(self.token_bytes, self._drops_space)
+    def encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
+        """Ids of such text with merges left out at random."""
+        return self._native.encode(text, self._needs_space(text, where), dropout, seed)
 
-    def save(self, directory: str | Path) -> None:
-        """Writes `tokenizer.json`, which `tokenizers` and `transformers` load.
+    def encode_batch(self, texts: list[str | bytes], found: frozenset[str], threads: int) -> list[list[int]]:
+        """`encode_to_list` of every text, on `threads` threads unless tokens are looked for."""
+        if found or self.always_found:
+            return super().encode_batch(texts, found, threads)
+        spaces = [self._needs_space(to_utf8(text[:1] if isinstance(text, str) else text), "first") for text in texts]
+        return [ids.tolist() for ids in self._native.encode_batch(texts, spaces, threads)]
 
-        Raises: DataError if the vocabulary has something that the format cannot say.
-        """
-        from tilth.tokenizer.huggingface_pieces import write_pieces
+    def decode(self, ids: NDArray[np.uint32]) -> bytes:
+        """The bytes of ids, without the space that encoding puts in front."""
+        data = super().decode(ids)
+        return data[1:] if self._drops_space(int(ids[0])) else data
 
-        write_pieces(Path(directory), self.vocabulary)
+    def stream_decoder(self, token_bytes: Callable[[int], bytes]) -> StreamDecoder:
+        """A decoder that takes ids one at a time."""
+        return _SpacedStreamDecoder(token_bytes, self._drops_space)
 
     def safe_cut(self, data: bytes) -> int:
         """The last byte of `data` where it can be cut so that the parts have the ids of the whole; 0: nowhere."""
         cut = self._native.last_cut(data)
-        while self._strips and cut and ends_with_space(data[:cut]):  # a token may come that takes the space away
+        while self.strips and cut and ends_with_space(data[:cut]):  # a token may come that takes the space away
             cut = self._native.last_cut(data[:cut])
         return cut
 
-    def _encode_segment(self, text: bytes, where: Where) -> Ids:
-        return self._native.encode(text, self._needs_space(text, where))
-
-    def _encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
-        return self._native.encode(text, self._needs_space(text, where), dropout, seed)
-
-    def _segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
+    def segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
+        """Start and end in `text` of each id; a space that is put in front has no width."""
         add_space = self._needs_space(text, where)
         ids, unknown = self._native.encode_with_unknown(text, add_space)
         lengths = self.token_lengths[ids]
@@ -149,12 +128,9 @@ class SentencePieceTokenizer(SegmentedTokenizer):
 
     def _drops_space(self, first_id: int) -> bool:
         """Whether decoding drops a space at the beginning, where encoding put it."""
-        is_ordinary = bool(self.vocabulary.pieces[first_id])
-        return self.vocabulary.prefix != "never" and is_ordinary and self.token_bytes(first_id).startswith(b" ")
-
-    def _bytes_of(self, ids: Sequence[int]) -> bytes:
-        data = b"".join([self.vocabulary.tokens[token_id] for token_id in ids])
-        return data[1:] if self._drops_space(ids[0]) else data
+        v = self.vocabulary
+        is_ordinary = bool(v.pieces[first_id])
+        return v.prefix != "never" and is_ordinary and v.tokens[first_id].startswith(b" ")
 
 
 def _marks_widened(text: bytes, mark: bytes) -> NDArray[np.int64]:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tilth import native
 from tilth.tokenizer import Tokenizer
+from tilth.tokenizer.bpe import Bpe
 from tilth.tokenizer.split import PATTERNS
 
 BITS = [
@@ -91,8 +92,8 @@ def by_pieces(tokenizer: Tokenizer, text: str) -> list[int]:
     data = text.encode()
     cuts = ends(data, tokenizer.pattern, "scalar")
     native.use_instruction_set(native.instruction_sets().split()[0])
-    encoder = tokenizer._encoder  # pyright: ignore[reportPrivateUsage]
-    return encoder.encode_pieces([data[a:b] for a, b in zip([0, *cuts], cuts, strict=False)])
+    assert isinstance(tokenizer.scheme, Bpe)
+    return tokenizer.scheme.encoder.encode_pieces([data[a:b] for a, b in zip([0, *cuts], cuts, strict=False)])
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -119,7 +120,12 @@ def test_threads_share_one_long_text(pattern: str, unit: str, tokenizers: dict[s
     np.testing.assert_array_equal(tokenizer.encode_to_numpy(text, threads=3, **options), expected)
     out = np.zeros(len(text.encode()), dtype=np.uint16)
     np.testing.assert_array_equal(tokenizer.encode_to_numpy(text, out, threads=3, **options), expected)
-    assert tokenizer.encode_batch([text, "a b"], 3, **options) == [expected.tolist(), tokenizer.encode("a b")]
+    texts = ["a b", *["c d"] * 3, text, "a b", text]
+    apart = [tokenizer.encode(t, **options) for t in texts]
+    assert tokenizer.encode_batch(texts, 3, **options) == apart
+    for threads in (1, 3):
+        ids, offsets = tokenizer.encode_batch_to_numpy(texts, threads, **options)
+        assert [part.tolist() for part in np.split(ids, offsets[1:-1])] == apart
 
 
 def test_a_cache_that_overflows_stays_right(tokenizers: dict[str, Tokenizer]) -> None:
