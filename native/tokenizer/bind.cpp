@@ -17,6 +17,7 @@
 #include "bpe_train.h"
 #include "piece_counts.h"
 #include "pretokenize.h"
+#include "rank_file.h"
 #include "special_tokens.h"
 
 namespace nb = nanobind;
@@ -92,6 +93,19 @@ std::vector<TokenPair> to_pairs(const PairArray& merges) {
     std::vector<TokenPair> pairs(merges.shape(0));
     for (std::size_t i = 0; i < pairs.size(); ++i) pairs[i] = {merges.data()[2 * i], merges.data()[2 * i + 1]};
     return pairs;
+}
+
+/// Tokens by rank, or None for a file that is not plainly one.
+std::optional<nb::list> rank_file_tokens(const nb::bytes& content, std::size_t most_rank) {
+    const auto tokens = parse_rank_file({content.c_str(), content.size()}, most_rank);
+    if (!tokens) return std::nullopt;
+    nb::list list = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(tokens->size())));
+    if (!list.is_valid()) throw nb::python_error();
+    for (std::size_t i = 0; i < tokens->size(); ++i) {
+        const std::string& token = (*tokens)[i];
+        PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), nb::bytes(token.data(), token.size()).release().ptr());
+    }
+    return list;
 }
 
 nb::list encode(const BpeEncoder& encoder, nb::handle text, const std::string& pattern,
@@ -418,6 +432,7 @@ void bind_trainer(nb::module_& m) {
 
 void bind_tokenizer(nb::module_& m) {
     m.def("piece_ends", &piece_ends, "text"_a, "pattern"_a);
+    m.def("rank_file_tokens", &rank_file_tokens, "content"_a, "most_rank"_a);
     m.def("instruction_sets", &instruction_sets);
     m.def("use_instruction_set", &use_instruction_set, "name"_a);
     bind_encoder(m);

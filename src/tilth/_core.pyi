@@ -11,6 +11,12 @@ def piece_ends(text: _Text, pattern: str) -> NDArray[np.int64]:
     Patterns: gpt2, smollm2, cl100k, llama3, qwen2, o200k.
     """
 
+def rank_file_tokens(content: bytes, most_rank: int) -> list[bytes] | None:
+    """The tokens of a tiktoken rank file by rank, b"" for a rank that is not there.
+
+    None if a line has another form, a token is empty, or a rank is repeated or above `most_rank`.
+    """
+
 def instruction_sets() -> str:
     """What this machine can run, the best first: avx512, avx2, neon, scalar, with spaces between."""
 

@@ -1,6 +1,7 @@
-#include "piece_cache.h"
+#include "line_array.h"
 
 #include <cstdlib>
+#include <memory>
 #include <new>
 
 #ifdef __linux__
