@@ -23,7 +23,7 @@ from tilth.tokenizer.split import to_utf8
 from tilth.tokenizer.tokenizer import Special, Tokenizer
 from tilth.tokenizer.vocabulary import Vocabulary
 
-Ids = NDArray[np.uint32]
+Ids = NDArray[np.uint16] | NDArray[np.uint32]
 Where = Literal["first", "later", "continued"]
 """Of a segment: at the beginning of a text, behind an added token, or the rest of a segment that was cut."""
 
@@ -113,9 +113,13 @@ class SegmentedTokenizer(Tokenizer):
     ) -> NDArray[Any]:
         """The ids of `text` as an array, shape (tokens,), by the rules of `Tokenizer.encode_to_numpy`.
 
-        One text takes one thread here, whatever `threads` says; `encode_batch` of SentencePiece takes several.
+        One text takes one thread here, whatever `threads` says.
         """
         ids = self._encode_text(text, self._allowed(text, allowed_special, disallowed_special))
+        return self._as_wanted(ids, out, dtype)
+
+    def _as_wanted(self, ids: NDArray[Any], out: NDArray[Any] | None, dtype: DTypeLike | None) -> NDArray[Any]:
+        """`ids` as `dtype` (None: the tokenizer's) or in `out`."""
         target = out.dtype if out is not None else np.dtype(dtype if dtype is not None else self.dtype)
         if target.kind not in "iu" or np.iinfo(str(target)).max < self.vocab_size - 1:
             raise ConfigError(

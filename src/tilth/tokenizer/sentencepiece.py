@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from tilth import native
 from tilth.errors import DataError
 from tilth.tokenizer.arrow import as_texts
 from tilth.tokenizer.segmented import Ids, SegmentedTokenizer, SegmentedVocabulary, Where, ends_with_space
-from tilth.tokenizer.split import to_utf8
 from tilth.tokenizer.stream import StreamDecoder
 from tilth.tokenizer.streaming import offsets_of
 from tilth.tokenizer.tokenizer import Special, available_cores
@@ -82,6 +81,33 @@ class SentencePieceTokenizer(SegmentedTokenizer):
         except (ValueError, UnicodeEncodeError) as error:
             raise DataError(f"The vocabulary cannot work: {error}.") from None
 
+    def encode(
+        self, text: str | bytes, *, allowed_special: Special = (), disallowed_special: Special = "all"
+    ) -> list[int]:
+        """The ids of `text`, by the rules of `Tokenizer.encode`."""
+        names = self._allowed(text, allowed_special, disallowed_special)
+        if self._strips:
+            return self._encode_text(text, names).tolist()
+        return self._native.encode_batch([text], self._found(names), *self._spaces("first"), 1)[0]
+
+    def encode_ordinary(self, text: str | bytes) -> list[int]:
+        """The ids of `text`, special tokens in it as ordinary text."""
+        return self.encode(text, disallowed_special=())
+
+    def encode_to_numpy(
+        self,
+        text: str | bytes,
+        out: NDArray[Any] | None = None,
+        dtype: DTypeLike | None = None,
+        *,
+        allowed_special: Special = (),
+        disallowed_special: Special = "all",
+        threads: int | None = 1,
+    ) -> NDArray[Any]:
+        """The ids of `text` as an array, shape (tokens,), by the rules of `Tokenizer.encode_to_numpy`."""
+        names = self._allowed(text, allowed_special, disallowed_special)
+        return self._as_wanted(self._encode_text(text, names, threads), out, dtype)
+
     def encode_batch(
         self,
         texts: Any,
@@ -91,19 +117,18 @@ class SentencePieceTokenizer(SegmentedTokenizer):
         disallowed_special: Special = "all",
     ) -> list[list[int]]:
         """`encode` of every text, on `threads` threads (None: one for each core that this process may use)."""
-        if self._always or allowed_special == "all" or frozenset(allowed_special) & self._special_names:
+        if self._strips:
             return super().encode_batch(
                 texts, threads, allowed_special=allowed_special, disallowed_special=disallowed_special
             )
-        batch = as_texts(texts)
-        for i, text in enumerate(batch):
+        batch = list(as_texts(texts))
+        names = self._allowed("", allowed_special, disallowed_special)
+        for i, text in enumerate(batch if disallowed_special else ()):
             try:
                 self._allowed(text, allowed_special, disallowed_special)
             except DataError as error:
                 raise DataError(f"Text {i}: {error.message}", fix=error.fix) from None
-        spaces = [self._needs_space(to_utf8(text[:1] if isinstance(text, str) else text), "first") for text in batch]
-        n_threads = threads if threads is not None else available_cores()
-        return [ids.tolist() for ids in self._native.encode_batch(list(batch), spaces, max(1, n_threads))]
+        return self._native.encode_batch(batch, self._found(names), *self._spaces("first"), _number(threads))
 
     def stream_decoder(self) -> StreamDecoder:
         """A decoder that takes ids one at a time and never gives half a character."""
@@ -125,11 +150,21 @@ class SentencePieceTokenizer(SegmentedTokenizer):
             cut = self._native.last_cut(data[:cut])
         return cut
 
+    def _encode_text(self, text: str | bytes, allowed: frozenset[str], threads: int | None = 1) -> Ids:
+        if self._strips:
+            return super()._encode_text(text, allowed)
+        return self._native.encode(text, self._found(allowed), *self._spaces("first"), _number(threads))
+
+    def _encode_data(self, data: bytes, allowed: frozenset[str], where: Where) -> Ids:
+        if self._strips:
+            return super()._encode_data(data, allowed, where)
+        return self._native.encode(data, self._found(allowed), *self._spaces(where), 1)
+
     def _encode_segment(self, text: bytes, where: Where) -> Ids:
-        return self._native.encode(text, self._needs_space(text, where))
+        return self._native.encode(text, None, *self._spaces(where), 1)
 
     def _encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
-        return self._native.encode(text, self._needs_space(text, where), dropout, seed)
+        return self._native.encode_with_dropout(text, self._needs_space(text, where), dropout, seed)
 
     def _segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
         add_space = self._needs_space(text, where)
@@ -142,10 +177,21 @@ class SentencePieceTokenizer(SegmentedTokenizer):
             return offsets
         return _marks_widened(text, mark)[offsets]
 
-    def _needs_space(self, text: bytes, where: Where) -> bool:
+    def _found(self, allowed: frozenset[str]) -> native.SpecialTokens | None:
+        """What finds the tokens at which text is cut."""
+        names = allowed | self._always
+        return self._matcher(names) if names else None
+
+    def _spaces(self, where: Where) -> tuple[bool, bool, bool]:
+        """Whether the segment at the start of a text (which begins `where`) and those behind a token get a space in
+        front, and whether that is left out in front of a space."""
         v = self.vocabulary
-        wanted = where == "first" if v.prefix == "first" else v.prefix == "always" and where != "continued"
-        return wanted and not (v.prefix_unless_space and text.startswith((b" ", SPACE_MARK.encode())))
+        first = where == "first" if v.prefix == "first" else v.prefix == "always" and where != "continued"
+        return first, v.prefix == "always", v.prefix_unless_space
+
+    def _needs_space(self, text: bytes, where: Where) -> bool:
+        wanted, _, unless_space = self._spaces(where)
+        return wanted and not (unless_space and text.startswith((b" ", SPACE_MARK.encode())))
 
     def _drops_space(self, first_id: int) -> bool:
         """Whether decoding drops a space at the beginning, where encoding put it."""
@@ -155,6 +201,10 @@ class SentencePieceTokenizer(SegmentedTokenizer):
     def _bytes_of(self, ids: Sequence[int]) -> bytes:
         data = b"".join([self.vocabulary.tokens[token_id] for token_id in ids])
         return data[1:] if self._drops_space(ids[0]) else data
+
+
+def _number(threads: int | None) -> int:
+    return available_cores() if threads is None else max(1, threads)
 
 
 def _marks_widened(text: bytes, mark: bytes) -> NDArray[np.int64]:
