@@ -12,7 +12,10 @@ namespace {
 
 constexpr std::size_t kRuns = 128;      // that are cut before the first of them is looked up
 constexpr std::size_t kShortRun = 32;   // symbols
-constexpr std::size_t kIds = 8192;      // that wait to be appended to the output
+constexpr std::size_t kIds = 8192;      // room for those that wait to be appended to the output
+constexpr std::size_t kMostRemembered = 15;
+// A batch begins with half of the room.
+static_assert(kIds / 2 > (kRuns + 1) * (kMostRemembered + 1));
 
 /// Merges 2 to kShortRun symbols in place, looking for the least rank each time; returns how many are left.
 /// `joined[i]` is the merge of symbols i and i + 1.
@@ -140,8 +143,8 @@ class RunEncoder {
         readable_end_ = end;
         if (add_space) p = encode_first(p, end);
         while (p < end) {
-            if (n_ids_ > kIds / 2) flush();
             p = encode_single(p, end);
+            if (n_ids_ > kIds / 2) flush();
             if (p == end) break;
             const std::size_t n = cut(p, end);
             if (options_.dropout > 0 || !options_.remember) {
@@ -190,7 +193,7 @@ class RunEncoder {
         if (!tables_.has_byte_ids() || end - p < 8) return p;
         const SentencePieceTables::View view = tables_.view();
         Id* out = memory_.ids.data() + n_ids_;
-        const Id* const last = memory_.ids.data() + kIds - 3;
+        const Id* const last = memory_.ids.data() + kIds - 3;  // at least kIds / 2 places away
         Decoded here = decode(p);
         Symbol symbol = view.symbol(here.code);
         while (here.is_valid && end - p >= 8 && out < last) {
@@ -300,9 +303,9 @@ class RunEncoder {
     template <class Table>
     [[gnu::noinline]] void encode_missed(Table& table, const typename Table::Key& key, std::uint64_t hash, std::string_view run) {
         if (const auto* const entry = table.find_in_second(hash, key)) return append(*entry);
-        const std::size_t before = encode_run(run);
-        if (!is_lasting_ || n_ids_ - before > Table::kMostIds) return;
-        table.insert(hash, key, memory_.ids.data() + before, n_ids_ - before);
+        const std::size_t count = encode_run(run);
+        if (count == 0 || count > Table::kMostIds) return;
+        table.insert(hash, key, memory_.ids.data() + n_ids_ - count, count);
     }
 
     template <class Entry>
@@ -315,23 +318,30 @@ class RunEncoder {
         for (std::size_t i = 0; i < n; start = memory_.ends[i++]) encode_run({start, memory_.ends[i]});
     }
 
-    /// Merges a run. Returns where its ids begin in the buffer, if they are not many.
+    /// Merges a run. Returns how many ids it has, which end the buffer; 0 if they are not worth remembering, because they
+    /// are many or depend on what came before.
     std::size_t encode_run(std::string_view run) {
         if (n_ids_ > kIds / 2) flush();
-        std::size_t before = n_ids_;
+        const std::size_t before = out_.size() + n_ids_;
         is_lasting_ = true;
         std::vector<std::uint32_t>& symbols = memory_.symbols;
         symbols.clear();
-        std::size_t at_unknown = 0;
-        for_each_character(run, [&](std::size_t at, std::size_t length, std::uint32_t code) {
+        for_each_character(run, [&](std::size_t, std::size_t, std::uint32_t code) {
             symbols.push_back(tables_.symbol(code).id);
-            if (symbols.back() == kNone) at_unknown = at + length;
         });
-        if (at_unknown != 0) {  // such a character is a run of its own
+        if (symbols[0] == kNone) {  // such a character is a run of its own
             emit_unknown(run);
-            return before;
+        } else {
+            merge(symbols);
+            emit(symbols);
         }
-        merge(symbols);
+        const std::size_t count = out_.size() + n_ids_ - before;
+        if (count <= kMostRemembered) return is_lasting_ ? count : 0;
+        flush();
+        return 0;
+    }
+
+    void emit(const std::vector<std::uint32_t>& symbols) {
         for (const std::uint32_t id : symbols) {
             if (n_ids_ == kIds) flush();
             if (id < tables_.size()) {
@@ -340,7 +350,6 @@ class RunEncoder {
                 emit_unknown(tables_.part(id));
             }
         }
-        return before;
     }
 
     void merge(std::vector<std::uint32_t>& symbols) {

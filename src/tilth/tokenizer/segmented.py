@@ -23,7 +23,7 @@ from tilth.tokenizer.split import to_utf8
 from tilth.tokenizer.tokenizer import Special, Tokenizer
 from tilth.tokenizer.vocabulary import Vocabulary
 
-Ids = NDArray[np.uint16] | NDArray[np.uint32]
+Ids = NDArray[np.uint16 | np.uint32]
 Where = Literal["first", "later", "continued"]
 """Of a segment: at the beginning of a text, behind an added token, or the rest of a segment that was cut."""
 
