@@ -48,26 +48,6 @@ std::size_t merge_short(std::uint32_t* symbols, std::size_t n, Merge* joined, Fi
 
 bool is_high(char c) { return static_cast<signed char>(c) < 0; }
 
-/// A character of up to three bytes.
-struct Decoded {
-    std::uint32_t code;
-    std::uint32_t length;
-    bool is_valid;
-};
-
-/// The character at `p`, of which four bytes can be read. Surrogates pass: they are in no piece, as bad bytes are not.
-inline __attribute__((always_inline)) Decoded decode(const char* p) {
-    const auto byte = [&](int i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(p[i])); };
-    const std::uint32_t a = byte(0), b = byte(1), c = byte(2);
-    const std::uint32_t length = 1 + (a >= 0xC0) + (a >= 0xE0);
-    const std::uint32_t two = (a & 0x1F) << 6 | (b & 0x3F), three = (a & 0xF) << 12 | (b & 0x3F) << 6 | (c & 0x3F);
-    const bool is_two = (a >= 0xC2) & ((b & 0xC0) == 0x80);
-    const bool is_three = (a < 0xF0) & ((b & 0xC0) == 0x80) & ((c & 0xC0) == 0x80) & (three >= 0x800);
-    const std::uint32_t longer = length == 2 ? two : three;
-    const bool is_longer = length == 2 ? is_two : is_three;
-    return {a < 0x80 ? a : longer, length, a < 0x80 || (length > 1 && is_longer)};
-}
-
 std::vector<std::pair<std::string, std::uint32_t>> named(const SentencePieces& vocabulary) {
     std::vector<std::pair<std::string, std::uint32_t>> tokens;
     for (const std::uint32_t id : vocabulary.user_defined) tokens.emplace_back(vocabulary.pieces.at(id), id);
@@ -188,30 +168,36 @@ class RunEncoder {
     }
 
     /// Characters of up to three bytes that don't join the next, such as nearly all Chinese ones, numbers and signs
-    /// between them: each is a token or its bytes. Without branches but for the end, because scripts take turns.
+    /// between them: each is a token or its bytes. Returns the first that is not so.
     const char* encode_single(const char* p, const char* end) {
-        if (!tables_.has_byte_ids() || end - p < 8) return p;
-        const SentencePieceTables::View view = tables_.view();
+        const std::uint64_t* const singles = tables_.singles();
+        if (singles == nullptr) return p;
         Id* out = memory_.ids.data() + n_ids_;
         const Id* const last = memory_.ids.data() + kIds - 3;  // at least kIds / 2 places away
-        Decoded here = decode(p);
-        Symbol symbol = view.symbol(here.code);
-        while (here.is_valid && end - p >= 8 && out < last) {
-            const Decoded next = decode(p + here.length);
-            const Symbol next_symbol = view.symbol(next.code);
-            if (!next.is_valid || view.may_join(symbol, next_symbol)) break;
-            const std::uint32_t is_token = 0 - static_cast<std::uint32_t>(symbol.id < view.size);  // as a mask
-            const auto* const bytes = reinterpret_cast<const unsigned char*>(p);
-            out[0] = static_cast<Id>((symbol.id & is_token) | (view.byte_ids[bytes[0]] & ~is_token));
-            out[1] = static_cast<Id>(view.byte_ids[bytes[1]]);
-            out[2] = static_cast<Id>(view.byte_ids[bytes[2]]);
-            out += 1 + ((here.length - 1) & ~is_token);
-            p += here.length;
-            here = next;
-            symbol = next_symbol;
+        while (end - p >= 3 && out < last) {
+            const auto byte = [&](int i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(p[i])); };
+            const auto is_inside = [&](int i) { return (byte(i) & 0xC0) == 0x80; };
+            std::uint32_t code = byte(0), length = 1;
+            if (code >= 0xE0) {
+                code = (code & 0xF) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F);
+                length = 3;
+                if (byte(0) >= 0xF0 || !is_inside(1) || !is_inside(2) || code < 0x800) break;
+            } else if (code >= 0x80) {
+                code = (code & 0x1F) << 6 | (byte(1) & 0x3F);
+                length = 2;
+                if (byte(0) < 0xC2 || !is_inside(1)) break;
+            }
+            const std::uint64_t single = singles[code];
+            if (SingleIds::joins(single) && joins_next(code, p + length, end)) break;
+            out += SingleIds::unpack(single, out);
+            p += length;
         }
         n_ids_ = static_cast<std::size_t>(out - memory_.ids.data());
         return p;
+    }
+
+    bool joins_next(std::uint32_t code, const char* next, const char* end) const {
+        return next < end && tables_.may_join(tables_.symbol(code), character_at(next, end).symbol);
     }
 
     /// Finds the ends of the next runs, from the cut `p` on; returns how many.
@@ -274,6 +260,7 @@ class RunEncoder {
         memory_.probes[i].hash = key.hash();
         const auto& bucket = table.bucket(memory_.probes[i].hash);
         __builtin_prefetch(&bucket);
+        __builtin_prefetch(&table.bucket(memory_.probes[i].hash ^ 1));
         if constexpr (sizeof bucket > 64) __builtin_prefetch(&bucket.entries[1]);
     }
 

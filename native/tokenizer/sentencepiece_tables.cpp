@@ -232,6 +232,20 @@ void SentencePieceTables::add_pairs(const Index& index, const std::vector<std::u
     for (const auto& [pair, id] : found) add_merge(pair, {ranks[id], id});
 }
 
+void SentencePieceTables::build_singles() {
+    if (!has_byte_ids() || size() > std::size_t{1} << SingleIds::kIdBits) return;
+    singles_.resize(1 << 16);
+    for (std::uint32_t code = 0; code < singles_.size(); ++code) {
+        const std::uint32_t bytes[] = {code < 0x80 ? code : code < 0x800 ? 0xC0 | code >> 6 : 0xE0 | code >> 12,
+                                       0x80 | (code < 0x800 ? code & 0x3F : code >> 6 & 0x3F), 0x80 | (code & 0x3F)};
+        const std::uint32_t ids[] = {byte_ids_[bytes[0]], byte_ids_[bytes[1]], byte_ids_[bytes[2]]};
+        const Symbol found = symbol(code);
+        const bool joins = found.joiner != 0;
+        singles_[code] = found.id < size() ? SingleIds::pack(&found.id, 1, joins)
+                                           : SingleIds::pack(ids, code < 0x80 ? 1 : code < 0x800 ? 2 : 3, joins);
+    }
+}
+
 SentencePieceTables SentencePieceTables::from_ranks(SentencePieces vocabulary,
                                                     const std::vector<std::uint32_t>& ranks) {
     SentencePieceTables tables(std::move(vocabulary));
@@ -242,6 +256,7 @@ SentencePieceTables SentencePieceTables::from_ranks(SentencePieces vocabulary,
     tables.add_pairs(index, ranks);
     tables.build_joins();
     tables.build_first_pairs();
+    tables.build_singles();
     return tables;
 }
 
@@ -271,6 +286,7 @@ SentencePieceTables SentencePieceTables::from_merges(
     }
     tables.build_joins();
     tables.build_first_pairs();
+    tables.build_singles();
     return tables;
 }
 

@@ -69,6 +69,29 @@ struct Symbol {
     std::uint32_t joiner = 0;    // its row and column in the table of joins; 0: it stands beside no other in any piece
 };
 
+/// What a character becomes that joins neither neighbour: up to three ids of 20 bits, their number, and whether it may
+/// join a neighbour at all.
+struct SingleIds {
+    static constexpr std::uint32_t kIdBits = 20;
+
+    static std::uint64_t pack(const std::uint32_t* ids, std::size_t n, bool joins) {
+        std::uint64_t word = static_cast<std::uint64_t>(n) << 60 | static_cast<std::uint64_t>(joins) << 63;
+        for (std::size_t i = 0; i < n; ++i) word |= static_cast<std::uint64_t>(ids[i]) << (kIdBits * i);
+        return word;
+    }
+    static bool joins(std::uint64_t word) { return word >> 63; }
+
+    /// Writes three ids, of which the first so many, the number returned, mean something.
+    template <class Id>
+    static std::size_t unpack(std::uint64_t word, Id* out) {
+        constexpr std::uint64_t mask = (1 << kIdBits) - 1;
+        out[0] = static_cast<Id>(word & mask);
+        out[1] = static_cast<Id>(word >> kIdBits & mask);
+        out[2] = static_cast<Id>(word >> (2 * kIdBits) & mask);
+        return word >> 60 & 3;
+    }
+};
+
 class SentencePieceTables {
   public:
     /// Any two neighbours whose join is a piece merge, the least `ranks[id]` first (kNone: never made by merging).
@@ -78,23 +101,6 @@ class SentencePieceTables {
     /// Only the pairs of ids in `merges` merge, in this order. Raises as `from_ranks`.
     static SentencePieceTables from_merges(SentencePieces vocabulary,
                                            const std::vector<std::pair<std::uint32_t, std::uint32_t>>& merges);
-
-    /// What a loop keeps at hand.
-    struct View {
-        const std::uint16_t* page_of;
-        const std::array<Symbol, 256>* pages;
-        const std::uint64_t* joins;
-        const std::uint32_t* byte_ids;
-        std::uint32_t joins_shift, size;
-
-        Symbol symbol(std::uint32_t code) const { return pages[page_of[code >> 8]][code & 0xFF]; }
-        bool may_join(Symbol left, Symbol right) const {
-            return joins[left.joiner << joins_shift | right.joiner >> 6] >> (right.joiner & 63) & 1;
-        }
-    };
-    View view() const {
-        return {page_of_.data(), pages_.data(), joins_.data(), byte_ids_.data(), joins_shift_, static_cast<std::uint32_t>(size())};
-    }
 
     const SentencePieces& vocabulary() const { return vocabulary_; }
     std::size_t size() const { return vocabulary_.pieces.size(); }
@@ -122,6 +128,9 @@ class SentencePieceTables {
     /// The text behind an id that is no piece's.
     const std::string& part(std::uint32_t id) const { return parts_[id - size()]; }
 
+    /// SingleIds of the 65,536 first characters; null where those without a token are not 1 to 3 ids of 20 bits.
+    const std::uint64_t* singles() const { return singles_.empty() ? nullptr : singles_.data(); }
+
     /// The id of each byte; "unknown" where there is no byte fallback.
     const std::array<std::uint32_t, 256>& byte_ids() const { return byte_ids_; }
     bool has_byte_ids() const { return !vocabulary_.byte_ids.empty(); }
@@ -142,6 +151,7 @@ class SentencePieceTables {
     bool add_merge(std::uint64_t pair, Merge merge);
     void build_joins();
     void build_first_pairs();
+    void build_singles();
 
     SentencePieces vocabulary_;
     std::array<std::uint32_t, 256> byte_ids_;
@@ -151,7 +161,7 @@ class SentencePieceTables {
     std::uint32_t n_joiners_ = 0;
     std::vector<std::pair<std::uint16_t, std::uint16_t>> neighbours_;  // while building
     std::array<std::array<unsigned char, 128>, 128> ascii_joins_{};
-    std::vector<std::uint64_t> joins_;
+    std::vector<std::uint64_t> joins_, singles_;
     std::uint32_t joins_shift_ = 0;
     std::vector<std::uint64_t> filter_ = std::vector<std::uint64_t>(std::size_t{1} << (kFilterBits - 6));
     PairTable pairs_{0}, first_pairs_{0};

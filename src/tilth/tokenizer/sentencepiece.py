@@ -24,6 +24,7 @@ from tilth.tokenizer.streaming import offsets_of
 from tilth.tokenizer.tokenizer import Special, available_cores
 
 SPACE_MARK = "\u2581"
+_NO_NAMES: frozenset[str] = frozenset()
 NOT_MERGED = 0xFFFFFFFF
 """The rank of a piece that merging never makes."""
 
@@ -67,6 +68,12 @@ class SentencePieceTokenizer(SegmentedTokenizer):
         """Raises: DataError naming the token or merge that cannot work."""
         super().__init__(vocabulary)
         self.vocabulary = vocabulary
+        always, unless_space = vocabulary.prefix == "always", vocabulary.prefix_unless_space
+        self._prefix_spaces: dict[Where, tuple[bool, bool, bool]] = {
+            "first": (vocabulary.prefix != "never", always, unless_space),
+            "later": (always, always, unless_space),
+            "continued": (False, always, unless_space),
+        }
         no_ranks = np.full(len(vocabulary.pieces), NOT_MERGED, dtype=np.uint32)
         try:
             self._native = native.SentencePieceEncoder(
@@ -105,8 +112,10 @@ class SentencePieceTokenizer(SegmentedTokenizer):
         threads: int | None = 1,
     ) -> NDArray[Any]:
         """The ids of `text` as an array, shape (tokens,), by the rules of `Tokenizer.encode_to_numpy`."""
-        names = self._allowed(text, allowed_special, disallowed_special)
-        return self._as_wanted(self._encode_text(text, names, threads), out, dtype)
+        plain = not allowed_special and not disallowed_special
+        names = _NO_NAMES if plain else self._allowed(text, allowed_special, disallowed_special)
+        ids = self._encode_text(text, names, threads)
+        return ids if out is None and dtype is None else self._as_wanted(ids, out, dtype)
 
     def encode_batch(
         self,
@@ -152,7 +161,7 @@ class SentencePieceTokenizer(SegmentedTokenizer):
 
     def _encode_text(self, text: str | bytes, allowed: frozenset[str], threads: int | None = 1) -> Ids:
         if self._strips:
-            return super()._encode_text(text, allowed)
+            return super()._encode_text(text, allowed).astype(self.dtype, copy=False)
         return self._native.encode(text, self._found(allowed), *self._spaces("first"), _number(threads))
 
     def _encode_data(self, data: bytes, allowed: frozenset[str], where: Where) -> Ids:
@@ -179,15 +188,12 @@ class SentencePieceTokenizer(SegmentedTokenizer):
 
     def _found(self, allowed: frozenset[str]) -> native.SpecialTokens | None:
         """What finds the tokens at which text is cut."""
-        names = allowed | self._always
-        return self._matcher(names) if names else None
+        return self._matcher(allowed | self._always) if allowed or self._always else None
 
     def _spaces(self, where: Where) -> tuple[bool, bool, bool]:
         """Whether the segment at the start of a text (which begins `where`) and those behind a token get a space in
         front, and whether that is left out in front of a space."""
-        v = self.vocabulary
-        first = where == "first" if v.prefix == "first" else v.prefix == "always" and where != "continued"
-        return first, v.prefix == "always", v.prefix_unless_space
+        return self._prefix_spaces[where]
 
     def _needs_space(self, text: bytes, where: Where) -> bool:
         wanted, _, unless_space = self._spaces(where)
