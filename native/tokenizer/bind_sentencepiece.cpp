@@ -14,6 +14,7 @@
 #include "../python_text.h"
 #include "bpe_dropout.h"
 #include "sentencepiece_encode.h"
+#include "sentencepiece_model.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -43,10 +44,60 @@ std::vector<std::pair<std::uint32_t, std::uint32_t>> pairs_of(const PairArray& m
     return pairs;
 }
 
-void make_encoder(SentencePieceEncoder* place, const std::vector<nb::bytes>& pieces, const IdArray& ranks,
+/// UTF-8 with a space for each U+2581. Raises UnicodeEncodeError for what is no UTF-8.
+std::vector<std::string> spaced_pieces(const nb::list& pieces) {
+    std::vector<std::string> strings;
+    strings.reserve(pieces.size());
+    for (const nb::handle piece : pieces) {
+        Py_ssize_t size = 0;
+        const char* const data = PyUnicode_AsUTF8AndSize(piece.ptr(), &size);
+        if (data == nullptr) throw nb::python_error();
+        strings.push_back(with_spaces({data, static_cast<std::size_t>(size)}));
+    }
+    return strings;
+}
+
+/// A list of what `make` gives of each piece: a new reference, or null for an error of Python.
+template <class Make>
+nb::list listed(const std::vector<ModelPiece>& pieces, Make&& make) {
+    nb::list list = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(pieces.size())));
+    if (!list.is_valid()) throw nb::python_error();
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+        PyObject* const made = make(pieces[i]);
+        if (made == nullptr) throw nb::python_error();
+        PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), made);
+    }
+    return list;
+}
+
+nb::tuple read_model(nb::handle content) {
+    const Text held(content);
+    const SentencePieceModel model = read_sentencepiece_model(held.view());
+    std::vector<float> scores;
+    std::vector<std::uint8_t> kinds;
+    for (const ModelPiece& piece : model.pieces) {
+        scores.push_back(piece.score);
+        kinds.push_back(piece.kind);
+    }
+    const auto size = [](std::string_view text) { return static_cast<Py_ssize_t>(text.size()); };
+    const nb::list as_bytes = listed(model.pieces, [&](const ModelPiece& piece) {
+        return PyBytes_FromStringAndSize(piece.text.data(), size(piece.text));
+    });
+    const nb::list spaced = listed(model.pieces, [&](const ModelPiece& piece) {
+        const std::string text = with_spaces(piece.text);
+        return PyBytes_FromStringAndSize(text.data(), size(text));
+    });
+    nb::list others;
+    for (const auto& [number, bytes] : model.others) {
+        others.append(nb::make_tuple(number, nb::bytes(bytes.data(), bytes.size())));
+    }
+    return nb::make_tuple(as_bytes, spaced, to_numpy(std::move(scores)), to_numpy(std::move(kinds)), others);
+}
+
+void make_encoder(SentencePieceEncoder* place, const nb::list& pieces, const IdArray& ranks,
                   const std::optional<PairArray>& merges, const Ids& byte_ids, std::optional<std::uint32_t> unknown_id,
                   const Ids& user_defined, bool split_at_spaces) {
-    SentencePieces vocabulary{strings_of(pieces), byte_ids, unknown_id.value_or(kNone), user_defined, split_at_spaces};
+    SentencePieces vocabulary{spaced_pieces(pieces), byte_ids, unknown_id.value_or(kNone), user_defined, split_at_spaces};
     if (merges) {
         new (place) SentencePieceEncoder(SentencePieceTables::from_merges(std::move(vocabulary), pairs_of(*merges)));
     } else {
@@ -171,6 +222,7 @@ std::pair<nb::ndarray<nb::numpy, std::uint32_t>, UnknownRuns> encode_with_unknow
 }  // namespace
 
 void bind_sentencepiece(nb::module_& m) {
+    m.def("read_sentencepiece_model", &read_model, "content"_a);
     nb::class_<SentencePieceEncoder>(m, "SentencePieceEncoder")
         .def("__init__", &make_encoder, "pieces"_a, nb::arg("ranks").noconvert(), nb::arg("merges").noconvert().none(),
              "byte_ids"_a, "unknown_id"_a.none(), "user_defined"_a, "split_at_spaces"_a)

@@ -54,17 +54,6 @@ std::vector<std::pair<std::string, std::uint32_t>> named(const SentencePieces& v
     return tokens;
 }
 
-/// `text` with a space for each U+2581.
-std::string with_spaces(std::string_view text) {
-    std::string changed;
-    changed.reserve(text.size());
-    std::size_t at = 0;
-    for (std::size_t mark; (mark = text.find(kSpaceMark, at)) != text.npos; at = mark + kSpaceMark.size()) {
-        changed.append(text, at, mark - at) += ' ';
-    }
-    return changed.append(text, at, text.npos);
-}
-
 }  // namespace
 
 /// What one thread needs to encode: runs that came before, and room for a batch of them.

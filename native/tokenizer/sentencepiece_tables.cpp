@@ -42,6 +42,16 @@ std::size_t longest_of(const std::vector<std::string>& pieces) {
 
 }  // namespace
 
+std::string with_spaces(std::string_view text) {
+    std::string changed;
+    changed.reserve(text.size());
+    std::size_t at = 0;
+    for (std::size_t mark; (mark = text.find(kSpaceMark, at)) != text.npos; at = mark + kSpaceMark.size()) {
+        changed.append(text, at, mark - at) += ' ';
+    }
+    return changed.append(text, at, text.npos);
+}
+
 /// Ids of pieces by their text.
 class SentencePieceTables::Index {
   public:

@@ -28,6 +28,9 @@ struct SentencePieces {
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
 constexpr std::uint32_t kInvalid = 0x10FFFF + 1;         // a byte that starts no valid UTF-8
 
+/// `text` with a space for each U+2581.
+std::string with_spaces(std::string_view text);
+
 struct Place {
     std::uint32_t code;
     std::uint32_t length;

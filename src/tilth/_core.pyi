@@ -70,13 +70,22 @@ class BpeEncoder:
     def decode(self, ids: NDArray[np.uint32]) -> bytes:
         """Raises: IndexError naming an id that is no token."""
 
+def read_sentencepiece_model(
+    content: bytes,
+) -> tuple[list[bytes], list[bytes], NDArray[np.float32], NDArray[np.uint8], list[tuple[int, bytes]]]:
+    """Of `tokenizer.model`: the pieces, the same with spaces for U+2581, scores and kinds (255: any from there up),
+    and number and content of the other fields that hold bytes.
+
+    Raises: ValueError naming the byte that cannot be.
+    """
+
 @final
 class SentencePieceEncoder:
     """SentencePiece-style BPE. Read-only: threads may share it."""
 
     def __init__(
         self,
-        pieces: list[bytes],
+        pieces: list[str],
         ranks: NDArray[np.uint32],
         merges: NDArray[np.uint32] | None,
         byte_ids: list[int],
@@ -84,7 +93,7 @@ class SentencePieceEncoder:
         user_defined: list[int],
         split_at_spaces: bool,
     ) -> None:
-        """`pieces` by id, with spaces (b"": never made by merging); `merges` go before `ranks`.
+        """`pieces` by id, with U+2581 for spaces ("": never made by merging); `merges` go before `ranks`.
 
         Raises: ValueError naming the token or merge that cannot work.
         """

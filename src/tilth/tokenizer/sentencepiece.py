@@ -77,7 +77,7 @@ class SentencePieceTokenizer(SegmentedTokenizer):
         no_ranks = np.full(len(vocabulary.pieces), NOT_MERGED, dtype=np.uint32)
         try:
             self._native = native.SentencePieceEncoder(
-                [piece.replace(SPACE_MARK, " ").encode() for piece in vocabulary.pieces],
+                list(vocabulary.pieces),
                 no_ranks if vocabulary.ranks is None else vocabulary.ranks,
                 vocabulary.merges,
                 list(vocabulary.byte_ids),
