@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "../parallel.h"
+#include "../python_ids.h"
 #include "../python_text.h"
 #include "bpe_encode.h"
 #include "bpe_train.h"
@@ -31,55 +32,11 @@ using Ids = std::vector<std::uint32_t>;
 using PairArray = nb::ndarray<const std::uint32_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
 using IdArray = nb::ndarray<const std::uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-/// A numpy array that owns `values`.
-template <class T>
-nb::ndarray<nb::numpy, T> to_numpy(std::vector<T>&& values, std::size_t columns = 1) {
-    auto owned = std::make_unique<std::vector<T>>(std::move(values));
-    const std::size_t shape[] = {owned->size() / columns, columns};
-    T* const data = owned->data();
-    nb::capsule owner(owned.release(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-    return nb::ndarray<nb::numpy, T>(data, columns == 1 ? 1 : 2, shape, owner);
-}
-
 nb::ndarray<nb::numpy, std::uint32_t> pairs_to_numpy(const std::vector<TokenPair>& pairs) {
     Ids flat;
     flat.reserve(2 * pairs.size());
     for (const auto& [left, right] : pairs) flat.insert(flat.end(), {left, right});
     return to_numpy(std::move(flat), 2);
-}
-
-/// Python's integer of an id. The objects are kept, because making them costs more than encoding does. Needs the GIL.
-PyObject* id_object(std::uint32_t id) {
-    constexpr std::uint32_t kMostKept = 1 << 20;
-    static std::vector<PyObject*> kept;
-    if (id >= kMostKept) return PyLong_FromUnsignedLong(id);
-    if (id >= kept.size()) kept.resize(std::max<std::size_t>(id + 1, 2 * kept.size()), nullptr);
-    if (kept[id] == nullptr) kept[id] = PyLong_FromUnsignedLong(id);
-    Py_XINCREF(kept[id]);
-    return kept[id];
-}
-
-/// The ids of several parts as one list.
-nb::list to_list(const std::vector<Ids>& parts) {
-    std::size_t n = 0;
-    for (const Ids& ids : parts) n += ids.size();
-    nb::list list = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(n)));
-    if (!list.is_valid()) throw nb::python_error();
-    Py_ssize_t at = 0;
-    for (const Ids& ids : parts) {
-        for (const std::uint32_t id : ids) {
-            PyObject* const object = id_object(id);
-            if (object == nullptr) throw nb::python_error();
-            PyList_SET_ITEM(list.ptr(), at++, object);
-        }
-    }
-    return list;
-}
-
-nb::list to_list(Ids&& ids) {
-    std::vector<Ids> parts;
-    parts.push_back(std::move(ids));
-    return to_list(parts);
 }
 
 std::vector<std::string> to_strings(const std::vector<nb::bytes>& tokens) {

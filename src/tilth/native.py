@@ -20,6 +20,7 @@ try:
         merge_count_files,
         piece_ends,
         rank_file_tokens,
+        read_sentencepiece_model,
         use_instruction_set,
     )
 except ImportError as error:
@@ -39,5 +40,6 @@ __all__ = [
     "merge_count_files",
     "piece_ends",
     "rank_file_tokens",
+    "read_sentencepiece_model",
     "use_instruction_set",
 ]
