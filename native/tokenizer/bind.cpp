@@ -12,11 +12,13 @@
 #include <memory>
 
 #include "../parallel.h"
+#include "../python_ids.h"
 #include "../python_text.h"
 #include "bpe_encode.h"
 #include "bpe_train.h"
 #include "piece_counts.h"
 #include "pretokenize.h"
+#include "rank_file.h"
 #include "special_tokens.h"
 
 namespace nb = nanobind;
@@ -30,55 +32,11 @@ using Ids = std::vector<std::uint32_t>;
 using PairArray = nb::ndarray<const std::uint32_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
 using IdArray = nb::ndarray<const std::uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-/// A numpy array that owns `values`.
-template <class T>
-nb::ndarray<nb::numpy, T> to_numpy(std::vector<T>&& values, std::size_t columns = 1) {
-    auto owned = std::make_unique<std::vector<T>>(std::move(values));
-    const std::size_t shape[] = {owned->size() / columns, columns};
-    T* const data = owned->data();
-    nb::capsule owner(owned.release(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-    return nb::ndarray<nb::numpy, T>(data, columns == 1 ? 1 : 2, shape, owner);
-}
-
 nb::ndarray<nb::numpy, std::uint32_t> pairs_to_numpy(const std::vector<TokenPair>& pairs) {
     Ids flat;
     flat.reserve(2 * pairs.size());
     for (const auto& [left, right] : pairs) flat.insert(flat.end(), {left, right});
     return to_numpy(std::move(flat), 2);
-}
-
-/// Python's integer of an id. The objects are kept, because making them costs more than encoding does. Needs the GIL.
-PyObject* id_object(std::uint32_t id) {
-    constexpr std::uint32_t kMostKept = 1 << 20;
-    static std::vector<PyObject*> kept;
-    if (id >= kMostKept) return PyLong_FromUnsignedLong(id);
-    if (id >= kept.size()) kept.resize(std::max<std::size_t>(id + 1, 2 * kept.size()), nullptr);
-    if (kept[id] == nullptr) kept[id] = PyLong_FromUnsignedLong(id);
-    Py_XINCREF(kept[id]);
-    return kept[id];
-}
-
-/// The ids of several parts as one list.
-nb::list to_list(const std::vector<Ids>& parts) {
-    std::size_t n = 0;
-    for (const Ids& ids : parts) n += ids.size();
-    nb::list list = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(n)));
-    if (!list.is_valid()) throw nb::python_error();
-    Py_ssize_t at = 0;
-    for (const Ids& ids : parts) {
-        for (const std::uint32_t id : ids) {
-            PyObject* const object = id_object(id);
-            if (object == nullptr) throw nb::python_error();
-            PyList_SET_ITEM(list.ptr(), at++, object);
-        }
-    }
-    return list;
-}
-
-nb::list to_list(Ids&& ids) {
-    std::vector<Ids> parts;
-    parts.push_back(std::move(ids));
-    return to_list(parts);
 }
 
 std::vector<std::string> to_strings(const std::vector<nb::bytes>& tokens) {
@@ -92,6 +50,19 @@ std::vector<TokenPair> to_pairs(const PairArray& merges) {
     std::vector<TokenPair> pairs(merges.shape(0));
     for (std::size_t i = 0; i < pairs.size(); ++i) pairs[i] = {merges.data()[2 * i], merges.data()[2 * i + 1]};
     return pairs;
+}
+
+/// Tokens by rank, or None for a file that is not plainly one.
+std::optional<nb::list> rank_file_tokens(const nb::bytes& content, std::size_t most_rank) {
+    const auto tokens = parse_rank_file({content.c_str(), content.size()}, most_rank);
+    if (!tokens) return std::nullopt;
+    nb::list list = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(tokens->size())));
+    if (!list.is_valid()) throw nb::python_error();
+    for (std::size_t i = 0; i < tokens->size(); ++i) {
+        const std::string& token = (*tokens)[i];
+        PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), nb::bytes(token.data(), token.size()).release().ptr());
+    }
+    return list;
 }
 
 nb::list encode(const BpeEncoder& encoder, nb::handle text, const std::string& pattern,
@@ -418,6 +389,7 @@ void bind_trainer(nb::module_& m) {
 
 void bind_tokenizer(nb::module_& m) {
     m.def("piece_ends", &piece_ends, "text"_a, "pattern"_a);
+    m.def("rank_file_tokens", &rank_file_tokens, "content"_a, "most_rank"_a);
     m.def("instruction_sets", &instruction_sets);
     m.def("use_instruction_set", &use_instruction_set, "name"_a);
     bind_encoder(m);

@@ -37,7 +37,9 @@ BpeEncoder::BpeEncoder(std::vector<std::string> tokens, const std::vector<std::u
       joins_(tokens_) {
     if (std::max(tokens_.size(), n_pairs) > kMostMerges) throw std::invalid_argument("too many tokens or merges");
     for (const std::uint32_t id : special_ids) is_special_.at(id) = true;
+    constexpr std::size_t ahead = 16;
     for (std::uint32_t id = 0; id < tokens_.size(); ++id) {
+        if (id + ahead < tokens_.size()) token_ids_.prefetch(tokens_[id + ahead]);
         if (is_special_[id] || tokens_[id].empty()) continue;
         if (!token_ids_.insert(tokens_[id], id)) {
             throw std::invalid_argument("token " + std::to_string(id) + " has the same bytes as token " +

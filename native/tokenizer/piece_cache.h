@@ -10,28 +10,16 @@
 #include <bit>
 #include <cstdint>
 #include <cstring>
-#include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
 
 #include "hash_tables.h"
+#include "line_array.h"
 #include "piece_key.h"
 
 namespace tilth {
-
-/// Memory on huge pages where the system has them: a probe then costs no page walk.
-class LineArray {
-  public:
-    explicit LineArray(std::size_t bytes);
-    std::byte* data() const { return data_.get(); }
-
-  private:
-    struct Free {
-        void operator()(std::byte* p) const;
-    };
-    std::unique_ptr<std::byte, Free> data_;
-};
 
 /// Up to four ids.
 class FewIds {
@@ -78,7 +66,7 @@ class KnownPieces {
         bool is_full() const { return ids[0].size() > 0 && ids[1].size() > 0; }
     };
 
-    /// The key of a piece that has more ids than fit, which stand elsewhere. It is in the same lines.
+    /// The key of a piece that has more ids than fit. It is in the same lines, and its ids are a place in `ManyIds`.
     static PieceKey sign_of_many(const PieceKey& key) { return {key.low, key.high | kMany}; }
 
     KnownPieces() : memory_(kFirstLines * sizeof(Line)), shift_(64 - std::countr_zero(kFirstLines)) {}
@@ -106,14 +94,13 @@ class KnownPieces {
         line.ids[victim] = ids;
     }
 
-    /// Notes that a piece has more ids than fit. It may be noted already, as those who keep such pieces forget.
-    void note_many(const PieceKey& key) {
-        const std::uint64_t hash = key.hash();
-        const PieceKey sign = sign_of_many(key);
+    /// Inserts, or puts other ids in the place of those that are there.
+    void set(std::uint64_t hash, const PieceKey& key, const FewIds& ids) {
         const Line* const own = line(hash);
-        if (own->find(sign) != nullptr || beside(own)->find(sign) != nullptr) return;
-        constexpr std::uint32_t any = 0;
-        insert(hash, sign, FewIds(&any, 1));
+        const FewIds* found = own->find(key);
+        if (found == nullptr) found = beside(own)->find(key);
+        if (found == nullptr) return insert(hash, key, ids);
+        *const_cast<FewIds*>(found) = ids;
     }
 
     /// Full is a quarter of the places: a piece that is not in its own line costs more than memory does.
@@ -148,7 +135,35 @@ class KnownPieces {
     std::size_t next_victim_ = 0;
 };
 
-/// Longer pieces, and those of many ids, four to a cache line; their bytes and ids stand in an arena.
+/// Rows of ids of any length, until there are so many that all are forgotten.
+class ManyIds {
+  public:
+    /// Where a row stands, as ids that a table keeps for it. Raises no error: what was forgotten is of size 0.
+    FewIds keep(std::span<const std::uint32_t> ids) {
+        if (arena_.size() + ids.size() > kMost) {
+            arena_.clear();
+            age_ = (age_ + 1) % kAges;
+        }
+        const std::uint32_t place[] = {static_cast<std::uint32_t>(arena_.size()),
+                                       static_cast<std::uint32_t>(ids.size()), age_};
+        arena_.insert(arena_.end(), ids.begin(), ids.end());
+        return FewIds(place, std::size(place));
+    }
+    std::span<const std::uint32_t> at(const FewIds& kept) const {
+        std::uint32_t place[FewIds::kMost];
+        kept.copy_to(place);
+        if (place[2] != age_) return {};
+        return {arena_.data() + place[0], place[1]};
+    }
+
+  private:
+    static constexpr std::size_t kMost = std::size_t{1} << 22;
+    static constexpr std::uint32_t kAges = 1 << 28;
+    std::vector<std::uint32_t> arena_;
+    std::uint32_t age_ = 0;
+};
+
+/// Pieces of more than 15 bytes, four to a cache line; their bytes stand in an arena.
 class LongPieces {
   public:
     static constexpr std::size_t kLongest = 200;
@@ -166,7 +181,7 @@ class LongPieces {
     }
 
     /// `piece` is of at most kLongest bytes.
-    void insert(std::string_view piece, bool inner, const std::vector<std::uint32_t>& ids) {
+    void insert(std::string_view piece, bool inner, std::span<const std::uint32_t> ids) {
         if (lines_.empty() || arena_.size() >= kArenaWords) {
             arena_.clear();
             lines_.assign(kLines, {});
@@ -184,7 +199,7 @@ class LongPieces {
     }
 
   private:
-    static constexpr std::size_t kWays = 4, kLines = std::size_t{1} << 14, kArenaWords = std::size_t{1} << 21;
+    static constexpr std::size_t kWays = 4, kLines = std::size_t{1} << 15, kArenaWords = std::size_t{1} << 21;
     static constexpr int kShift = 64 - std::countr_zero(kLines);
 
     struct Slot {
@@ -202,8 +217,24 @@ class LongPieces {
     std::size_t next_victim_ = 0;
 };
 
+/// The ids of single characters of three bytes that stand for themselves. A megabyte, of which only what is used counts.
+class Characters {
+  public:
+    /// None yet: of size 0.
+    FewIds& of(std::uint32_t code) {
+        if (!ids_) ids_.emplace(kCodes * sizeof(FewIds));
+        return reinterpret_cast<FewIds*>(ids_->data())[code];
+    }
+
+  private:
+    static constexpr std::size_t kCodes = 1 << 16;
+    std::optional<LineArray> ids_;
+};
+
 struct PieceCache {
     KnownPieces known_pieces;
+    Characters characters;
+    ManyIds many_ids;
     LongPieces long_pieces;
     std::vector<std::uint32_t> scratch;
 };

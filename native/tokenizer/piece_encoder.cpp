@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "../unicode/character_class.h"
 #include "pretokenize_simd.h"
 
 namespace tilth {
@@ -73,20 +74,49 @@ void PieceEncoder::look_up(const char* start, const char* const* ends, std::size
 void PieceEncoder::encode_unknown(std::string_view piece, const PieceKey& key, const KnownPieces::Line* line) {
     if (is_run_of_three_bytes(piece)) return encode_rare(piece);
     if (piece.size() <= PieceKey::kMostBytes) {
-        if (!take_known(piece, key, line, false)) encode_new(piece, key, false);
-    } else if (!take_long(piece, false)) {
+        if (!take_known(key, line)) encode_new(piece, key, false);
+    } else if (!take(cache_.long_pieces.find(piece, false))) {
         encode_rare(piece);
     }
 }
 
 /// A piece that is long, or a run of characters of three bytes: cut where no merge can cross.
 void PieceEncoder::encode_rare(std::string_view piece) {
-    std::size_t cut = encoder_.joins_.first_cut(piece);
-    if (cut == piece.size()) return encode_new(piece, key_of(piece), false);
-    for (; !piece.empty(); cut = encoder_.joins_.first_cut(piece)) {
-        encode_inner(piece.substr(0, cut));
-        piece.remove_prefix(cut);
+    const char* const end = piece.data() + piece.size();
+    const char* part = piece.data();
+    std::uint32_t before = kNone;  // the character of three bytes that ends at p, if there is one
+    for (const char* p = part; end - p >= 3;) {
+        if (!is_three_bytes(p)) {
+            before = kNone;
+            ++p;
+            continue;
+        }
+        const std::uint32_t code = three_byte_code(p);
+        if (before != kNone && !encoder_.joins_.may_join(before, code)) {
+            p - part == 3 ? encode_character(part, before) : encode_inner({part, static_cast<std::size_t>(p - part)});
+            part = p;
+        }
+        before = code;
+        p += 3;
     }
+    if (part == piece.data()) {
+        encode_new(piece, key_of(piece), false);
+    } else {
+        encode_inner({part, static_cast<std::size_t>(end - part)});
+    }
+}
+
+/// An inner part that is one character of three bytes.
+void PieceEncoder::encode_character(const char* p, std::uint32_t code) {
+    FewIds& ids = cache_.characters.of(code);
+    if (ids.size() == 0) {
+        std::vector<std::uint32_t>& merged = cache_.scratch;
+        merged.clear();
+        encoder_.merge_piece({p, 3}, merged);
+        ids = FewIds(merged.data(), merged.size());
+    }
+    append(ids);
+    if (n_ids_ > kIds) flush();
 }
 
 void PieceEncoder::encode_inner(std::string_view part) {
@@ -97,27 +127,29 @@ void PieceEncoder::encode_inner(std::string_view part) {
     if (const FewIds* const ids = line->find(key)) {
         append(*ids);
         if (n_ids_ > kIds) flush();
-    } else if (part.size() > PieceKey::kMostBytes ? !take_long(part, true) : !take_known(part, key, line, true)) {
-        encode_new(part, key, true);
+    } else {
+        const bool is_long = part.size() > PieceKey::kMostBytes;
+        const bool taken = is_long ? take(cache_.long_pieces.find(part, true)) : take_known(key, line);
+        if (!taken) encode_new(part, key, true);
     }
 }
 
 /// Gives the ids of a piece that is known but not to be found in its own line.
-bool PieceEncoder::take_known(std::string_view piece, const PieceKey& key, const KnownPieces::Line* line, bool inner) {
-    const KnownPieces& known = cache_.known_pieces;
+bool PieceEncoder::take_known(const PieceKey& key, const KnownPieces::Line* line) {
     const PieceKey sign = KnownPieces::sign_of_many(key);
-    if (line->find(sign)) return take_long(piece, inner);
+    if (const FewIds* const place = line->find(sign)) return take(cache_.many_ids.at(*place));
     if (!line->is_full()) return false;
-    if (const FewIds* const ids = known.beside(line)->find(key)) {
+    line = cache_.known_pieces.beside(line);
+    if (const FewIds* const ids = line->find(key)) {
         append(*ids);
         return true;
     }
-    return known.beside(line)->find(sign) && take_long(piece, inner);
+    const FewIds* const place = line->find(sign);
+    return place != nullptr && take(cache_.many_ids.at(*place));
 }
 
-/// Gives the ids of a piece that is among the long ones.
-bool PieceEncoder::take_long(std::string_view piece, bool inner) {
-    const auto ids = cache_.long_pieces.find(piece, inner);
+/// Gives ids, if there are any.
+bool PieceEncoder::take(std::span<const std::uint32_t> ids) {
     append(ids.data(), ids.size());
     return !ids.empty();
 }
@@ -126,12 +158,12 @@ void PieceEncoder::encode_new(std::string_view piece, const PieceKey& key, bool 
     std::vector<std::uint32_t>& ids = cache_.scratch;
     ids.clear();
     inner ? encoder_.merge_piece(piece, ids) : encoder_.encode_piece(piece, ids);
-    const bool is_short = piece.size() <= PieceKey::kMostBytes, fits = FewIds::fit(ids.data(), ids.size());
-    if (is_short && fits) {
+    if (piece.size() > PieceKey::kMostBytes) {
+        if (piece.size() <= LongPieces::kLongest) cache_.long_pieces.insert(piece, inner, ids);
+    } else if (FewIds::fit(ids.data(), ids.size())) {
         cache_.known_pieces.insert(key.hash(), key, FewIds(ids.data(), ids.size()));
-    } else if (piece.size() <= LongPieces::kLongest) {
-        cache_.long_pieces.insert(piece, inner, ids);
-        if (is_short) cache_.known_pieces.note_many(key);
+    } else {
+        cache_.known_pieces.set(key.hash(), KnownPieces::sign_of_many(key), cache_.many_ids.keep(ids));
     }
     append(ids.data(), ids.size());
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "bpe_encode.h"
@@ -24,10 +25,11 @@ class PieceEncoder {
     void look_up(const char* start, const char* const* ends, std::size_t n);
     void encode_unknown(std::string_view piece, const PieceKey& key, const KnownPieces::Line* line);
     void encode_rare(std::string_view piece);
+    void encode_character(const char* p, std::uint32_t code);
     void encode_inner(std::string_view part);
     void encode_new(std::string_view piece, const PieceKey& key, bool inner);
-    bool take_known(std::string_view piece, const PieceKey& key, const KnownPieces::Line* line, bool inner);
-    bool take_long(std::string_view piece, bool inner);
+    bool take_known(const PieceKey& key, const KnownPieces::Line* line);
+    bool take(std::span<const std::uint32_t> ids);
     void append(const std::uint32_t* ids, std::size_t count);
     void append(const FewIds& ids) { n_ids_ += ids.copy_to(ids_ + n_ids_); }
     void flush();

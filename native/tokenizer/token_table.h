@@ -5,6 +5,7 @@
 // small enough to stay near, answers most of those without a look at the lines.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <string>
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "hash_tables.h"
+#include "line_array.h"
 #include "piece_key.h"
 
 namespace tilth {
@@ -21,8 +23,8 @@ class TokenTable {
   public:
     explicit TokenTable(std::size_t n_tokens)
         : shift_(64 - std::countr_zero(std::bit_ceil(n_tokens / 2 + 1))),
-          lines_(std::size_t{1} << (64 - shift_)),
-          filter_(lines_.size()) {}
+          memory_(n_lines() * sizeof(Line)),
+          filter_(n_lines()) {}
 
     /// False if these bytes are there already.
     bool insert(std::string_view token, std::uint32_t id) {
@@ -33,14 +35,15 @@ class TokenTable {
         const PieceKey key = key_of(token);
         const std::uint64_t hash = key.hash();
         filter_[hash >> shift_] |= filter_bit(hash);
-        for (std::size_t i = hash >> shift_;; i = (i + 1) & (lines_.size() - 1)) {
+        for (std::size_t i = hash >> shift_;; i = (i + 1) & (n_lines() - 1)) {
+            Line& line = lines()[i];
             for (std::size_t way = 0; way < kWays; ++way) {
-                if (lines_[i].ids[way] == kNone) {
-                    lines_[i].keys[way] = key;
-                    lines_[i].ids[way] = id;
+                if (line.next_ids[way] == 0) {
+                    line.keys[way] = key;
+                    line.next_ids[way] = id + 1;
                     return true;
                 }
-                if (lines_[i].keys[way] == key) return false;
+                if (line.keys[way] == key) return false;
             }
         }
     }
@@ -59,11 +62,11 @@ class TokenTable {
         const std::uint64_t hash = key.hash();
         std::size_t i = hash >> shift_;
         if ((filter_[i] & filter_bit(hash)) == 0) return kNone;
-        for (;; i = (i + 1) & (lines_.size() - 1)) {
-            const Line& line = lines_[i];
+        for (;; i = (i + 1) & (n_lines() - 1)) {
+            const Line& line = lines()[i];
             for (std::size_t way = 0; way < kWays; ++way) {
-                if (line.ids[way] == kNone) return kNone;
-                if (line.keys[way] == key) return line.ids[way];
+                if (line.next_ids[way] == 0) return kNone;
+                if (line.keys[way] == key) return line.next_ids[way] - 1;
             }
         }
     }
@@ -72,15 +75,23 @@ class TokenTable {
     void prefetch_readable(const char* p, std::size_t size) const {
         const std::uint64_t hash = readable_key(p, size).hash();
         const std::size_t i = hash >> shift_;
-        __builtin_prefetch(&lines_[(filter_[i] & filter_bit(hash)) != 0 ? i : 0]);
+        __builtin_prefetch(&lines()[(filter_[i] & filter_bit(hash)) != 0 ? i : 0]);
+    }
+
+    /// Asks for the line of a token that is going to be inserted.
+    void prefetch(std::string_view token) const {
+        if (token.size() <= PieceKey::kMostBytes) __builtin_prefetch(&lines()[key_of(token).hash() >> shift_]);
     }
 
   private:
     static constexpr std::size_t kWays = 3;
     struct alignas(64) Line {
         PieceKey keys[kWays];
-        std::uint32_t ids[kWays] = {kNone, kNone, kNone};  // filled from the first on
+        std::uint32_t next_ids[kWays];  // an id and 1, or 0; filled from the first on
     };
+
+    Line* lines() const { return reinterpret_cast<Line*>(memory_.data()); }
+    std::size_t n_lines() const { return std::size_t{1} << (64 - shift_); }
 
     /// Of the bits that don't say which line: sixteen for each.
     std::uint16_t filter_bit(std::uint64_t hash) const {
@@ -99,7 +110,7 @@ class TokenTable {
     };
 
     int shift_;
-    std::vector<Line> lines_;
+    LineArray memory_;
     std::vector<std::uint16_t> filter_;
     std::unordered_map<std::string, std::uint32_t, Hash, std::equal_to<>> long_;
     std::size_t longest_ = 0;

@@ -19,6 +19,8 @@ try:
         instruction_sets,
         merge_count_files,
         piece_ends,
+        rank_file_tokens,
+        read_sentencepiece_model,
         use_instruction_set,
     )
 except ImportError as error:
@@ -37,5 +39,7 @@ __all__ = [
     "instruction_sets",
     "merge_count_files",
     "piece_ends",
+    "rank_file_tokens",
+    "read_sentencepiece_model",
     "use_instruction_set",
 ]

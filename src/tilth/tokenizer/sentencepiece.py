@@ -18,7 +18,6 @@ from tilth import native
 from tilth.errors import DataError
 from tilth.tokenizer.scheme import Ids, Where, offsets_of
 from tilth.tokenizer.segmented import SegmentedScheme, SegmentedVocabulary, ends_with_space
-from tilth.tokenizer.split import to_utf8
 from tilth.tokenizer.stream import StreamDecoder
 
 SPACE_MARK = "\u2581"
@@ -64,10 +63,16 @@ class SentencePieceBpe(SegmentedScheme):
     def __init__(self, vocabulary: SentencePieceVocabulary) -> None:
         """Raises: DataError naming the token or merge that cannot work."""
         super().__init__(vocabulary)
+        always, unless_space = vocabulary.prefix == "always", vocabulary.prefix_unless_space
+        self._prefix_spaces: dict[Where, tuple[bool, bool, bool]] = {
+            "first": (vocabulary.prefix != "never", always, unless_space),
+            "later": (always, always, unless_space),
+            "continued": (False, always, unless_space),
+        }
         no_ranks = np.full(len(vocabulary.pieces), NOT_MERGED, dtype=np.uint32)
         try:
             self._native = native.SentencePieceEncoder(
-                [piece.replace(SPACE_MARK, " ").encode() for piece in vocabulary.pieces],
+                list(vocabulary.pieces),
                 no_ranks if vocabulary.ranks is None else vocabulary.ranks,
                 vocabulary.merges,
                 list(vocabulary.byte_ids),
@@ -78,20 +83,31 @@ class SentencePieceBpe(SegmentedScheme):
         except (ValueError, UnicodeEncodeError) as error:
             raise DataError(f"The vocabulary cannot work: {error}.") from None
 
+    def encode(self, text: str | bytes, found: frozenset[str], *, continued: bool = False, threads: int = 1) -> Ids:
+        """Ids of a text, or of its rest behind a `safe_cut` (`continued`)."""
+        if self.strips:
+            return super().encode(text, found, continued=continued)
+        spaces = self._spaces("continued" if continued else "first")
+        return self._native.encode(text, self.matcher(found | self.always_found), *spaces, threads)
+
+    def encode_to_list(self, text: str | bytes, found: frozenset[str]) -> list[int]:
+        """`encode` as a list."""
+        return self.encode_batch([text], found, 1)[0]
+
+    def encode_batch(self, texts: list[str | bytes], found: frozenset[str], threads: int) -> list[list[int]]:
+        """`encode` of every text as lists, on `threads` threads."""
+        if self.strips:
+            return [self.encode(text, found).tolist() for text in texts]
+        matcher = self.matcher(found | self.always_found)
+        return self._native.encode_batch(texts, matcher, *self._spaces("first"), threads)
+
     def encode_segment(self, text: bytes, where: Where) -> Ids:
         """Ids of text in which no token is looked for."""
-        return self._native.encode(text, self._needs_space(text, where))
+        return self._native.encode(text, None, *self._spaces(where), 1)
 
     def encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
         """Ids of such text with merges left out at random."""
-        return self._native.encode(text, self._needs_space(text, where), dropout, seed)
-
-    def encode_batch(self, texts: list[str | bytes], found: frozenset[str], threads: int) -> list[list[int]]:
-        """`encode_to_list` of every text, on `threads` threads unless tokens are looked for."""
-        if found or self.always_found:
-            return super().encode_batch(texts, found, threads)
-        spaces = [self._needs_space(to_utf8(text[:1] if isinstance(text, str) else text), "first") for text in texts]
-        return [ids.tolist() for ids in self._native.encode_batch(texts, spaces, threads)]
+        return self._native.encode_with_dropout(text, self._needs_space(text, where), dropout, seed)
 
     def decode(self, ids: NDArray[np.uint32]) -> bytes:
         """The bytes of ids, without the space that encoding puts in front."""
@@ -121,10 +137,14 @@ class SentencePieceBpe(SegmentedScheme):
             return offsets
         return _marks_widened(text, mark)[offsets]
 
+    def _spaces(self, where: Where) -> tuple[bool, bool, bool]:
+        """Whether the segment at the start of a text (which begins `where`) and those behind a token get a space in
+        front, and whether that is left out in front of a space."""
+        return self._prefix_spaces[where]
+
     def _needs_space(self, text: bytes, where: Where) -> bool:
-        v = self.vocabulary
-        wanted = where == "first" if v.prefix == "first" else v.prefix == "always" and where != "continued"
-        return wanted and not (v.prefix_unless_space and text.startswith((b" ", SPACE_MARK.encode())))
+        wanted, _, unless_space = self._spaces(where)
+        return wanted and not (unless_space and text.startswith((b" ", SPACE_MARK.encode())))
 
     def _drops_space(self, first_id: int) -> bool:
         """Whether decoding drops a space at the beginning, where encoding put it."""

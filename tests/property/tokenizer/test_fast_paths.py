@@ -33,6 +33,7 @@ BITS = [
         "\u3000",
         "😀",
         "Ǆ",
+        *["，", "。", "「漢", "“", "’s", "—", "カナ", "ー", "・", "한국", "слово", " Слово", "naïve", "Ünü", "×", "÷"],
     ],
 ]
 window_text = st.lists(st.sampled_from(BITS), max_size=120).map("".join)
@@ -70,6 +71,18 @@ def test_long_random_text_is_cut_alike(pattern: str, instruction_set: str) -> No
         assert ends(text, pattern, instruction_set) == ends(text, pattern, "scalar")
     junk = rng.randbytes(100_000)
     assert ends(junk, pattern, instruction_set) == ends(junk, pattern, "scalar")
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_character_is_cut_alike(pattern: str, instruction_set: str) -> None:
+    edges = [0x4E00, 0xA000, 0xAC00, 0xD780, 0xF900, 0x10000]  # of blocks of ideographs and hangul
+    near_edges = [code for edge in edges for code in range(edge - 64, edge + 64)]
+    characters = [chr(code) for code in (*range(0x3400), *near_edges, *range(0x3400, 0x110000, 11))]
+    characters = [c for c in characters if not "\ud800" <= c <= "\udfff"]
+    # Alone, doubled, and between letters of both cases, spaces, quotes and symbols.
+    frames = ["{0}a ", " {0}{0} ", "Ab{0}Cd", "中{0}e", "'{0}", "，{0}，", "1{0}2\n", " {0}'s "]
+    text = "".join(frame.format(c) for c in characters for frame in frames)
+    assert ends(text, pattern, instruction_set) == ends(text, pattern, "scalar")
 
 
 def test_an_unknown_instruction_set_is_refused() -> None:
