@@ -1,47 +1,128 @@
 #include "bpe_train.h"
 
+#include <array>
 #include <stdexcept>
+
+#include "../unicode/character_class.h"
 
 namespace tilth {
 
+namespace {
+
+constexpr int kMostWords = 4;  // of a superword
+
+/// SuperBPE's limits on what a merge across words may make: words are what spaces separate.
+bool is_good_superword(std::string_view bytes) {
+    int words = 0;
+    char previous = ' ';
+    for (const char c : bytes) {
+        if (c == ' ' && previous == ':') return false;
+        if (c != ' ' && previous == ' ') ++words;
+        previous = c;
+    }
+    return words <= kMostWords;
+}
+
+}  // namespace
+
 bool BpeTrainer::IsWorse::operator()(const Entry& a, const Entry& b) const {
     if (a.count != b.count) return a.count < b.count;
-    if (trainer->tie_break_ == TieBreak::kLowestPair) return a.pair > b.pair;
+    if (trainer->rules_.tie_break == TieBreak::kLowestPair) return a.pair > b.pair;
     const auto& tokens = trainer->tokens_;
     const int left = tokens[a.pair >> 32].compare(tokens[b.pair >> 32]);
     if (left != 0) return left < 0;
     return tokens[a.pair & kNone] < tokens[b.pair & kNone];
 }
 
-BpeTrainer::BpeTrainer(const PieceCounts& pieces, TieBreak tie_break,
-                       const std::array<unsigned char, 256>& byte_order, const Limits& limits)
-    : tie_break_(tie_break), limits_(limits), queue_(IsWorse{this}) {
-    std::array<std::uint32_t, 256> byte_ids;
-    for (std::uint32_t id = 0; id < 256; ++id) {
-        byte_ids[byte_order[id]] = id;
-        tokens_.emplace_back(1, static_cast<char>(byte_order[id]));
-        ids_.emplace(tokens_.back(), id);
+BpeTrainer::BpeTrainer(std::vector<std::string> tokens, const TrainingRules& rules)
+    : rules_(rules), tokens_(std::move(tokens)), queue_(IsWorse{this}) {
+    for (std::uint32_t id = 0; id < tokens_.size(); ++id) {
+        if (!tokens_[id].empty() && !ids_.emplace(tokens_[id], id).second) {
+            throw std::invalid_argument("token " + std::to_string(id) + " is there twice");
+        }
     }
-    std::size_t n_symbols = 0;
-    const auto sorted = pieces.sorted(limits.minimum_piece_count);
-    for (const auto& [piece, count] : sorted) n_symbols += piece.size();
-    if (n_symbols >= kNone) throw std::length_error("more than 4 GiB of distinct pieces to train on");
-    symbols_.reserve(n_symbols);
-    for (const auto& [piece, count] : sorted) add_piece(piece, count, byte_ids);
-    for (const auto& [pair, occurrences] : pairs_) queue_.push({occurrences.count, pair});
 }
 
-void BpeTrainer::add_piece(std::string_view piece, std::int64_t count,
-                           const std::array<std::uint32_t, 256>& byte_ids) {
-    const auto piece_index = static_cast<std::uint32_t>(piece_counts_.size());
-    const auto start = static_cast<std::uint32_t>(symbols_.size());
-    const auto end = start + static_cast<std::uint32_t>(piece.size());
-    piece_counts_.push_back(count);
-    for (std::uint32_t i = start; i < end; ++i) {
-        const std::uint32_t id = byte_ids[static_cast<unsigned char>(piece[i - start])];
-        symbols_.push_back({id, i > start ? i - 1 : kNone, i + 1 < end ? i + 1 : kNone, piece_index});
-        if (i > start) change(i - 1, i, 1, nullptr);
+BpeTrainer::BpeTrainer(const PieceCounts& pieces, std::vector<std::string> tokens, Symbols symbols,
+                       const TrainingRules& rules)
+    : BpeTrainer(std::move(tokens), rules) {
+    const auto id_of = [&](std::string_view symbol) {
+        const auto found = ids_.find(std::string(symbol));
+        return found == ids_.end() ? kNone : found->second;
+    };
+    std::array<std::uint32_t, 256> byte_ids;
+    for (int byte = 0; byte < 256; ++byte) {
+        const char c = static_cast<char>(byte);
+        byte_ids[static_cast<std::size_t>(byte)] = id_of({&c, 1});
+        if (symbols == Symbols::kBytes && byte_ids[static_cast<std::size_t>(byte)] == kNone) {
+            throw std::invalid_argument("no token for the byte " + std::to_string(byte));
+        }
     }
+    const auto sorted = pieces.sorted(rules.minimum_piece_count);
+    std::size_t n_symbols = 0;
+    for (const auto& [piece, count] : sorted) n_symbols += piece.size();
+    reserve(n_symbols);
+    std::vector<std::uint32_t> ids;
+    for (const auto& [piece, count] : sorted) {
+        ids.clear();
+        const char* const end = piece.data() + piece.size();
+        for (const char* p = piece.data(); p < end;) {
+            const std::size_t length = symbols == Symbols::kBytes ? 1 : character_at(p, end).length;
+            const bool is_space = length == 3 && std::string_view(p, 3) == "\u2581";
+            ids.push_back(is_space      ? byte_ids[' ']
+                          : length == 1 ? byte_ids[static_cast<unsigned char>(*p)]
+                                        : id_of({p, length}));
+            p += length;
+        }
+        add_symbols(ids.data(), ids.size(), count);
+    }
+    fill_queue();
+}
+
+BpeTrainer::BpeTrainer(const PieceCounts& pieces, std::vector<std::string> tokens, const BpeEncoder& encoder,
+                       const TrainingRules& rules)
+    : BpeTrainer(std::move(tokens), rules) {
+    const auto sorted = pieces.sorted(rules.minimum_piece_count);
+    std::vector<std::uint32_t> ids;
+    std::vector<std::size_t> ends;
+    ends.reserve(sorted.size());
+    for (const auto& [piece, count] : sorted) {
+        encoder.encode_piece(piece, ids);
+        ends.push_back(ids.size());
+    }
+    reserve(ids.size());
+    std::size_t start = 0;
+    for (std::size_t i = 0; i < sorted.size(); start = ends[i++]) {
+        add_symbols(ids.data() + start, ends[i] - start, sorted[i].second);
+    }
+    fill_queue();
+}
+
+void BpeTrainer::reserve(std::size_t n_symbols) {
+    if (n_symbols >= kNone) throw std::length_error("2^32 symbols or more of distinct pieces to train on");
+    symbols_.reserve(n_symbols);
+}
+
+/// Adds a piece; kNone among its ids is a place that nothing merges across.
+void BpeTrainer::add_symbols(const std::uint32_t* ids, std::size_t n, std::int64_t count) {
+    for (std::size_t start = 0, stop = 0; start < n; start = stop + 1) {
+        for (stop = start; stop < n && ids[stop] != kNone;) ++stop;
+        if (stop - start < 2) continue;  // nothing to merge
+        const auto piece = static_cast<std::uint32_t>(piece_counts_.size());
+        piece_counts_.push_back(count);
+        for (std::size_t i = start; i < stop; ++i) {
+            const auto place = static_cast<std::uint32_t>(symbols_.size());
+            symbols_.push_back({ids[i], i > start ? place - 1 : kNone, i + 1 < stop ? place + 1 : kNone, piece});
+            if (i > start) change(place - 1, place, 1, nullptr);
+        }
+    }
+}
+
+void BpeTrainer::fill_queue() {
+    std::vector<Entry> entries;
+    entries.reserve(pairs_.size());
+    for (const auto& [pair, occurrences] : pairs_) entries.push_back({occurrences.count, pair});
+    queue_ = decltype(queue_)(IsWorse{this}, std::move(entries));
 }
 
 /// Notes that the pair at these two places came up (sign 1) or went away (-1); new pairs go to `fresh`.
@@ -64,14 +145,19 @@ std::size_t BpeTrainer::merge(std::size_t count) {
             if (now > 0) queue_.push({now, top.pair});
             continue;
         }
-        if (top.count < limits_.minimum_pair_count) {
+        if (top.count < rules_.minimum_pair_count) {
             queue_.push(top);
             break;
         }
-        if (tokens_[top.pair >> 32].size() + tokens_[top.pair & kNone].size() > limits_.longest_token) continue;
-        done += merge_pair(top.pair);
+        if (may_merge(top.pair)) done += merge_pair(top.pair);
     }
     return done;
+}
+
+bool BpeTrainer::may_merge(Pair pair) const {
+    const std::string &left = tokens_[pair >> 32], &right = tokens_[pair & kNone];
+    if (left.size() + right.size() > rules_.longest_token) return false;
+    return !rules_.superwords || is_good_superword(left + right);
 }
 
 std::uint32_t BpeTrainer::id_of_merged(std::uint32_t left, std::uint32_t right) {

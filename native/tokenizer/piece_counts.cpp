@@ -8,6 +8,7 @@
 #include <queue>
 #include <stdexcept>
 
+#include "../unicode/character_class.h"
 #include "pretokenize_simd.h"
 
 namespace tilth {
@@ -214,8 +215,8 @@ void PieceCounts::add_all(const PieceCounts& other) {
     for (const auto& [piece, count] : other.long_) add(piece, count);
 }
 
-std::vector<std::pair<std::string, std::int64_t>> PieceCounts::sorted(std::int64_t minimum) const {
-    std::vector<std::pair<std::string, std::int64_t>> all;
+std::vector<std::pair<std::string_view, std::int64_t>> PieceCounts::sorted(std::int64_t minimum) const {
+    std::vector<std::pair<std::string_view, std::int64_t>> all;
     all.reserve(size());
     for (const Slot& slot : slots_) {
         if (slot.count >= minimum && slot.count != 0) all.emplace_back(bytes_of(slot.key), slot.count);
@@ -225,6 +226,20 @@ std::vector<std::pair<std::string, std::int64_t>> PieceCounts::sorted(std::int64
     }
     std::sort(all.begin(), all.end());
     return all;
+}
+
+std::map<std::string, std::int64_t> PieceCounts::characters() const {
+    std::map<std::string, std::int64_t> counts;
+    for (const auto& [piece, count] : sorted(1)) {
+        const char* const end = piece.data() + piece.size();
+        for (const char* p = piece.data(); p < end;) {
+            const auto length = static_cast<std::size_t>(character_at(p, end).length);
+            // A byte that is not ASCII and stands alone is part of no character.
+            if (length > 1 || static_cast<unsigned char>(*p) < 0x80) counts[std::string(p, length)] += count;
+            p += length;
+        }
+    }
+    return counts;
 }
 
 void PieceCounts::write(const std::string& path, const std::string& label) const {

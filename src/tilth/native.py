@@ -19,6 +19,7 @@ try:
         instruction_sets,
         merge_count_files,
         piece_ends,
+        superword_ends,
         use_instruction_set,
     )
 except ImportError as error:
@@ -37,5 +38,6 @@ __all__ = [
     "instruction_sets",
     "merge_count_files",
     "piece_ends",
+    "superword_ends",
     "use_instruction_set",
 ]

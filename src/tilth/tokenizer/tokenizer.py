@@ -21,6 +21,7 @@ from tilth.errors import ConfigError, DataError
 from tilth.progress import SILENT, Progress
 from tilth.tokenizer.arrow import as_texts
 from tilth.tokenizer.config import END_OF_TEXT, TieBreak, TokenizerConfig
+from tilth.tokenizer.counting import Weighted
 from tilth.tokenizer.split import Splitter, pattern_name, to_utf8
 from tilth.tokenizer.stream import StreamDecoder
 from tilth.tokenizer.streaming import count, encode_stream, last_known_cut, offsets_of
@@ -51,7 +52,7 @@ class Tokenizer:
     @classmethod
     def train(
         cls,
-        texts: Iterable[str | tuple[str, int]],
+        texts: Iterable[Weighted],
         *,
         vocab_size: int,
         pattern: str = "llama3",
@@ -60,17 +61,29 @@ class Tokenizer:
         min_frequency: int = 1,
         max_token_length: int | None = None,
         max_training_bytes: int | None = None,
+        weights: Sequence[str] = (),
+        superwords_from: int | None = None,
+        byte_fallback: bool = False,
+        character_coverage: float = 0.9995,
+        extend: Tokenizer | None = None,
         threads: int | None = 1,
         progress: Progress = SILENT,
     ) -> Tokenizer:
-        """Trains on `texts`, a `(text, weight)` among which counts `weight` times.
+        """Trains on `texts`, a `(text, weight)` among which counts `weight` times; `weights` weigh `Document`s.
 
         The fields mean what `TokenizerConfig` says of them. Counting runs on `threads` threads (None: one for each
         core that this process may use).
 
+        With `extend`, a tokenizer of plain byte-level BPE, training goes on from its tokens, which keep their ids, as
+        its special tokens do; new ones follow, then the special tokens that it lacks. The old merges come first: ids
+        of a text change only where new tokens stand for several old ones (and where a new special token stands in
+        it). With `superwords_from`, too, text is no longer cut at words, which may change what old tokens meet in.
+
         Deterministic: the order of texts and the machine do not matter, only how often each piece occurs.
         Raises: ConfigError for a value that cannot work.
         """
+        from tilth.tokenizer.files import tokenizer_of
+
         config = TokenizerConfig(
             vocab_size=vocab_size,
             pattern=pattern,
@@ -79,9 +92,14 @@ class Tokenizer:
             min_frequency=min_frequency,
             max_token_length=max_token_length,
             max_training_bytes=max_training_bytes,
+            weights=tuple(weights),
+            superwords_from=superwords_from,
+            byte_fallback=byte_fallback,
+            character_coverage=character_coverage,
         )
         n_threads = max(1, threads if threads is not None else available_cores())
-        return cls(train_vocabulary(texts, config, progress, threads=n_threads))
+        old = extend.vocabulary if extend is not None else None
+        return tokenizer_of(train_vocabulary(texts, config, progress, threads=n_threads, extend=old))
 
     @classmethod
     def load(
