@@ -2,7 +2,8 @@
 
 The ids: `<unk>`, `<s>`, `</s>`, 256 bytes, characters by code point, merges in their order, special tokens last.
 Pieces are those of the byte-level patterns, with spaces as the character U+2581; encoding later cuts nothing, because
-what never stood in one piece was never merged. A character that is too rare for a token divides its piece, because it
+what never stood in one piece was never merged. No space is put in front of a text (Llama-2 does, Gemma doesn't), so
+that every text comes back from its ids; but U+2581 itself is a space. A character that is too rare for a token divides its piece, because it
 will be bytes, which merge with nothing (`tokenizers` leaves it out and joins what stood around it).
 """
 
@@ -59,7 +60,10 @@ def character_vocabulary(
 
 
 def covered_characters(counts: native.PieceCounts, coverage: float) -> list[str]:
-    """The most frequent characters that make up the share `coverage` of the text, by code point; a space as U+2581."""
+    """The most frequent characters that make up the share `coverage` of the text, by code point; a space as U+2581.
+
+    The space is always among them: without a token, its bytes would be those of U+2581 in files of `tokenizers`.
+    """
     occurrences: Counter[str] = Counter()
     for character, count in counts.characters():
         occurrences[character.decode().replace(" ", SPACE_MARK)] += count
@@ -71,7 +75,7 @@ def covered_characters(counts: native.PieceCounts, coverage: float) -> list[str]
             break
         kept.append(character)
         covered += count
-    return sorted(kept)
+    return sorted({*kept, SPACE_MARK})
 
 
 def _vocabulary(
@@ -102,6 +106,7 @@ def _vocabulary(
         ranks=None,
         byte_ids=tuple(range(_N_SPECIALS, _FIRST_CHARACTER)),
         unknown_id=0,
+        prefix="never",
     )
 
 

@@ -1,7 +1,7 @@
 """Long text in parts, with the ids of the whole: streams, counts that stop early, and files with bounded memory.
 
 A text is cut only where every known pattern ends a piece whatever stands around: between a letter and a space or
-newline, and between a Han character and a full stop or comma. A pattern of one's own gives no such promise, so with it
+newline, and between a Han character and a full stop or comma; where words may be joined, behind a number. A pattern of one's own gives no such promise, so with it
 (and with vocabularies of the `tokenizers` library) the whole text is held.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
-from tilth.tokenizer.split import to_utf8
+from tilth.tokenizer.split import superword_digits, to_utf8
 
 if TYPE_CHECKING:
     from tilth.tokenizer.tokenizer import Special, Tokenizer
@@ -25,16 +25,19 @@ BLOCK_BYTES = 1 << 16
 # Read from the right, so that the last place comes first.
 _LAST_CUT = regex.compile(r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])")
 
+# Where words may be joined, a number still ends a piece.
+_LAST_SUPERWORD_CUT = regex.compile(r"(?r)(?<=\p{N})(?=[\p{L} \n])")
 
 _CUT_AT_LETTERS = frozenset(["gpt2", "cl100k", "llama3", "o200k", "qwen2", "smollm2"])
 
 
 def last_known_cut(pattern: str, data: bytes) -> int:
     """The last byte of `data` before which a piece ends, whatever stands around; 0 if there is none."""
-    if pattern not in _CUT_AT_LETTERS:
+    cut = _LAST_CUT if pattern in _CUT_AT_LETTERS else _LAST_SUPERWORD_CUT
+    if cut is _LAST_SUPERWORD_CUT and superword_digits(pattern) is None:
         return 0
     text = data.decode("utf-8", "surrogateescape")
-    found = _LAST_CUT.search(text)
+    found = cut.search(text)
     return len(text[: found.start()].encode("utf-8", "surrogateescape")) if found else 0
 
 

@@ -38,7 +38,7 @@ def train_vocabulary(
 
     With `extend`, new tokens get the ids behind that vocabulary's, whose tokens all keep theirs. If the text runs out
     of pairs, the vocabulary is smaller than asked for, and `progress` says so.
-    Cost: memory for the distinct pieces; with `superwords_from` also for the text itself, some 20 bytes a byte.
+    Cost: memory for the distinct pieces; with `superwords_from` also for the text itself, some 13 bytes a byte.
     Raises: ConfigError for a single `str` (whose letters would be the texts), a pattern that is no regex, or a
     vocabulary that cannot be extended.
     Source: Sennrich et al. 2016; Radford et al. 2019 (bytes); Liu et al. 2025 (superwords).
