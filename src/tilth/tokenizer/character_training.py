@@ -3,8 +3,8 @@
 The ids: `<unk>`, `<s>`, `</s>`, 256 bytes, characters by code point, merges in their order, special tokens last.
 Pieces are those of the byte-level patterns, with spaces as the character U+2581; encoding later cuts nothing, because
 what never stood in one piece was never merged. No space is put in front of a text (Llama-2 does, Gemma doesn't), so
-that every text comes back from its ids; but U+2581 itself is a space. A character that is too rare for a token divides its piece, because it
-will be bytes, which merge with nothing (`tokenizers` leaves it out and joins what stood around it).
+that every text comes back from its ids; but U+2581 itself is a space. A character that is too rare for a token divides
+its piece, because it will be bytes, which merge with nothing (`tokenizers` leaves it out and joins what stood around).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tilth.progress import Progress
 from tilth.tokenizer.config import SENTENCEPIECE_SPECIALS, TokenizerConfig
 from tilth.tokenizer.segmented import AddedToken
 from tilth.tokenizer.sentencepiece import SPACE_MARK, SentencePieceVocabulary
-from tilth.tokenizer.training import merge_with_progress
+from tilth.tokenizer.training import trained
 
 _N_SPECIALS = len(SENTENCEPIECE_SPECIALS)
 _FIRST_CHARACTER = _N_SPECIALS + 256
@@ -42,21 +42,26 @@ def character_vocabulary(
             fix=f"Use at least {config.vocab_size - n_new}, or a smaller character_coverage.",
         )
     symbols = [b""] * _FIRST_CHARACTER + [_text(character) for character in characters]
-    trainer = native.BpeTrainer(
-        counts,
-        symbols,
-        None,
-        "characters",
-        "lexicographic" if config.tie_break == "lexicographic" else "lowest_pair",
-        min_piece_count,
-        config.min_frequency,
-        config.max_token_length,
-        False,
-    )
-    made = merge_with_progress(trainer, n_new, progress, "merging")
-    if made < n_new:
+
+    def trainer() -> native.BpeTrainer:
+        return native.BpeTrainer(
+            counts,
+            symbols,
+            None,
+            "characters",
+            "lexicographic" if config.tie_break == "lexicographic" else "lowest_pair",
+            min_piece_count,
+            config.min_frequency,
+            config.max_token_length,
+            False,
+        )
+
+    merges = trained(trainer, n_new, progress).merges().tolist()
+    vocabulary = _vocabulary(characters, merges, config.special_tokens)
+    if len(vocabulary.tokens) < config.vocab_size:
+        made = n_new - (config.vocab_size - len(vocabulary.tokens))
         progress.say(f"The text gives only {made} of the {n_new} merges that the vocabulary has room for.")
-    return _vocabulary(characters, trainer.merges().tolist(), config.special_tokens)
+    return vocabulary
 
 
 def covered_characters(counts: native.PieceCounts, coverage: float) -> list[str]:

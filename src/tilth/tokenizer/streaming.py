@@ -1,8 +1,9 @@
 """Long text in parts, with the ids of the whole: streams, counts that stop early, and files with bounded memory.
 
 A text is cut only where every known pattern ends a piece whatever stands around: between a letter and a space or
-newline, and between a Han character and a full stop or comma; where words may be joined, behind a number. A pattern of one's own gives no such promise, so with it
-(and with vocabularies of the `tokenizers` library) the whole text is held.
+newline, and between a Han character and a full stop or comma; where words may be joined, behind a number. A pattern
+of one's own gives no such promise, so with it (and with vocabularies of the `tokenizers` library) the whole text is
+held.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ vocabulary so far gives to each piece, so that what was learned before is kept a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -126,17 +126,20 @@ def extension_config(config: TokenizerConfig, extend: Vocabulary) -> TokenizerCo
     return replace(config, pattern=extend.pattern, special_tokens=(*extend.special_tokens, *added))
 
 
-def merge_with_progress(trainer: native.BpeTrainer, n_new: int, progress: Progress, name: str) -> int:
-    """Merges until there are `n_new` more tokens, or no pair is left; returns how many there are."""
+def trained(
+    make_trainer: Callable[[], native.BpeTrainer], n_new: int, progress: Progress, name: str = "merging"
+) -> native.BpeTrainer:
+    """The trainer, made under a bar, that has merged until there are `n_new` more tokens or no pair is left."""
     done = 0
     with progress.bar(name, n_new, "merges") as bar:
+        trainer = make_trainer()
         while done < n_new:
             made = trainer.merge(min(_TOKENS_AT_A_TIME, n_new - done))
             if made == 0:
                 break
             done += made
             bar.advance(made)
-    return done
+    return trainer
 
 
 @dataclass
@@ -170,22 +173,25 @@ class _Growing:
         superwords: bool,
     ) -> None:
         """Merges until there are `n_tokens` tokens, or no pair is left."""
-        trainer = native.BpeTrainer(
-            counts,
-            self._mergeable(),
-            None if len(self.tokens) == 256 and not self.special_ids else self._encoder(),
-            "bytes",
-            "lexicographic" if config.tie_break == "lexicographic" else "lowest_pair",
-            min_piece_count,
-            config.min_frequency,
-            config.max_token_length,
-            superwords,
-        )
+        mergeable = self._mergeable()
+
+        def trainer() -> native.BpeTrainer:
+            return native.BpeTrainer(
+                counts,
+                mergeable,
+                None if len(self.tokens) == 256 and not self.special_ids else self._encoder(),
+                "bytes",
+                "lexicographic" if config.tie_break == "lexicographic" else "lowest_pair",
+                min_piece_count,
+                config.min_frequency,
+                config.max_token_length,
+                superwords,
+            )
+
         name = "merging across words" if superwords else "merging"
-        merge_with_progress(trainer, n_tokens - len(self.tokens), progress, name)
-        made = trainer.merges()
+        made = trained(trainer, n_tokens - len(self.tokens), progress, name).merges()
         # A merge whose bytes are a token already makes no new one.
-        known = set(self._mergeable())
+        known = set(mergeable)
         for left, right in made.tolist():
             token = self.tokens[left] + self.tokens[right]
             if token not in known:

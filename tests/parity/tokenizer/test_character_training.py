@@ -24,7 +24,8 @@ LETTERS = st.text(st.sampled_from("ab cé\n漢字.1\u2581"))
 def peer_pieces(texts: Iterable[str], vocab_size: int, pattern: str, alphabet: list[str]) -> list[str]:
     """What `tokenizers` learns of words that are cut alike, with everything but `alphabet` cut out of them."""
     kept = {*alphabet, " "}
-    keep = Split(Regex("[^%s]" % "".join(f"\\x{{{ord(character):x}}}" for character in sorted(kept))), "removed")
+    codes = "".join(f"\\x{{{ord(character):x}}}" for character in sorted(kept))
+    keep = Split(Regex(f"[^{codes}]"), "removed")
     words = Split(Regex(PATTERNS.get(pattern, pattern)), "isolated")
     peer = Peer(BPE())
     peer.pre_tokenizer = Sequence([words, keep, Metaspace(prepend_scheme="never", split=False)])
