@@ -59,7 +59,7 @@ def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context:
     extend = Tokenizer.load(inputs["extend"]) if "extend" in inputs else None
     # So that progress shows the share that is read.
     most_bytes = min(train.n_bytes, config.max_training_bytes or train.n_bytes)
-    fields = vars(config) | {"max_training_bytes": max(most_bytes, 1)}
+    fields = vars(replace(config, max_training_bytes=max(most_bytes, 1)))
     tokenizer = Tokenizer.train(train.documents(), **fields, extend=extend, progress=context.progress)
     tokenizer.save(out)
     if "held_out" in inputs:
