@@ -23,6 +23,16 @@ bool is_good_superword(std::string_view bytes) {
     return words <= kMostWords;
 }
 
+template <class Visit>
+void for_each_character(std::string_view text, Visit&& visit) {
+    const char* const end = text.data() + text.size();
+    for (const char* p = text.data(); p < end;) {
+        const std::size_t length = character_at(p, end).length;
+        visit(std::string_view(p, length));
+        p += length;
+    }
+}
+
 }  // namespace
 
 bool BpeTrainer::IsWorse::operator()(const Entry& a, const Entry& b) const {
@@ -65,14 +75,13 @@ BpeTrainer::BpeTrainer(const PieceCounts& pieces, std::vector<std::string> token
     std::vector<std::uint32_t> ids;
     for (const auto& [piece, count] : sorted) {
         ids.clear();
-        const char* const end = piece.data() + piece.size();
-        for (const char* p = piece.data(); p < end;) {
-            const std::size_t length = symbols == Symbols::kBytes ? 1 : character_at(p, end).length;
-            const bool is_space = length == 3 && std::string_view(p, 3) == "\u2581";
-            ids.push_back(is_space      ? byte_ids[' ']
-                          : length == 1 ? byte_ids[static_cast<unsigned char>(*p)]
-                                        : id_of({p, length}));
-            p += length;
+        if (symbols == Symbols::kBytes) {
+            for (const char c : piece) ids.push_back(byte_ids[static_cast<unsigned char>(c)]);
+        } else {
+            for_each_character(piece, [&](std::string_view character) {
+                const bool is_space = character == "\u2581";
+                ids.push_back(is_space ? byte_ids[' '] : id_of(character));
+            });
         }
         add_symbols(ids.data(), ids.size(), count);
     }
@@ -93,7 +102,7 @@ BpeTrainer::BpeTrainer(const PieceCounts& pieces, std::vector<std::string> token
     reserve(ids.size());
     std::size_t start = 0;
     for (std::size_t i = 0; i < sorted.size(); start = ends[i++]) {
-        add_symbols(ids.data() + start, ends[i] - start, sorted[i].second);
+        add_symbols(ids.data() + start, ends[i] - start, sorted[i].count);
     }
     fill_queue();
 }

@@ -22,6 +22,11 @@ namespace tilth {
 
 class PieceCounts {
   public:
+    struct Counted {
+        std::string_view piece;
+        std::int64_t count;
+    };
+
     PieceCounts() : slots_(kFirstSlots) {}
 
     void add(std::string_view piece, std::int64_t count);
@@ -33,7 +38,7 @@ class PieceCounts {
     std::size_t size() const { return n_short_ + long_.size(); }
 
     /// Every piece of at least `minimum`, in order of its bytes, which stand in here.
-    std::vector<std::pair<std::string_view, std::int64_t>> sorted(std::int64_t minimum) const;
+    std::vector<Counted> sorted(std::int64_t minimum) const;
 
     /// How often each character of valid UTF-8 occurs in the pieces.
     std::map<std::string, std::int64_t> characters() const;

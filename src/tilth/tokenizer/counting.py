@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
@@ -181,29 +180,26 @@ def _batches(
     full = _BATCH_BYTES if threads == 1 else _PARALLEL_BATCH_BYTES
     weights = config.named_weights()
     waiting: dict[int, list[str | bytes]] = {}
-    sizes: Counter[int] = Counter()
-    total = 0
+    total = held = 0
     for item in texts:
-        text, weight = _weighed(item, weights)
+        text, weight = (item, 1) if isinstance(item, str | bytes) else _weighed(item, weights)
         data = to_utf8(text)
-        total += len(data)
         waiting.setdefault(weight, []).append(data)
-        sizes[weight] += len(data)
-        is_enough = config.max_training_bytes is not None and total >= config.max_training_bytes
-        if is_enough or sizes.total() >= full:
+        held += len(data)
+        is_enough = config.max_training_bytes is not None and total + held >= config.max_training_bytes
+        if is_enough or held >= full:
             for waiting_weight, batch in waiting.items():
-                yield batch, waiting_weight, sizes[waiting_weight]
-            waiting, sizes = {}, Counter()
+                yield batch, waiting_weight, sum(map(len, batch))
+            waiting.clear()
+            total, held = total + held, 0
         if is_enough:
             return
     for weight, batch in waiting.items():
-        yield batch, weight, sizes[weight]
+        yield batch, weight, sum(map(len, batch))
 
 
-def _weighed(item: Weighted, weights: Mapping[str, int]) -> tuple[str, int]:
+def _weighed(item: tuple[str, int] | Document, weights: Mapping[str, int]) -> tuple[str, int]:
     """The text, and how many times it counts."""
-    if isinstance(item, str | bytes):
-        return item, 1
     if not isinstance(item, tuple):
         return item.text, weight_of(item, weights)
     text, weight = item
