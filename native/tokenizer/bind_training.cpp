@@ -1,4 +1,4 @@
-// Python bindings of training: counting pieces, and merging.
+// Python bindings of training (counting pieces, and merging), and of what only superwords need.
 #include "../bindings.h"
 
 #include <nanobind/ndarray.h>
@@ -19,6 +19,7 @@
 #include "piece_counts.h"
 #include "pretokenize.h"
 #include "special_tokens.h"
+#include "superword_encode.h"
 #include "superword_split.h"
 
 namespace nb = nanobind;
@@ -112,6 +113,13 @@ std::vector<std::pair<nb::bytes, std::int64_t>> characters_of(const PieceCounts&
     return all;
 }
 
+std::vector<std::string> strings_of(const std::vector<nb::bytes>& tokens) {
+    std::vector<std::string> strings;
+    strings.reserve(tokens.size());
+    for (const nb::bytes& token : tokens) strings.emplace_back(token.c_str(), token.size());
+    return strings;
+}
+
 TieBreak tie_break_named(const std::string& name) {
     if (name == "lowest_pair") return TieBreak::kLowestPair;
     if (name == "lexicographic") return TieBreak::kLexicographic;
@@ -119,7 +127,7 @@ TieBreak tie_break_named(const std::string& name) {
 }
 
 void make_trainer(BpeTrainer* place, const PieceCounts& counts, const std::vector<nb::bytes>& tokens,
-                  const BpeEncoder* encoder, const std::string& symbols, const std::string& tie_break,
+                  const BpeEncoder* encoder, const SuperwordEncoder* superword_encoder, const std::string& symbols, const std::string& tie_break,
                   std::int64_t min_piece_count, std::int64_t min_frequency,
                   std::optional<std::size_t> max_token_length, bool superwords) {
     TrainingRules rules;
@@ -129,16 +137,53 @@ void make_trainer(BpeTrainer* place, const PieceCounts& counts, const std::vecto
     if (max_token_length) rules.longest_token = *max_token_length;
     rules.superwords = superwords;
     if (symbols != "bytes" && symbols != "characters") throw std::invalid_argument("unknown symbols '" + symbols + "'");
-    std::vector<std::string> strings;
-    strings.reserve(tokens.size());
-    for (const nb::bytes& token : tokens) strings.emplace_back(token.c_str(), token.size());
+    std::vector<std::string> strings = strings_of(tokens);
     const nb::gil_scoped_release release;
-    if (encoder != nullptr) {
-        new (place) BpeTrainer(counts, std::move(strings), *encoder, rules);
+    using Out = std::vector<std::uint32_t>;
+    if (superword_encoder != nullptr) {
+        const auto encode = [&](std::string_view piece, Out& out) { superword_encoder->encode_piece(piece, out); };
+        new (place) BpeTrainer(counts, std::move(strings), encode, rules);
+    } else if (encoder != nullptr) {
+        const auto encode = [&](std::string_view piece, Out& out) { encoder->encode_piece(piece, out); };
+        new (place) BpeTrainer(counts, std::move(strings), encode, rules);
     } else {
         const Symbols kind = symbols == "bytes" ? Symbols::kBytes : Symbols::kCharacters;
         new (place) BpeTrainer(counts, std::move(strings), kind, rules);
     }
+}
+
+using PairArray = nb::ndarray<const std::uint32_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
+
+void make_superword_encoder(SuperwordEncoder* place, const std::vector<nb::bytes>& tokens,
+                            const std::vector<std::uint32_t>& special_ids, const PairArray& merges, int most_digits) {
+    std::vector<TokenPair> pairs(merges.shape(0));
+    for (std::size_t i = 0; i < pairs.size(); ++i) pairs[i] = {merges.data()[2 * i], merges.data()[2 * i + 1]};
+    new (place) SuperwordEncoder(strings_of(tokens), special_ids, pairs, most_digits);
+}
+
+nb::ndarray<nb::numpy, std::uint32_t> encode(const SuperwordEncoder& encoder, nb::handle text,
+                                             const SpecialTokens* specials) {
+    const Text held(text);
+    const std::string_view view = held.view();
+    std::vector<std::uint32_t> ids;
+    {
+        const nb::gil_scoped_release release;
+        encoder.encode(view, specials, ids);
+    }
+    return to_numpy(std::move(ids), 1);
+}
+
+std::vector<nb::ndarray<nb::numpy, std::uint32_t>> encode_batch(const SuperwordEncoder& encoder, const nb::list& texts,
+                                                                const SpecialTokens* specials, std::size_t threads) {
+    const std::vector<Text> list = texts_of(texts);
+    std::vector<std::vector<std::uint32_t>> results(list.size());
+    {
+        const nb::gil_scoped_release release;
+        parallel_for(list.size(), threads, [&](std::size_t i) { encoder.encode(list[i].view(), specials, results[i]); });
+    }
+    std::vector<nb::ndarray<nb::numpy, std::uint32_t>> arrays;
+    for (auto& ids : results) arrays.push_back(to_numpy(std::move(ids), 1));
+    return arrays;
 }
 
 }  // namespace
@@ -157,8 +202,14 @@ void bind_training(nb::module_& m) {
              nb::call_guard<nb::gil_scoped_release>());
     m.def("merge_count_files", &merge_count_files, "paths"_a, "out"_a, nb::call_guard<nb::gil_scoped_release>());
 
+    nb::class_<SuperwordEncoder>(m, "SuperwordEncoder")
+        .def("__init__", &make_superword_encoder, "tokens"_a, "special_ids"_a, nb::arg("merges").noconvert(),
+             "most_digits"_a)
+        .def("encode", &encode, "text"_a, "specials"_a.none())
+        .def("encode_batch", &encode_batch, "texts"_a, "specials"_a.none(), "threads"_a);
+
     nb::class_<BpeTrainer>(m, "BpeTrainer")
-        .def("__init__", &make_trainer, "counts"_a, "tokens"_a, "encoder"_a.none(), "symbols"_a, "tie_break"_a,
+        .def("__init__", &make_trainer, "counts"_a, "tokens"_a, "encoder"_a.none(), "superword_encoder"_a.none(), "symbols"_a, "tie_break"_a,
              "min_piece_count"_a, "min_frequency"_a, "max_token_length"_a.none(), "superwords"_a)
         .def("merge", &BpeTrainer::merge, "count"_a, nb::call_guard<nb::gil_scoped_release>())
         .def("merges", &merges_of);

@@ -88,7 +88,7 @@ BpeTrainer::BpeTrainer(const PieceCounts& pieces, std::vector<std::string> token
     fill_queue();
 }
 
-BpeTrainer::BpeTrainer(const PieceCounts& pieces, std::vector<std::string> tokens, const BpeEncoder& encoder,
+BpeTrainer::BpeTrainer(const PieceCounts& pieces, std::vector<std::string> tokens, const Encode& encode,
                        const TrainingRules& rules)
     : BpeTrainer(std::move(tokens), rules) {
     const auto sorted = pieces.sorted(rules.minimum_piece_count);
@@ -96,7 +96,7 @@ BpeTrainer::BpeTrainer(const PieceCounts& pieces, std::vector<std::string> token
     std::vector<std::size_t> ends;
     ends.reserve(sorted.size());
     for (const auto& [piece, count] : sorted) {
-        encoder.encode_piece(piece, ids);
+        encode(piece, ids);
         ends.push_back(ids.size());
     }
     reserve(ids.size());

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <queue>
 #include <string>
 #include <string_view>
@@ -45,8 +46,11 @@ class BpeTrainer {
     /// `tokens[i]` is what has the id i while training ("": nothing that merges); merges get the ids behind them.
     BpeTrainer(const PieceCounts& pieces, std::vector<std::string> tokens, Symbols symbols, const TrainingRules& rules);
 
-    /// Begins with the ids that `encoder`, whose ordinary tokens `tokens` are, gives to each piece.
-    BpeTrainer(const PieceCounts& pieces, std::vector<std::string> tokens, const BpeEncoder& encoder,
+    /// Appends the ids of a piece.
+    using Encode = std::function<void(std::string_view piece, std::vector<std::uint32_t>& ids)>;
+
+    /// Begins with the ids that `encode`, of an encoder whose ordinary tokens `tokens` are, gives to each piece.
+    BpeTrainer(const PieceCounts& pieces, std::vector<std::string> tokens, const Encode& encode,
                const TrainingRules& rules);
 
     /// Merges until there are `count` more tokens; returns how many there were to make. A merge whose bytes are a

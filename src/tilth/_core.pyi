@@ -74,6 +74,20 @@ class BpeEncoder:
         """Raises: IndexError naming an id that is no token."""
 
 @final
+class SuperwordEncoder:
+    """Byte-level BPE of merges whose tokens may hold several words. Read-only: threads may share it."""
+
+    def __init__(
+        self, tokens: list[bytes], special_ids: list[int], merges: NDArray[np.uint32], most_digits: int
+    ) -> None:
+        """As `BpeEncoder`; text is cut as `superword_ends` does. Raises: ValueError naming what cannot work."""
+    def encode(self, text: _Text, specials: SpecialTokens | None) -> NDArray[np.uint32]: ...
+    def encode_batch(
+        self, texts: list[_Text], specials: SpecialTokens | None, threads: int
+    ) -> list[NDArray[np.uint32]]:
+        """Raises: RuntimeError if a thread cannot start."""
+
+@final
 class SentencePieceEncoder:
     """SentencePiece-style BPE. Read-only: threads may share it."""
 
@@ -140,6 +154,7 @@ class BpeTrainer:
         counts: PieceCounts,
         tokens: list[bytes],
         encoder: BpeEncoder | None,
+        superword_encoder: SuperwordEncoder | None,
         symbols: str,
         tie_break: str,
         min_piece_count: int,
@@ -147,7 +162,7 @@ class BpeTrainer:
         max_token_length: int | None,
         superwords: bool,
     ) -> None:
-        """Pieces begin as `symbols` (bytes or characters) or, given an `encoder` of the same tokens, as its ids.
+        """Pieces begin as `symbols` (bytes or characters) or, given one of the encoders of the same tokens, as its ids.
 
         `tokens`: b"" for an id that takes no part. `tie_break`: lowest_pair (least ids) or lexicographic (greatest
         bytes). Lengths are in bytes. `superwords`: no merge makes more than four words, or joins over ": ".

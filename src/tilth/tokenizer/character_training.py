@@ -48,6 +48,7 @@ def character_vocabulary(
             counts,
             symbols,
             None,
+            None,
             "characters",
             "lexicographic" if config.tie_break == "lexicographic" else "lowest_pair",
             min_piece_count,

@@ -12,6 +12,7 @@ from tilth.tokenizer.library import LibraryTokenizer, LibraryVocabulary
 from tilth.tokenizer.normalized import NormalizedTokenizer, NormalizedVocabulary
 from tilth.tokenizer.sentencepiece import SentencePieceTokenizer, SentencePieceVocabulary
 from tilth.tokenizer.sentencepiece_model import is_model, read_model
+from tilth.tokenizer.superwords import SuperwordTokenizer, has_superwords
 from tilth.tokenizer.tiktoken_ranks import is_rank_file, read_ranks
 from tilth.tokenizer.tokenizer import Tokenizer
 from tilth.tokenizer.vocabulary import Vocabulary
@@ -44,6 +45,8 @@ def tokenizer_of(vocabulary: Vocabulary) -> Tokenizer:
         return LibraryTokenizer(vocabulary)
     if isinstance(vocabulary, NormalizedVocabulary):
         return NormalizedTokenizer(vocabulary)
+    if has_superwords(vocabulary):
+        return SuperwordTokenizer(vocabulary)
     return Tokenizer(vocabulary)
 
 

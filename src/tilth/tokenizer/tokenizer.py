@@ -215,13 +215,8 @@ class Tokenizer:
         An Arrow array of strings is taken as well.
         Raises: DataError as `encode`, naming the text; RuntimeError if a thread cannot start.
         """
-        matcher = None
         texts = as_texts(texts)
-        for i, text in enumerate(texts):
-            try:
-                matcher = self._matcher_for(text, allowed_special, disallowed_special)
-            except DataError as error:
-                raise DataError(f"Text {i}: {error.message}", fix=error.fix) from None
+        matcher = self._matcher_for_all(texts, allowed_special, disallowed_special)
         if self._splitter is not None:
             return [self._encode(text, matcher) for text in texts]
         threads = threads if threads is not None else available_cores()
@@ -452,6 +447,17 @@ class Tokenizer:
                 fix="Allow it with `allowed_special`, or take it as plain text: `disallowed_special=()`.",
             )
         return self._matcher(allowed) if allowed else None
+
+    def _matcher_for_all(
+        self, texts: Sequence[str | bytes], allowed_special: Special, disallowed_special: Special
+    ) -> native.SpecialTokens | None:
+        matcher = None
+        for i, text in enumerate(texts):
+            try:
+                matcher = self._matcher_for(text, allowed_special, disallowed_special)
+            except DataError as error:
+                raise DataError(f"Text {i}: {error.message}", fix=error.fix) from None
+        return matcher
 
     def _matcher(self, names: frozenset[str]) -> native.SpecialTokens:
         if names not in self._matchers:

@@ -47,7 +47,7 @@ def train_vocabulary(
     if extend is not None:
         config = extension_config(config, extend)
     patterns = [config.pattern]
-    if config.superwords_from is not None:
+    if config.superwords_from is not None and config.superwords_from < config.vocab_size:
         patterns.append(superword_pattern(config.pattern))
     counts = count_each(texts, config, patterns, progress, threads)
     superword_counts = counts[1] if len(counts) > 1 else None
@@ -81,7 +81,8 @@ def vocabulary_of(
     n_apart = n_last if config.superwords_from is None else config.superwords_from - len(new_specials)
     is_for_superwords = superword_digits(config.pattern) is not None
     growing.learn(counts, n_apart, config, progress, min_piece_count, superwords=is_for_superwords)
-    if n_apart < n_last:
+    joins_words = n_apart < n_last
+    if joins_words:
         if superword_counts is None:
             raise ConfigError("There are no counts for superwords.", fix="Count the text with `superwords=True`, too.")
         growing.learn(superword_counts, n_last, config, progress, min_piece_count, superwords=True)
@@ -90,7 +91,7 @@ def vocabulary_of(
             f"The text gives only {len(growing.tokens) - n_start} of the {n_last - n_start} merges that the "
             "vocabulary has room for."
         )
-    pattern = config.pattern if superword_counts is None else superword_pattern(config.pattern)
+    pattern = superword_pattern(config.pattern) if joins_words else config.pattern
     if extend is None:
         return growing.new_vocabulary(pattern, new_specials)
     return growing.extended(extend, pattern, new_specials)
@@ -179,7 +180,7 @@ class _Growing:
             return native.BpeTrainer(
                 counts,
                 mergeable,
-                None if len(self.tokens) == 256 and not self.special_ids else self._encoder(),
+                *self._encoders(superwords),
                 "bytes",
                 "lexicographic" if config.tie_break == "lexicographic" else "lowest_pair",
                 min_piece_count,
@@ -229,7 +230,14 @@ class _Growing:
         special_ids = set(self.special_ids)
         return [b"" if i in special_ids else token for i, token in enumerate(self.tokens)]
 
-    def _encoder(self) -> native.BpeEncoder:
+    def _encoders(self, superwords: bool) -> tuple[native.BpeEncoder | None, native.SuperwordEncoder | None]:
+        """What gives pieces the ids to begin with; nothing where those are bytes."""
+        if len(self.tokens) == 256 and not self.special_ids:
+            return None, None
         if self.merges is None:
-            return native.BpeEncoder.from_ranks(self.tokens, self.special_ids)
-        return native.BpeEncoder(self.tokens, self.special_ids, np.ascontiguousarray(self.merges), self.ignore_merges)
+            return native.BpeEncoder.from_ranks(self.tokens, self.special_ids), None
+        merges = np.ascontiguousarray(self.merges)
+        if superwords and not self.ignore_merges:
+            # Only how fast long pieces are encoded depends on it.
+            return None, native.SuperwordEncoder(self.tokens, self.special_ids, merges, 0)
+        return native.BpeEncoder(self.tokens, self.special_ids, merges, self.ignore_merges), None
