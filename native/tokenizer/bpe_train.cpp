@@ -37,15 +37,16 @@ void for_each_character(std::string_view text, Visit&& visit) {
 
 bool BpeTrainer::IsWorse::operator()(const Entry& a, const Entry& b) const {
     if (a.count != b.count) return a.count < b.count;
-    if (trainer->rules_.tie_break == TieBreak::kLowestPair) return a.pair > b.pair;
+    const Pair one = trainer->pairs_[a.pair].pair, other = trainer->pairs_[b.pair].pair;
+    if (trainer->rules_.tie_break == TieBreak::kLowestPair) return one > other;
     const auto& tokens = trainer->tokens_;
-    const int left = tokens[a.pair >> 32].compare(tokens[b.pair >> 32]);
+    const int left = tokens[one >> 32].compare(tokens[other >> 32]);
     if (left != 0) return left < 0;
-    return tokens[a.pair & kNone] < tokens[b.pair & kNone];
+    return tokens[one & kNone] < tokens[other & kNone];
 }
 
 BpeTrainer::BpeTrainer(std::vector<std::string> tokens, const TrainingRules& rules)
-    : rules_(rules), tokens_(std::move(tokens)), queue_(IsWorse{this}) {
+    : rules_(rules), tokens_(std::move(tokens)), index_(1 << 12, kNone), queue_(IsWorse{this}) {
     for (std::uint32_t id = 0; id < tokens_.size(); ++id) {
         if (!tokens_[id].empty() && !ids_.emplace(tokens_[id], id).second) {
             throw std::invalid_argument("token " + std::to_string(id) + " is there twice");
@@ -130,17 +131,41 @@ void BpeTrainer::add_symbols(const std::uint32_t* ids, std::size_t n, std::int64
 void BpeTrainer::fill_queue() {
     std::vector<Entry> entries;
     entries.reserve(pairs_.size());
-    for (const auto& [pair, occurrences] : pairs_) entries.push_back({occurrences.count, pair});
+    for (std::uint32_t i = 0; i < pairs_.size(); ++i) entries.push_back({pairs_[i].count, i});
     queue_ = decltype(queue_)(IsWorse{this}, std::move(entries));
 }
 
+/// Where in pairs_ a pair is; it is added if it is not there.
+std::uint32_t BpeTrainer::index_of(Pair pair) {
+    const std::size_t mask = index_.size() - 1;
+    std::size_t slot = mix(pair) & mask;
+    while (index_[slot] != kNone && pairs_[index_[slot]].pair != pair) slot = (slot + 1) & mask;
+    if (index_[slot] != kNone) return index_[slot];
+    const auto added = static_cast<std::uint32_t>(pairs_.size());
+    index_[slot] = added;
+    pairs_.push_back({pair, 0, {}});
+    if (2 * pairs_.size() > index_.size()) grow_index();
+    return added;
+}
+
+void BpeTrainer::grow_index() {
+    index_.assign(4 * index_.size(), kNone);
+    const std::size_t mask = index_.size() - 1;
+    for (std::uint32_t i = 0; i < pairs_.size(); ++i) {
+        std::size_t slot = mix(pairs_[i].pair) & mask;
+        while (index_[slot] != kNone) slot = (slot + 1) & mask;
+        index_[slot] = i;
+    }
+}
+
 /// Notes that the pair at these two places came up (sign 1) or went away (-1); new pairs go to `fresh`.
-void BpeTrainer::change(std::uint32_t left_place, std::uint32_t right_place, int sign, std::vector<Pair>* fresh) {
-    const Pair pair = pair_key(symbols_[left_place].id, symbols_[right_place].id);
-    const auto [found, is_new] = pairs_.try_emplace(pair);
-    found->second.count += sign * piece_counts_[symbols_[left_place].piece];
-    if (sign > 0) found->second.places.push_back(left_place);
-    if (is_new && fresh != nullptr) fresh->push_back(pair);
+void BpeTrainer::change(std::uint32_t left_place, std::uint32_t right_place, int sign,
+                        std::vector<std::uint32_t>* fresh) {
+    const std::size_t n_before = pairs_.size();
+    const std::uint32_t index = index_of(pair_key(symbols_[left_place].id, symbols_[right_place].id));
+    pairs_[index].count += sign * piece_counts_[symbols_[left_place].piece];
+    if (sign > 0) pairs_[index].places.push_back(left_place);
+    if (pairs_.size() > n_before && fresh != nullptr) fresh->push_back(index);
 }
 
 std::size_t BpeTrainer::merge(std::size_t count) {
@@ -149,7 +174,7 @@ std::size_t BpeTrainer::merge(std::size_t count) {
         const Entry top = queue_.top();
         queue_.pop();
         // Counts only fall after a pair has come up, so an entry that is out of date goes back with its new count.
-        const std::int64_t now = pairs_.at(top.pair).count;
+        const std::int64_t now = pairs_[top.pair].count;
         if (now < top.count) {
             if (now > 0) queue_.push({now, top.pair});
             continue;
@@ -158,7 +183,7 @@ std::size_t BpeTrainer::merge(std::size_t count) {
             queue_.push(top);
             break;
         }
-        if (may_merge(top.pair)) done += merge_pair(top.pair);
+        if (may_merge(pairs_[top.pair].pair)) done += merge_pair(top.pair);
     }
     return done;
 }
@@ -177,14 +202,15 @@ std::uint32_t BpeTrainer::id_of_merged(std::uint32_t left, std::uint32_t right) 
 }
 
 /// Returns whether it made a new token.
-bool BpeTrainer::merge_pair(Pair pair) {
+bool BpeTrainer::merge_pair(std::uint32_t index) {
+    const Pair pair = pairs_[index].pair;
     const auto left = static_cast<std::uint32_t>(pair >> 32), right = static_cast<std::uint32_t>(pair);
     const std::size_t n_before = tokens_.size();
     const std::uint32_t merged = id_of_merged(left, right);
     merges_.emplace_back(left, right);
-    const std::vector<std::uint32_t> places = std::move(pairs_.at(pair).places);
-    pairs_.at(pair).places.clear();
-    std::vector<Pair> fresh;
+    const std::vector<std::uint32_t> places = std::move(pairs_[index].places);
+    pairs_[index].places.clear();
+    std::vector<std::uint32_t> fresh;
     for (const std::uint32_t place : places) {
         Symbol& symbol = symbols_[place];
         if (symbol.id != left || symbol.next == kNone || symbols_[symbol.next].id != right) continue;
@@ -198,8 +224,8 @@ bool BpeTrainer::merge_pair(Pair pair) {
         if (symbol.previous != kNone) change(symbol.previous, place, 1, &fresh);
         if (symbol.next != kNone) change(place, symbol.next, 1, &fresh);
     }
-    for (const Pair made : fresh) {
-        if (const std::int64_t count = pairs_.at(made).count; count > 0) queue_.push({count, made});
+    for (const std::uint32_t made : fresh) {
+        if (pairs_[made].count > 0) queue_.push({pairs_[made].count, made});
     }
     return tokens_.size() > n_before;
 }

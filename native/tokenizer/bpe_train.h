@@ -65,12 +65,13 @@ class BpeTrainer {
         std::uint32_t id, previous, next, piece;  // previous and next: kNone at a piece's ends
     };
     struct Occurrences {
+        Pair pair;
         std::int64_t count = 0;
         std::vector<std::uint32_t> places;  // of the left symbol, ascending; some may have been merged away
     };
     struct Entry {
         std::int64_t count;
-        Pair pair;
+        std::uint32_t pair;  // in pairs_
     };
     struct IsWorse {
         const BpeTrainer* trainer;
@@ -82,10 +83,12 @@ class BpeTrainer {
     void reserve(std::size_t n_symbols);
     void add_symbols(const std::uint32_t* ids, std::size_t n, std::int64_t count);
     void fill_queue();
+    std::uint32_t index_of(Pair pair);
+    void grow_index();
     bool may_merge(Pair pair) const;
-    bool merge_pair(Pair pair);
+    bool merge_pair(std::uint32_t index);
     std::uint32_t id_of_merged(std::uint32_t left, std::uint32_t right);
-    void change(std::uint32_t left_place, std::uint32_t right_place, int sign, std::vector<Pair>* fresh);
+    void change(std::uint32_t left_place, std::uint32_t right_place, int sign, std::vector<std::uint32_t>* fresh);
 
     TrainingRules rules_;
     std::vector<std::string> tokens_;
@@ -93,7 +96,8 @@ class BpeTrainer {
     std::vector<TokenPair> merges_;
     std::vector<std::int64_t> piece_counts_;
     std::vector<Symbol> symbols_;
-    std::unordered_map<Pair, Occurrences> pairs_;
+    std::vector<Occurrences> pairs_;
+    std::vector<std::uint32_t> index_;  // where in pairs_ a pair is, by its hash; at most half full
     std::priority_queue<Entry, std::vector<Entry>, IsWorse> queue_;
 };
 
