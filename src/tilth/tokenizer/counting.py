@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -56,11 +56,13 @@ def count_each(
 ) -> list[native.PieceCounts]:
     """`count_pieces` by each of `patterns`, reading the texts once."""
     counters = [_Counter(pattern, config, threads) for pattern in patterns]
+    weights = _Weights(config)
     with _bar(config, progress) as bar:
-        for batch, weight, n_bytes in _batches(texts, config, threads):
+        for batch, weight, n_bytes in _batches(texts, config, weights, threads):
             for counter in counters:
                 counter.add(batch, weight)
             bar.advance(n_bytes, pieces=f"{len(counters[0].counts):,}")
+    weights.say_unused(progress)
     return [counter.counts for counter in counters]
 
 
@@ -90,12 +92,14 @@ def count_to_file(
             counter.counts.write(str(spilled[-1]), _label(config, superwords))
             counter.counts = native.PieceCounts()
 
-        for batch, weight, n_bytes in _batches(texts, config, threads):
+        weights = _Weights(config)
+        for batch, weight, n_bytes in _batches(texts, config, weights, threads):
             counter.add(batch, weight)
             bar.advance(n_bytes, pieces=f"{len(counter.counts):,}")
             if len(counter.counts) > max_pieces:
                 spill()
         spill()
+        weights.say_unused(progress)
         merge_counts(spilled, path)
 
 
@@ -171,18 +175,17 @@ class _Counter:
 
 
 def _batches(
-    texts: Iterable[Weighted], config: TokenizerConfig, threads: int
+    texts: Iterable[Weighted], config: TokenizerConfig, weights: _Weights, threads: int
 ) -> Iterator[tuple[list[str | bytes], int, int]]:
     """Texts of one weight in lists of a few megabytes, with weight and size; ends with the text that passes
     `max_training_bytes`."""
     if isinstance(texts, str | bytes):
         raise ConfigError("texts is one string.", fix="Give a list or another iterable of strings: [text].")
     full = _BATCH_BYTES if threads == 1 else _PARALLEL_BATCH_BYTES
-    weights = config.named_weights()
     waiting: dict[int, list[str | bytes]] = {}
     total = held = 0
     for item in texts:
-        text, weight = (item, 1) if isinstance(item, str | bytes) else _weighed(item, weights)
+        text, weight = (item, 1) if isinstance(item, str | bytes) else weights.of(item)
         data = to_utf8(text)
         waiting.setdefault(weight, []).append(data)
         held += len(data)
@@ -198,22 +201,34 @@ def _batches(
         yield batch, weight, sum(map(len, batch))
 
 
-def _weighed(item: tuple[str, int] | Document, weights: Mapping[str, int]) -> tuple[str, int]:
-    """The text, and how many times it counts."""
-    if not isinstance(item, tuple):
-        return item.text, weight_of(item, weights)
-    text, weight = item
-    if weight < 1:
-        raise ConfigError(f"A text has the weight {weight}.", fix="Weights are whole numbers of at least 1.")
-    return text, weight
+class _Weights:
+    """How many times texts count."""
 
+    def __init__(self, config: TokenizerConfig) -> None:
+        self._named = config.named_weights()
+        self._used: set[str] = set()
 
-def weight_of(document: Document, weights: Mapping[str, int]) -> int:
-    """How many times a document counts: as the first name says that is its kind, its language or fits its source."""
-    for name, weight in weights.items():
-        if name in (document.meta.get("kind"), document.language) or fnmatchcase(document.source, name):
-            return weight
-    return 1
+    def of(self, item: tuple[str, int] | Document) -> tuple[str, int]:
+        """The text of `item`, and how many times it counts.
+
+        For a document, the first name decides that is its kind, its language or fits its source.
+        """
+        if not isinstance(item, tuple):
+            known = (item.meta.get("kind"), item.language)
+            for name, weight in self._named.items():
+                if name in known or fnmatchcase(item.source, name):
+                    self._used.add(name)
+                    return item.text, weight
+            return item.text, 1
+        text, weight = item
+        if weight < 1:
+            raise ConfigError(f"A text has the weight {weight}.", fix="Weights are whole numbers of at least 1.")
+        return text, weight
+
+    def say_unused(self, progress: Progress) -> None:
+        """Says which names no document had, which are slips more often than not."""
+        for name in sorted(self._named.keys() - self._used):
+            progress.say(f"No document's kind, language or source is {name!r}: its weight changes nothing.")
 
 
 def _pieces(text: str | bytes, splitter: Splitter, specials: native.SpecialTokens) -> list[str | bytes]:

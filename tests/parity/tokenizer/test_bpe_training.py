@@ -15,7 +15,7 @@ from tilth.tokenizer.byte_level import from_characters
 from tilth.tokenizer.split import PATTERNS
 
 
-def tokenizers_merges(texts: list[str], vocab_size: int, regex: str) -> list[tuple[bytes, bytes]]:
+def tokenizers_merges(texts: list[str], vocab_size: int, regex: str) -> list[bytes]:
     peer = Peer(BPE())
     peer.pre_tokenizer = Sequence([Split(Regex(regex), "isolated"), ByteLevel(add_prefix_space=False, use_regex=False)])
     trainer = BpeTrainer(
@@ -27,7 +27,7 @@ def tokenizers_merges(texts: list[str], vocab_size: int, regex: str) -> list[tup
     peer.train_from_iterator(texts, trainer)
     by_id = sorted(peer.get_vocab().items(), key=lambda item: item[1])
     assert len(by_id) == vocab_size
-    return [from_characters(token) for token, token_id in by_id[257:]]
+    return [from_characters(token) for token, _ in by_id[257:]]
 
 
 @pytest.mark.parametrize("pattern", [*PATTERNS, r"\p{L}+|\s|\d"])

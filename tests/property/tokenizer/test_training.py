@@ -1,5 +1,6 @@
 """What always holds of training: the order of texts does not matter, old ids stay, and the peers read the result."""
 
+import pickle
 import random
 import tempfile
 from pathlib import Path
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Peer
 
 from tilth.tokenizer import END_OF_TEXT, Tokenizer
+from tilth.tokenizer.superwords import SuperwordTokenizer
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]))
 awkward_text = st.lists(
@@ -60,6 +62,22 @@ def test_files_and_peers_give_the_same_ids_and_text_comes_back(
         assert loaded.encode(text, allowed_special="all") == ids
         assert peer.encode(text).ids == ids
         assert tokenizer.decode(ids) == (text.replace("\u2581", " ") if "byte_fallback" in options else text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(learned=texts, others=texts)
+def test_superwords_have_the_ids_of_merging_byte_by_byte(learned: list[str], others: list[str]) -> None:
+    tokenizer = train(learned, {"superwords_from": 262})
+    assert type(tokenizer) is SuperwordTokenizer
+    plain = Tokenizer(tokenizer.vocabulary)
+    options: dict[str, Any] = {"allowed_special": "all"}
+    every = learned + others
+    ids = [plain.encode(text, **options) for text in every]
+    assert [tokenizer.encode(text, **options) for text in every] == ids
+    assert tokenizer.encode_batch(every, 2, **options) == ids
+    assert [pickle.loads(pickle.dumps(tokenizer)).encode_to_numpy(text, **options).tolist() for text in every] == ids
+    assert [len(tokenizer.offsets(text, **options)) for text in every] == [len(part) for part in ids]
+    assert [tokenizer.encode_with_dropout(text, 0, seed=1, **options) for text in every] == ids
 
 
 @kinds

@@ -73,7 +73,15 @@ def test_train_weighs_documents(weights: tuple[str, ...], dataset: Path, tmp_pat
     assert run(*words) == 0
     expected = Tokenizer.train([("the cat in the hat", 2), ("def cut(hat): pass", 5)], vocab_size=270)
     assert Tokenizer.load(tmp_path / "a").fingerprint == expected.fingerprint
-    assert run("tokenize", "train", dataset, "--weights", "code", "--out", tmp_path / "b", *runs) == 2
+
+
+def test_train_names_a_weight_that_fits_nothing(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--vocab-size", 260, "--runs", tmp_path / "runs")
+    assert run("tokenize", "train", dataset, "--weights", "cod=3", "--out", tmp_path / "a", *options) == 0
+    assert "'cod'" in capsys.readouterr().err
+    assert run("tokenize", "train", dataset, "--weights", "code", "--out", tmp_path / "b", *options) == 2
 
 
 def test_train_goes_on_from_a_tokenizer(dataset: Path, tmp_path: Path) -> None:
