@@ -42,7 +42,7 @@ def tokenize(words: Sequence[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         terminal.say(
             "usage: tilth tokenize COMMAND ...\n\n"
-            "  train    Train a byte-level BPE on a dataset\n"
+            "  train    Train a BPE tokenizer on a dataset\n"
             "  encode   Print the ids of a text\n"
             "  decode   Print the text of ids\n"
             "  show     Print what a tokenizer is, and how it cuts a text\n"
@@ -62,16 +62,18 @@ def _train(words: Sequence[str]) -> None:
         dataset: DatasetFolder,
         *,
         out: Path,
+        extend: Path | None = None,
         tokenizer: tyro.conf.OmitArgPrefixes[TokenizerConfig] = TokenizerConfig(),
     ) -> tuple[Step, Path]:
-        """Train a byte-level BPE tokenizer on a dataset.
+        """Train a BPE tokenizer on a dataset.
 
         Args:
             dataset: A dataset folder (`tilth curate` writes them).
             out: Folder for `tokenizer.json`.
+            extend: Folder or file of a byte-level tokenizer to go on from; its tokens keep their ids.
             tokenizer: What to train.
         """
-        return singles.tokenizer(dataset, tokenizer), out
+        return singles.tokenizer(dataset, tokenizer, extend), out
 
     machine, (step, out) = call_with_machine(build, words, "tokenize train", Machine())
     run_single(step, out, machine.context())
