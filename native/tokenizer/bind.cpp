@@ -12,6 +12,7 @@
 #include <memory>
 
 #include "../parallel.h"
+#include "../python_batch.h"
 #include "../python_ids.h"
 #include "../python_text.h"
 #include "bpe_encode.h"
@@ -179,66 +180,19 @@ nb::list encode_batch(const BpeEncoder& encoder, const nb::list& texts, const st
     return all;
 }
 
-/// The first text of each unit of work, and the end: a text too long for one unit, or texts of some size together.
-std::vector<std::size_t> units_of(const std::vector<Text>& texts, std::size_t threads) {
-    std::vector<std::size_t> begins{0};
-    std::size_t size = 0;
-    bool was_long = false;
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-        const std::size_t bytes = texts[i].view().size();
-        const bool is_long = threads > 1 && bytes > 2 * kPartBytes;
-        if (i > begins.back() && (is_long || was_long || size + bytes > kPartBytes / 4)) {
-            begins.push_back(i);
-            size = 0;
-        }
-        size += bytes;
-        was_long = is_long;
-    }
-    if (!texts.empty()) begins.push_back(texts.size());
-    return begins;
-}
-
-/// The ids of all texts in one array, and where each text's begin and end.
 template <class Id>
 nb::tuple encode_batch_to_numpy(const BpeEncoder& encoder, const nb::list& texts, const std::string& pattern,
                                 const SpecialTokens* specials, std::size_t threads) {
-    const std::vector<Text> list = texts_of(texts);
     const Pattern known = pattern_named(pattern);
-    std::vector<std::int64_t> offsets(list.size() + 1);
-    std::vector<Id> all;
-    {
-        const nb::gil_scoped_release release;
-        const std::vector<std::size_t> begins = units_of(list, threads);
-        std::vector<std::vector<Id>> units(begins.size() - 1);
-        const auto is_long = [&](std::size_t unit) {
-            return threads > 1 && list[begins[unit]].view().size() > 2 * kPartBytes;
-        };
-        parallel_for(units.size(), threads, [&](std::size_t unit) {
-            if (is_long(unit)) return;
-            std::size_t bytes = 0;
-            for (std::size_t i = begins[unit]; i < begins[unit + 1]; ++i) bytes += list[i].view().size();
-            VectorSink<Id> ids(bytes);
-            for (std::size_t i = begins[unit]; i < begins[unit + 1]; ++i) {
-                const std::size_t before = ids.values.size();
-                encoder.encode(list[i].view(), known, specials, ids);
-                offsets[i + 1] = static_cast<std::int64_t>(ids.values.size() - before);
-            }
-            units[unit] = std::move(ids.values);
-        });
-        for (std::size_t unit = 0; unit < units.size(); ++unit) {
-            if (!is_long(unit)) continue;
-            units[unit] = encode_parallel<Id>(encoder, list[begins[unit]].view(), known, specials, threads);
-            offsets[begins[unit + 1]] = static_cast<std::int64_t>(units[unit].size());
-        }
-        for (std::size_t i = 0; i < list.size(); ++i) offsets[i + 1] += offsets[i];
-        if (units.size() == 1) all = std::move(units[0]);
-        if (units.size() > 1) all.reserve(static_cast<std::size_t>(offsets.back()));
-        for (std::vector<Id>& unit : units) {
-            all.insert(all.end(), unit.begin(), unit.end());
-            std::vector<Id>().swap(unit);
-        }
-    }
-    return nb::make_tuple(to_numpy(std::move(all)), to_numpy(std::move(offsets)));
+    return batch_to_numpy<Id>(
+        texts_of(texts), threads,
+        [&](std::string_view text, std::vector<Id>& ids) {
+            VectorSink<Id> sink(0);
+            sink.values.swap(ids);
+            encoder.encode(text, known, specials, sink);
+            ids.swap(sink.values);
+        },
+        [&](std::string_view text) { return encode_parallel<Id>(encoder, text, known, specials, threads); });
 }
 
 nb::list encode_pieces(const BpeEncoder& encoder, const nb::list& pieces) {

@@ -149,6 +149,16 @@ class SentencePieceEncoder:
         threads: int,
     ) -> list[list[int]]:
         """Raises: RuntimeError if a thread cannot start."""
+    def encode_batch_to_numpy(
+        self,
+        texts: list[_Text],
+        specials: SpecialTokens | None,
+        first_space: bool,
+        later_space: bool,
+        unless_space: bool,
+        threads: int,
+    ) -> tuple[NDArray[np.uint16] | NDArray[np.uint32], NDArray[np.int64]]:
+        """The ids of all texts, and where those of each begin and end, shape (texts + 1,)."""
     def encode_with_dropout(self, text: _Text, add_space: bool, dropout: float, seed: int) -> NDArray[np.uint32]: ...
     def encode_with_unknown(self, text: _Text, add_space: bool) -> tuple[NDArray[np.uint32], list[tuple[int, int]]]:
         """Ids, and for each unknown one its place and how many bytes of text it stands for."""

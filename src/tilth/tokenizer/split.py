@@ -7,11 +7,13 @@ of one's own runs in Python: slower by two orders of magnitude, and with the Uni
 from __future__ import annotations
 
 from functools import lru_cache
-
-import regex
+from typing import TYPE_CHECKING
 
 from tilth import native
 from tilth.errors import ConfigError
+
+if TYPE_CHECKING:
+    import regex
 
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
 
@@ -77,8 +79,8 @@ def pattern_name(pattern: str) -> str | None:
 
 
 # Read from the right, so that the last place comes first.
-_LAST_CUT = regex.compile(r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])")
-_LAST_SUPERWORD_CUT = regex.compile(r"(?r)(?<=\p{N})(?=[\p{L} \n])")
+_LAST_CUT = r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])"
+_LAST_SUPERWORD_CUT = r"(?r)(?<=\p{N})(?=[\p{L} \n])"
 
 
 def last_cut(data: bytes) -> int:
@@ -94,9 +96,9 @@ def last_superword_cut(data: bytes) -> int:
     return _last(_LAST_SUPERWORD_CUT, data)
 
 
-def _last(cut: regex.Pattern[str], data: bytes) -> int:
+def _last(cut: str, data: bytes) -> int:
     text = data.decode("utf-8", "surrogateescape")
-    found = cut.search(text)
+    found = _compiled(cut).search(text)
     return len(text[: found.start()].encode("utf-8", "surrogateescape")) if found else 0
 
 
@@ -139,6 +141,8 @@ def to_utf8(text: str | bytes) -> bytes:
 
 @lru_cache(maxsize=32)
 def _compiled(pattern: str) -> regex.Pattern[str]:
+    import regex  # which takes a tenth of the start-up, and known patterns do without it
+
     try:
         return regex.compile(pattern)
     except regex.error as error:

@@ -35,13 +35,30 @@ def test_decode(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("tokenize", "decode", model, 99999) == 2
 
 
-def test_convert(model: Path, tmp_path: Path) -> None:
+def test_convert(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("tokenize", "convert", model, "--out", tmp_path / "json") == 0
     assert Tokenizer.load(tmp_path / "json").encode("the cat") == Tokenizer.load(model).encode("the cat")
     Tokenizer.train(["the cat"] * 2, vocab_size=260, pattern="gpt2").save(tmp_path / "bpe")
     assert run("tokenize", "convert", tmp_path / "bpe", "--out", tmp_path / "out.tiktoken") == 0
-    assert Tokenizer.load(tmp_path / "out.tiktoken", pattern="gpt2").encode("the")
+    printed = capsys.readouterr().err
+    again = eval(printed[printed.index("Tokenizer.load(") :].replace("\n", " "))
+    assert again.vocabulary.tokens == Tokenizer.load(tmp_path / "bpe").vocabulary.tokens
+    assert again.special_tokens == Tokenizer.load(tmp_path / "bpe").special_tokens
+    ids = [*map(str, again.encode("the cat"))]
+    assert run("tokenize", "encode", tmp_path / "out.tiktoken", "the cat", "--pattern", "gpt2") == 0
+    assert capsys.readouterr().out.split() == ids
     assert run("tokenize", "convert", model, "--out", tmp_path / "x.tiktoken") == 2
+
+
+def test_show(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("tokenize", "show", model, "the cat") == 0
+    printed = capsys.readouterr().out
+    assert "SentencePiece" in printed and "<unk> 0, <s> 1, </s> 2" in printed and "b' cat'" in printed
+    names = [f"<|{i}|>" for i in range(20)]
+    Tokenizer.train(["the cat"] * 2, vocab_size=280, special_tokens=names).save(tmp_path / "bpe")
+    assert run("tokenize", "show", tmp_path / "bpe") == 0
+    printed = capsys.readouterr().out
+    assert "<|7|> " in printed and "<|8|>" not in printed and "and 12 more" in printed
 
 
 def test_compare(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
