@@ -32,11 +32,11 @@ test: setup
 	$(BIN)/python -m pytest
 
 FUZZ_SECONDS ?= 20
-FUZZ_SOURCES := tests/native/fuzz_tokenizer.cpp native/unicode/character_class.cpp \
+FUZZ_SOURCES := $(wildcard tests/native/*.cpp) native/unicode/character_class.cpp \
 	$(filter-out native/tokenizer/bind%.cpp,$(wildcard native/tokenizer/*.cpp))
 
 # Needs only a C++20 compiler.
-build/fuzz_tokenizer: $(FUZZ_SOURCES) $(wildcard native/*/*.h native/*/*.inc)
+build/fuzz_tokenizer: $(FUZZ_SOURCES) $(wildcard native/*/*.h native/*/*.inc tests/native/*.h)
 	mkdir -p build
 	$(CXX) -std=c++20 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -Inative $(FUZZ_SOURCES) -o $@ -pthread
 

@@ -12,9 +12,11 @@
 #include <memory>
 
 #include "../parallel.h"
+#include "../python_ids.h"
 #include "../python_text.h"
 #include "bpe_encode.h"
 #include "pretokenize.h"
+#include "rank_file.h"
 #include "special_tokens.h"
 
 namespace nb = nanobind;
@@ -28,55 +30,11 @@ using Ids = std::vector<std::uint32_t>;
 using PairArray = nb::ndarray<const std::uint32_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
 using IdArray = nb::ndarray<const std::uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 
-/// A numpy array that owns `values`.
-template <class T>
-nb::ndarray<nb::numpy, T> to_numpy(std::vector<T>&& values, std::size_t columns = 1) {
-    auto owned = std::make_unique<std::vector<T>>(std::move(values));
-    const std::size_t shape[] = {owned->size() / columns, columns};
-    T* const data = owned->data();
-    nb::capsule owner(owned.release(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-    return nb::ndarray<nb::numpy, T>(data, columns == 1 ? 1 : 2, shape, owner);
-}
-
 nb::ndarray<nb::numpy, std::uint32_t> pairs_to_numpy(const std::vector<TokenPair>& pairs) {
     Ids flat;
     flat.reserve(2 * pairs.size());
     for (const auto& [left, right] : pairs) flat.insert(flat.end(), {left, right});
     return to_numpy(std::move(flat), 2);
-}
-
-/// Python's integer of an id. The objects are kept, because making them costs more than encoding does. Needs the GIL.
-PyObject* id_object(std::uint32_t id) {
-    constexpr std::uint32_t kMostKept = 1 << 20;
-    static std::vector<PyObject*> kept;
-    if (id >= kMostKept) return PyLong_FromUnsignedLong(id);
-    if (id >= kept.size()) kept.resize(std::max<std::size_t>(id + 1, 2 * kept.size()), nullptr);
-    if (kept[id] == nullptr) kept[id] = PyLong_FromUnsignedLong(id);
-    Py_XINCREF(kept[id]);
-    return kept[id];
-}
-
-/// The ids of several parts as one list.
-nb::list to_list(const std::vector<Ids>& parts) {
-    std::size_t n = 0;
-    for (const Ids& ids : parts) n += ids.size();
-    nb::list list = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(n)));
-    if (!list.is_valid()) throw nb::python_error();
-    Py_ssize_t at = 0;
-    for (const Ids& ids : parts) {
-        for (const std::uint32_t id : ids) {
-            PyObject* const object = id_object(id);
-            if (object == nullptr) throw nb::python_error();
-            PyList_SET_ITEM(list.ptr(), at++, object);
-        }
-    }
-    return list;
-}
-
-nb::list to_list(Ids&& ids) {
-    std::vector<Ids> parts;
-    parts.push_back(std::move(ids));
-    return to_list(parts);
 }
 
 std::vector<std::string> to_strings(const std::vector<nb::bytes>& tokens) {
@@ -90,6 +48,19 @@ std::vector<TokenPair> to_pairs(const PairArray& merges) {
     std::vector<TokenPair> pairs(merges.shape(0));
     for (std::size_t i = 0; i < pairs.size(); ++i) pairs[i] = {merges.data()[2 * i], merges.data()[2 * i + 1]};
     return pairs;
+}
+
+/// Tokens by rank, or None for a file that is not plainly one.
+std::optional<nb::list> rank_file_tokens(const nb::bytes& content, std::size_t most_rank) {
+    const auto tokens = parse_rank_file({content.c_str(), content.size()}, most_rank);
+    if (!tokens) return std::nullopt;
+    nb::list list = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(tokens->size())));
+    if (!list.is_valid()) throw nb::python_error();
+    for (std::size_t i = 0; i < tokens->size(); ++i) {
+        const std::string& token = (*tokens)[i];
+        PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), nb::bytes(token.data(), token.size()).release().ptr());
+    }
+    return list;
 }
 
 nb::list encode(const BpeEncoder& encoder, nb::handle text, const std::string& pattern,
@@ -208,6 +179,68 @@ nb::list encode_batch(const BpeEncoder& encoder, const nb::list& texts, const st
     return all;
 }
 
+/// The first text of each unit of work, and the end: a text too long for one unit, or texts of some size together.
+std::vector<std::size_t> units_of(const std::vector<Text>& texts, std::size_t threads) {
+    std::vector<std::size_t> begins{0};
+    std::size_t size = 0;
+    bool was_long = false;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+        const std::size_t bytes = texts[i].view().size();
+        const bool is_long = threads > 1 && bytes > 2 * kPartBytes;
+        if (i > begins.back() && (is_long || was_long || size + bytes > kPartBytes / 4)) {
+            begins.push_back(i);
+            size = 0;
+        }
+        size += bytes;
+        was_long = is_long;
+    }
+    if (!texts.empty()) begins.push_back(texts.size());
+    return begins;
+}
+
+/// The ids of all texts in one array, and where each text's begin and end.
+template <class Id>
+nb::tuple encode_batch_to_numpy(const BpeEncoder& encoder, const nb::list& texts, const std::string& pattern,
+                                const SpecialTokens* specials, std::size_t threads) {
+    const std::vector<Text> list = texts_of(texts);
+    const Pattern known = pattern_named(pattern);
+    std::vector<std::int64_t> offsets(list.size() + 1);
+    std::vector<Id> all;
+    {
+        const nb::gil_scoped_release release;
+        const std::vector<std::size_t> begins = units_of(list, threads);
+        std::vector<std::vector<Id>> units(begins.size() - 1);
+        const auto is_long = [&](std::size_t unit) {
+            return threads > 1 && list[begins[unit]].view().size() > 2 * kPartBytes;
+        };
+        parallel_for(units.size(), threads, [&](std::size_t unit) {
+            if (is_long(unit)) return;
+            std::size_t bytes = 0;
+            for (std::size_t i = begins[unit]; i < begins[unit + 1]; ++i) bytes += list[i].view().size();
+            VectorSink<Id> ids(bytes);
+            for (std::size_t i = begins[unit]; i < begins[unit + 1]; ++i) {
+                const std::size_t before = ids.values.size();
+                encoder.encode(list[i].view(), known, specials, ids);
+                offsets[i + 1] = static_cast<std::int64_t>(ids.values.size() - before);
+            }
+            units[unit] = std::move(ids.values);
+        });
+        for (std::size_t unit = 0; unit < units.size(); ++unit) {
+            if (!is_long(unit)) continue;
+            units[unit] = encode_parallel<Id>(encoder, list[begins[unit]].view(), known, specials, threads);
+            offsets[begins[unit + 1]] = static_cast<std::int64_t>(units[unit].size());
+        }
+        for (std::size_t i = 0; i < list.size(); ++i) offsets[i + 1] += offsets[i];
+        if (units.size() == 1) all = std::move(units[0]);
+        if (units.size() > 1) all.reserve(static_cast<std::size_t>(offsets.back()));
+        for (std::vector<Id>& unit : units) {
+            all.insert(all.end(), unit.begin(), unit.end());
+            std::vector<Id>().swap(unit);
+        }
+    }
+    return nb::make_tuple(to_numpy(std::move(all)), to_numpy(std::move(offsets)));
+}
+
 nb::list encode_pieces(const BpeEncoder& encoder, const nb::list& pieces) {
     const std::vector<Text> list = texts_of(pieces);
     Ids ids;
@@ -279,6 +312,10 @@ void bind_encoder(nb::module_& m) {
         .def("encode_into", &encode_into<std::uint32_t>, "text"_a, "pattern"_a, "specials"_a.none(),
              nb::arg("out").noconvert(), "threads"_a)
         .def("encode_batch", &encode_batch, "texts"_a, "pattern"_a, "specials"_a.none(), "threads"_a)
+        .def("encode_batch_to_uint16", &encode_batch_to_numpy<std::uint16_t>, "texts"_a, "pattern"_a,
+             "specials"_a.none(), "threads"_a)
+        .def("encode_batch_to_uint32", &encode_batch_to_numpy<std::uint32_t>, "texts"_a, "pattern"_a,
+             "specials"_a.none(), "threads"_a)
         .def("encode_pieces", &encode_pieces, "pieces"_a)
         .def("decode", &decode, nb::arg("ids").noconvert());
 }
@@ -287,6 +324,7 @@ void bind_encoder(nb::module_& m) {
 
 void bind_tokenizer(nb::module_& m) {
     m.def("piece_ends", &piece_ends, "text"_a, "pattern"_a);
+    m.def("rank_file_tokens", &rank_file_tokens, "content"_a, "most_rank"_a);
     m.def("instruction_sets", &instruction_sets);
     m.def("use_instruction_set", &use_instruction_set, "name"_a);
     bind_encoder(m);

@@ -1,53 +1,52 @@
 #include "sentencepiece_encode.h"
 
 #include <algorithm>
-#include <atomic>
-#include <cstring>
-#include <stdexcept>
-#include <unordered_set>
+#include <array>
+#include <string>
+
+#include "run_table.h"
 
 namespace tilth {
 
 namespace {
 
-constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581
-constexpr std::uint32_t kInvalid = 0x10FFFF + 1;         // a byte that starts no valid UTF-8
-constexpr std::size_t kShortRun = 32;
+constexpr std::size_t kRuns = 128;      // that are cut before the first of them is looked up
+constexpr std::size_t kShortRun = 32;   // symbols
+constexpr std::size_t kIds = 8192;      // room for those that wait to be appended to the output
+constexpr std::size_t kMostRemembered = 15;
+// A batch begins with half of the room.
+static_assert(kIds / 2 > (kRuns + 1) * (kMostRemembered + 1));
 
-struct Place {
-    std::uint32_t code;
-    std::uint32_t length;
-};
-
-/// The character at `p`, which is before `end`.
-Place place_at(const char* p, const char* end) {
-    const auto byte = [&](int i) { return static_cast<unsigned char>(p[i]); };
-    const auto follows = [&](int i) { return (byte(i) & 0xC0) == 0x80; };
-    const std::uint32_t first = byte(0);
-    if (first < 0x80) return {first, 1};
-    if (first >= 0xC2 && first < 0xE0 && end - p > 1 && follows(1)) return {(first & 0x1F) << 6 | (byte(1) & 0x3Fu), 2};
-    if (first >= 0xE0 && first < 0xF0 && end - p > 2 && follows(1) && follows(2)) {
-        const std::uint32_t code = (first & 0xF) << 12 | (byte(1) & 0x3Fu) << 6 | (byte(2) & 0x3Fu);
-        if (code >= 0x800 && (code < 0xD800 || code > 0xDFFF)) return {code, 3};
+/// Merges 2 to kShortRun symbols in place, looking for the least rank each time; returns how many are left.
+/// `joined[i]` is the merge of symbols i and i + 1.
+template <class Find>
+std::size_t merge_short(std::uint32_t* symbols, std::size_t n, Merge* joined, Find&& find) {
+    std::uint8_t next[kShortRun], previous[kShortRun];
+    for (std::size_t i = 0; i < n; ++i) {
+        next[i] = static_cast<std::uint8_t>(i + 1);
+        previous[i] = static_cast<std::uint8_t>(i - 1);
     }
-    if (first >= 0xF0 && first < 0xF5 && end - p > 3 && follows(1) && follows(2) && follows(3)) {
-        const std::uint32_t code =
-            (first & 7) << 18 | (byte(1) & 0x3Fu) << 12 | (byte(2) & 0x3Fu) << 6 | (byte(3) & 0x3Fu);
-        if (code >= 0x10000 && code <= 0x10FFFF) return {code, 4};
+    joined[n - 1] = {};
+    std::size_t left = n;
+    while (true) {
+        std::uint64_t least = ~std::uint64_t{0};
+        for (std::size_t i = 0; i + 1 < n; ++i) least = std::min(least, std::uint64_t{joined[i].rank} << 8 | i);
+        if (least >> 8 == kNone) break;
+        const std::size_t place = least & 0xFF;
+        const std::size_t gone = next[place], after = next[gone];
+        symbols[place] = joined[place].id;
+        next[place] = static_cast<std::uint8_t>(after);
+        joined[gone] = {};
+        --left;
+        joined[place] = after < n ? find(symbols[place], symbols[after]) : Merge{};
+        if (after < n) previous[after] = static_cast<std::uint8_t>(place);
+        if (place > 0) joined[previous[place]] = find(symbols[previous[place]], symbols[place]);
     }
-    return {kInvalid, 1};
+    for (std::size_t i = 0, at = 0; at < left; i = next[i]) symbols[at++] = symbols[i];
+    return left;
 }
 
-/// Calls `visit(start, length, code)` for each character.
-template <class Visit>
-void for_each_character(std::string_view text, Visit&& visit) {
-    const char* const end = text.data() + text.size();
-    for (std::size_t at = 0; at < text.size();) {
-        const Place place = place_at(text.data() + at, end);
-        visit(at, place.length, place.code);
-        at += place.length;
-    }
-}
+bool is_high(char c) { return static_cast<signed char>(c) < 0; }
 
 std::vector<std::pair<std::string, std::uint32_t>> named(const SentencePieces& vocabulary) {
     std::vector<std::pair<std::string, std::uint32_t>> tokens;
@@ -55,344 +54,361 @@ std::vector<std::pair<std::string, std::uint32_t>> named(const SentencePieces& v
     return tokens;
 }
 
-/// Merges up to kShortRun symbols in place, looking for the least rank each time.
-template <class Find>
-void merge_short(std::vector<std::uint32_t>& symbols, Find&& find) {
-    std::array<Merge, kShortRun> merges;  // of each symbol with the next
-    std::size_t n = symbols.size();
-    for (std::size_t i = 0; i + 1 < n; ++i) merges[i] = find(symbols[i], symbols[i + 1]);
-    while (n > 1) {
-        std::size_t place = 0;
-        for (std::size_t i = 1; i + 1 < n; ++i) place = merges[i].rank < merges[place].rank ? i : place;
-        if (merges[place].rank == kNone) break;
-        symbols[place] = merges[place].id;
-        std::copy(symbols.data() + place + 2, symbols.data() + n, symbols.data() + place + 1);
-        std::copy(merges.begin() + place + 1, merges.begin() + n - 1, merges.begin() + place);
-        --n;
-        if (place > 0) merges[place - 1] = find(symbols[place - 1], symbols[place]);
-        if (place + 1 < n) merges[place] = find(symbols[place], symbols[place + 1]);
-    }
-    symbols.resize(n);
-}
+}  // namespace
 
-/// Runs of up to 8 * kWords - 1 bytes and their ids: direct-mapped, so that a newer run takes the place of an older.
-template <std::size_t kWords, std::size_t kIds>
-class RunTable {
-  public:
-    static constexpr std::size_t kMaxBytes = 8 * kWords - 1, kMaxIds = kIds;
-    struct Entry {
-        std::array<std::uint64_t, kWords> key{};  // the run, and in the last byte its length
-        std::array<std::uint32_t, kIds> ids{};
-        std::uint32_t count = 0;
+/// What one thread needs to encode: runs that came before, and room for a batch of them.
+template <class Id>
+struct RunMemory {
+    using Short = RunTable<2, Id, std::size_t{1} << 17>;
+    using Long = RunTable<4, Id, std::size_t{1} << 15>;
+    static constexpr std::size_t kShortest = Short::Key::kMostBytes, kLongest = Long::Key::kMostBytes;
+
+    struct Probe {
+        union {
+            typename Short::Key short_key;
+            typename Long::Key long_key;
+        };
+        std::uint64_t hash;
     };
 
-    void clear(std::size_t size) { entries_.assign(size, {}); }
+    Short short_runs;
+    Long long_runs;
+    std::array<const char*, kRuns + 8> ends;
+    std::array<Probe, kRuns> probes;
+    std::vector<std::uint32_t> symbols;
+    std::array<Id, kIds> ids;
+};
 
-    /// The entry at which `run` is or may be put; its count is 0 if it is new. `readable`: bytes from the run's start.
-    Entry& at(std::string_view run, std::size_t readable) {
-        std::array<std::uint64_t, kWords> key{};
-        std::memcpy(key.data(), run.data(), readable >= sizeof key ? sizeof key : run.size());
-        std::uint64_t hash = 0;
-        for (std::size_t i = 0; i < kWords; ++i) {
-            const std::size_t kept = run.size() <= 8 * i ? 0 : std::min<std::size_t>(run.size() - 8 * i, 8);
-            key[i] = kept == 0 ? 0 : key[i] << (64 - 8 * kept) >> (64 - 8 * kept);
-            if (i == kWords - 1) key[i] |= static_cast<std::uint64_t>(run.size()) << 56;
-            hash = mix(hash ^ key[i]);
+struct SentencePieceEncoder::Memories {
+    IdlePool<RunMemory<std::uint16_t>> narrow;
+    IdlePool<RunMemory<std::uint32_t>> wide;
+
+    template <class Id>
+    auto& of() {
+        if constexpr (sizeof(Id) == 2) {
+            return narrow;
+        } else {
+            return wide;
         }
-        Entry& entry = entries_[hash & (entries_.size() - 1)];
-        if (entry.key != key) entry = {key, {}, 0};
-        return entry;
+    }
+};
+
+namespace {
+
+/// The hot loop: one text through one thread's memory.
+template <class Id>
+class RunEncoder {
+  public:
+    using Memory = RunMemory<Id>;
+
+    RunEncoder(const SentencePieceTables& tables, const SentencePieceEncoder::Options& options, Memory& memory,
+               std::vector<Id>& out)
+        : tables_(tables), options_(options), memory_(memory), out_(out), start_(out.size()) {}
+
+    /// Text that no user-defined piece touches; `add_space`: as if a space stood in front.
+    void encode(std::string_view text, bool add_space) {
+        const char* p = text.data();
+        const char* const end = p + text.size();
+        readable_end_ = end;
+        if (add_space) p = encode_first(p, end);
+        while (p < end) {
+            p = encode_single(p, end);
+            if (n_ids_ > kIds / 2) flush();
+            if (p == end) break;
+            const std::size_t n = cut(p, end);
+            if (options_.dropout > 0 || !options_.remember) {
+                encode_afresh(p, n);
+            } else {
+                prepare(p, n);
+                look_up(p, n);
+            }
+            p = memory_.ends[n - 1];
+        }
+        flush();
+    }
+
+    void append(std::uint32_t id) {
+        out_.push_back(static_cast<Id>(id));
     }
 
   private:
-    std::vector<Entry> entries_;
-};
+    struct Character {
+        Symbol symbol;
+        std::uint32_t length;
+    };
 
-/// What a thread remembers of one encoder's runs.
-struct RunMemory {
-    std::uint64_t owner = 0;
-    RunTable<2, 3> short_runs;  // 32 bytes an entry
-    RunTable<4, 7> long_runs;   // 64
-
-    static RunMemory& of_thread(std::uint64_t owner) {
-        thread_local RunMemory memory;
-        if (memory.owner != owner) {
-            memory.short_runs.clear(1 << 15);
-            memory.long_runs.clear(1 << 14);
-            memory.owner = owner;
-        }
-        return memory;
+    Character character_at(const char* p, const char* end) const {
+        const Place place = place_at(p, end);
+        return {tables_.symbol(place.code), place.length};
     }
-};
 
-std::atomic<std::uint64_t> next_serial{1};
+    /// Encodes a space and what joins it; returns the end of that.
+    const char* encode_first(const char* text, const char* end) {
+        const char* p = text;
+        for (Symbol left = tables_.symbol(' '); p < end;) {
+            const Character next = character_at(p, end);
+            if (!tables_.may_join(left, next.symbol)) break;
+            left = next.symbol;
+            p += next.length;
+        }
+        std::string run(1, ' ');
+        encode_run(run.append(text, p));
+        return p;
+    }
+
+    /// Characters of up to three bytes that don't join the next, such as nearly all Chinese ones, numbers and signs
+    /// between them: each is a token or its bytes. Returns the first that is not so.
+    const char* encode_single(const char* p, const char* end) {
+        const std::uint64_t* const singles = tables_.singles();
+        if (singles == nullptr) return p;
+        Id* out = memory_.ids.data() + n_ids_;
+        const Id* const last = memory_.ids.data() + kIds - 3;  // at least kIds / 2 places away
+        while (end - p >= 3 && out < last) {
+            const auto byte = [&](int i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(p[i])); };
+            const auto is_inside = [&](int i) { return (byte(i) & 0xC0) == 0x80; };
+            std::uint32_t code = byte(0), length = 1;
+            if (code >= 0xE0) {
+                code = (code & 0xF) << 12 | (byte(1) & 0x3F) << 6 | (byte(2) & 0x3F);
+                length = 3;
+                if (byte(0) >= 0xF0 || !is_inside(1) || !is_inside(2) || code < 0x800) break;
+            } else if (code >= 0x80) {
+                code = (code & 0x1F) << 6 | (byte(1) & 0x3F);
+                length = 2;
+                if (byte(0) < 0xC2 || !is_inside(1)) break;
+            }
+            const std::uint64_t single = singles[code];
+            if (SingleIds::joins(single) && joins_next(code, p + length, end)) break;
+            out += SingleIds::unpack(single, out);
+            p += length;
+        }
+        n_ids_ = static_cast<std::size_t>(out - memory_.ids.data());
+        return p;
+    }
+
+    bool joins_next(std::uint32_t code, const char* next, const char* end) const {
+        return next < end && tables_.may_join(tables_.symbol(code), character_at(next, end).symbol);
+    }
+
+    /// Finds the ends of the next runs, from the cut `p` on; returns how many.
+    std::size_t cut(const char* p, const char* end) {
+        const char** const ends = memory_.ends.data();
+        std::size_t n = 0;
+        Character left = character_at(p, end);
+        p += left.length;
+        while (n < kRuns && p < end) {
+            const Character here = character_at(p, end);
+            const bool is_cut = !tables_.may_join(left.symbol, here.symbol);
+            ends[n] = p;
+            n += is_cut;
+            if (is_cut && here.symbol.joiner == 0 && here.length > 1 && end - p >= 8 && is_high(p[here.length])) return n;
+            left = here;
+            p += here.length;
+            if (here.length == 1 && !is_high(p[-1]) && end - p >= 8) {
+                n = cut_ascii(p, end, n);
+                left = {tables_.symbol(static_cast<unsigned char>(p[-1])), 1};
+            }
+        }
+        if (n >= kRuns) return kRuns;
+        ends[n] = end;
+        return n + 1;
+    }
+
+    /// Goes on from `p`, behind a character of ASCII, while there are eight of them.
+    std::size_t cut_ascii(const char*& p, const char* end, std::size_t n) {
+        const char** const ends = memory_.ends.data();
+        const char* at = p;
+        for (; n < kRuns && end - at >= 8; at += 8) {
+            std::uint64_t eight;
+            std::memcpy(&eight, at, 8);
+            if ((eight & 0x8080808080808080) != 0) break;
+            for (int i = 0; i < 8; ++i) {
+                ends[n] = at + i;
+                n += !tables_.ascii_may_join(static_cast<unsigned char>(at[i - 1]), static_cast<unsigned char>(at[i]));
+            }
+        }
+        p = at;
+        return n;
+    }
+
+    /// Makes keys and asks memory for their lines, so that the look-ups find them near.
+    void prepare(const char* start, std::size_t n) {
+        const bool is_readable = readable_end_ - memory_.ends[n - 1] >= static_cast<std::ptrdiff_t>(Memory::kLongest + 1);
+        for (std::size_t i = 0; i < n; start = memory_.ends[i++]) {
+            const auto size = static_cast<std::size_t>(memory_.ends[i] - start);
+            if (size <= Memory::kShortest) {
+                prepare(memory_.short_runs, memory_.probes[i].short_key, i, {start, size}, is_readable);
+            } else if (size <= Memory::kLongest) {
+                prepare(memory_.long_runs, memory_.probes[i].long_key, i, {start, size}, is_readable);
+            }
+        }
+    }
+
+    template <class Table>
+    void prepare(const Table& table, typename Table::Key& key, std::size_t i, std::string_view run, bool is_readable) {
+        key = is_readable ? Table::Key::of_readable(run.data(), run.size()) : Table::Key::of(run);
+        memory_.probes[i].hash = key.hash();
+        const auto& bucket = table.bucket(memory_.probes[i].hash);
+        __builtin_prefetch(&bucket);
+        __builtin_prefetch(&table.bucket(memory_.probes[i].hash ^ 1));
+        if constexpr (sizeof bucket > 64) __builtin_prefetch(&bucket.entries[1]);
+    }
+
+    void look_up(const char* start, std::size_t n) {
+        for (std::size_t i = 0; i < n; start = memory_.ends[i++]) {
+            const std::string_view run(start, static_cast<std::size_t>(memory_.ends[i] - start));
+            if (run.size() <= Memory::kShortest) {
+                look_up(memory_.short_runs, memory_.probes[i].short_key, memory_.probes[i].hash, run);
+            } else if (run.size() <= Memory::kLongest) {
+                look_up(memory_.long_runs, memory_.probes[i].long_key, memory_.probes[i].hash, run);
+            } else {
+                encode_run(run);
+            }
+        }
+    }
+
+    template <class Table>
+    void look_up(Table& table, const typename Table::Key& key, std::uint64_t hash, std::string_view run) {
+        const auto& entry = Table::likely(table.bucket(hash), key);
+        if (entry.key == key) [[likely]] {
+            append(entry);
+        } else {
+            encode_missed(table, key, hash, run);
+        }
+    }
+
+    template <class Table>
+    [[gnu::noinline]] void encode_missed(Table& table, const typename Table::Key& key, std::uint64_t hash, std::string_view run) {
+        if (const auto* const entry = table.find_in_second(hash, key)) return append(*entry);
+        const std::size_t count = encode_run(run);
+        if (count == 0 || count > Table::kMostIds) return;
+        table.insert(hash, key, memory_.ids.data() + n_ids_ - count, count);
+    }
+
+    template <class Entry>
+    void append(const Entry& entry) {
+        std::memcpy(memory_.ids.data() + n_ids_, entry.ids.data(), sizeof entry.ids);
+        n_ids_ += entry.count();
+    }
+
+    void encode_afresh(const char* start, std::size_t n) {
+        for (std::size_t i = 0; i < n; start = memory_.ends[i++]) encode_run({start, memory_.ends[i]});
+    }
+
+    /// Merges a run. Returns how many ids it has, which end the buffer; 0 if they are not worth remembering, because they
+    /// are many or depend on what came before.
+    std::size_t encode_run(std::string_view run) {
+        if (n_ids_ > kIds / 2) flush();
+        const std::size_t before = out_.size() + n_ids_;
+        is_lasting_ = true;
+        std::vector<std::uint32_t>& symbols = memory_.symbols;
+        symbols.clear();
+        for_each_character(run, [&](std::size_t, std::size_t, std::uint32_t code) {
+            symbols.push_back(tables_.symbol(code).id);
+        });
+        if (symbols[0] == kNone) {  // such a character is a run of its own
+            emit_unknown(run);
+        } else {
+            merge(symbols);
+            emit(symbols);
+        }
+        const std::size_t count = out_.size() + n_ids_ - before;
+        if (count <= kMostRemembered) return is_lasting_ ? count : 0;
+        flush();
+        return 0;
+    }
+
+    void emit(const std::vector<std::uint32_t>& symbols) {
+        for (const std::uint32_t id : symbols) {
+            if (n_ids_ == kIds) flush();
+            if (id < tables_.size()) {
+                memory_.ids[n_ids_++] = static_cast<Id>(id);
+            } else {
+                emit_unknown(tables_.part(id));
+            }
+        }
+    }
+
+    void merge(std::vector<std::uint32_t>& symbols) {
+        const auto find = [&](std::uint32_t left, std::uint32_t right) { return tables_.merge_of(left, right); };
+        if (options_.dropout > 0) {
+            merge_with_queue(symbols, find, [&] { return options_.random->next() < options_.dropout; });
+        } else if (symbols.size() > kShortRun) {
+            merge_with_queue(symbols, find, [] { return false; });
+        } else if (symbols.size() > 1) {
+            std::array<Merge, kShortRun> joined;
+            for (std::size_t i = 0; i + 1 < symbols.size(); ++i) joined[i] = tables_.first_merge_of(symbols[i], symbols[i + 1]);
+            symbols.resize(merge_short(symbols.data(), symbols.size(), joined.data(), find));
+        }
+    }
+
+    /// Bytes that are in no piece. Without byte fallback ids depend on what came before: a run of unknowns is one.
+    void emit_unknown(std::string_view bytes) {
+        if (n_ids_ + 4 > kIds) flush();
+        if (tables_.has_byte_ids()) {
+            for (const char c : bytes) {
+                memory_.ids[n_ids_++] = static_cast<Id>(tables_.byte_ids()[static_cast<unsigned char>(c)]);
+            }
+            return;
+        }
+        is_lasting_ = false;
+        const std::uint32_t unknown = tables_.vocabulary().unknown_id;
+        const bool goes_on =
+            n_ids_ > 0 ? memory_.ids[n_ids_ - 1] == unknown : out_.size() > start_ && out_.back() == unknown;
+        if (!goes_on) memory_.ids[n_ids_++] = static_cast<Id>(unknown);
+        if (UnknownRuns* const runs = options_.unknown) {
+            if (!goes_on) runs->emplace_back(out_.size() + n_ids_ - 1, 0);
+            runs->back().second += static_cast<std::uint32_t>(bytes.size());
+        }
+    }
+
+    void flush() {
+        out_.insert(out_.end(), memory_.ids.data(), memory_.ids.data() + n_ids_);
+        n_ids_ = 0;
+    }
+
+    const SentencePieceTables& tables_;
+    const SentencePieceEncoder::Options& options_;
+    Memory& memory_;
+    std::vector<Id>& out_;
+    const std::size_t start_;  // where this text's ids begin
+    const char* readable_end_ = nullptr;
+    std::size_t n_ids_ = 0;
+    bool is_lasting_ = true;
+};
 
 }  // namespace
 
-struct SentencePieceEncoder::Sink {
-    const Options& options;
-    std::vector<std::uint32_t>& out;
-    std::size_t start;  // where this text's ids begin in `out`
-    RunMemory& memory;
-    std::vector<std::uint32_t> symbols;
-};
-
-SentencePieceEncoder::SentencePieceEncoder(SentencePieces vocabulary)
-    : vocabulary_(std::move(vocabulary)), serial_(next_serial++), pages_(1), user_defined_(named(vocabulary_)) {
-    if (!vocabulary_.byte_ids.empty() && vocabulary_.byte_ids.size() != 256) {
-        throw std::invalid_argument("byte fallback needs a token for each of the 256 bytes");
-    }
-    if (vocabulary_.byte_ids.empty() && vocabulary_.unknown_id == kNone) {
-        throw std::invalid_argument("there is neither a token for unknown text nor byte fallback");
-    }
+SentencePieceEncoder::SentencePieceEncoder(SentencePieceTables tables)
+    : tables_(std::move(tables)), memories_(std::make_unique<Memories>()) {
+    if (!tables_.vocabulary().user_defined.empty()) user_defined_.emplace(named(tables_.vocabulary()));
 }
 
-SentencePieceEncoder::Ids SentencePieceEncoder::find_ids() {
-    Ids ids;
-    std::size_t n_neighbours = 0;
-    ids.reserve(vocabulary_.pieces.size());
-    for (std::uint32_t id = 0; id < vocabulary_.pieces.size(); ++id) {
-        const std::string& piece = vocabulary_.pieces[id];
-        if (piece.empty()) continue;
-        const auto [found, is_new] = ids.try_emplace(piece, id);
-        if (!is_new) {
-            throw std::invalid_argument("token " + std::to_string(id) + " has the same text as token " +
-                                        std::to_string(found->second));
-        }
-        n_neighbours += piece.size();
-    }
-    joins_ = PairTable(n_neighbours);
-    return ids;
-}
+SentencePieceEncoder::SentencePieceEncoder(SentencePieceEncoder&&) noexcept = default;
+SentencePieceEncoder::~SentencePieceEncoder() = default;
 
-SentencePieceEncoder::Symbol& SentencePieceEncoder::symbol_to_change(std::uint32_t code) {
-    std::uint16_t& page = page_of_[code >> 8];
-    if (page == 0) {
-        page = static_cast<std::uint16_t>(pages_.size());
-        pages_.emplace_back();
-    }
-    return pages_[page][code & 0xFF];
-}
-
-/// Gives every character of `piece` a symbol, and notes which stand side by side.
-void SentencePieceEncoder::add_characters(std::string_view piece, const Ids& ids) {
-    std::uint32_t previous = kInvalid;
-    for_each_character(piece, [&](std::size_t at, std::size_t length, std::uint32_t code) {
-        if (code == kInvalid) throw std::invalid_argument("a token is not valid UTF-8");
-        Symbol& here = symbol_to_change(code);
-        if (here.id == kNone) {
-            const auto found = ids.find(piece.substr(at, length));
-            here.id = found != ids.end() ? found->second
-                                         : static_cast<std::uint32_t>(vocabulary_.pieces.size() + parts_.size());
-            if (found == ids.end()) parts_.emplace_back(piece.substr(at, length));
-        }
-        if (at > 0) {
-            here.joins_previous = true;
-            symbol_to_change(previous).joins_next = true;
-            if (previous < 128 && code < 128) ascii_joins_[previous][code] = true;
-            joins_.insert(pair_key(previous, code), {0, 0});
-        }
-        previous = code;
-    });
-}
-
-SentencePieceEncoder SentencePieceEncoder::from_ranks(SentencePieces vocabulary,
-                                                      const std::vector<std::uint32_t>& ranks) {
-    SentencePieceEncoder encoder(std::move(vocabulary));
-    const Ids ids = encoder.find_ids();
-    const auto& pieces = encoder.vocabulary_.pieces;
-    if (ranks.size() != pieces.size()) throw std::invalid_argument("as many ranks as tokens are needed");
-    std::size_t n_pairs = 0;
-    for (const std::string& piece : pieces) {
-        encoder.add_characters(piece, ids);
-        n_pairs += piece.size();
-    }
-    encoder.pairs_ = PairTable(n_pairs);
-    const auto part = [&](std::string_view text) -> std::uint32_t {
-        const Place place = place_at(text.data(), text.data() + text.size());
-        if (place.length == text.size()) return encoder.symbol(place.code).id;
-        const auto found = ids.find(text);
-        return found == ids.end() || ranks[found->second] == kNone ? kNone : found->second;
-    };
-    for (std::uint32_t id = 0; id < pieces.size(); ++id) {
-        if (ranks[id] == kNone) continue;
-        const std::string_view piece = pieces[id];
-        for_each_character(piece, [&](std::size_t at, std::size_t, std::uint32_t) {
-            if (at == 0) return;
-            const std::uint32_t left = part(piece.substr(0, at)), right = part(piece.substr(at));
-            if (left != kNone && right != kNone) encoder.pairs_.insert(pair_key(left, right), {ranks[id], id});
-        });
-    }
-    return encoder;
-}
-
-SentencePieceEncoder SentencePieceEncoder::from_merges(
-    SentencePieces vocabulary, const std::vector<std::pair<std::uint32_t, std::uint32_t>>& merges) {
-    SentencePieceEncoder encoder(std::move(vocabulary));
-    const Ids ids = encoder.find_ids();
-    const auto& pieces = encoder.vocabulary_.pieces;
-    encoder.pairs_ = PairTable(merges.size());
-    for (const std::string& piece : pieces) {
-        if (!piece.empty() && place_at(piece.data(), piece.data() + piece.size()).length == piece.size()) {
-            encoder.add_characters(piece, ids);
-        }
-    }
-    for (const std::uint32_t id : encoder.vocabulary_.user_defined) encoder.add_characters(pieces[id], ids);
-    for (std::uint32_t rank = 0; rank < merges.size(); ++rank) {
-        const auto fail = [&](const char* why) {
-            throw std::invalid_argument("merge " + std::to_string(rank) + " " + why);
-        };
-        const auto [left, right] = merges[rank];
-        if (std::max(left, right) >= pieces.size()) fail("names an id outside of the vocabulary");
-        if (pieces[left].empty() || pieces[right].empty()) fail("joins a token that takes no part in merging");
-        const auto found = ids.find(pieces[left] + pieces[right]);
-        if (found == ids.end()) fail("makes a text that is no token");
-        if (!encoder.pairs_.insert(pair_key(left, right), {rank, found->second})) fail("repeats an earlier merge");
-        encoder.add_characters(pieces[found->second], ids);
-    }
-    return encoder;
-}
-
-bool SentencePieceEncoder::may_join(std::uint32_t left, std::uint32_t right) const {
-    return !(vocabulary_.split_at_spaces && right == ' ') && stand_in_a_piece(left, right);
-}
-
-bool SentencePieceEncoder::stand_in_a_piece(std::uint32_t left, std::uint32_t right) const {
-    if (left < 128 && right < 128) return ascii_joins_[left][right];
-    if (left >= kInvalid || right >= kInvalid) return false;
-    if (!symbol(left).joins_next || !symbol(right).joins_previous) return false;
-    return joins_.find(pair_key(left, right)).rank != kNone;
-}
-
-void SentencePieceEncoder::encode(std::string_view text, const Options& options,
-                                  std::vector<std::uint32_t>& out) const {
+template <class Id>
+void SentencePieceEncoder::encode(std::string_view text, const Options& options, std::vector<Id>& out) const {
     if (text.empty()) return;
+    const typename IdlePool<RunMemory<Id>>::Lease memory(memories_->of<Id>());
+    RunEncoder<Id> encoder(tables_, options, *memory, out);
     std::string changed;
-    if (options.add_space || text.find(kSpaceMark) != text.npos) {
-        changed.reserve(text.size() + 1);
-        if (options.add_space) changed += ' ';
-        std::size_t at = 0;
-        for (std::size_t mark; (mark = text.find(kSpaceMark, at)) != text.npos; at = mark + kSpaceMark.size()) {
-            changed.append(text, at, mark - at) += ' ';
-        }
-        changed.append(text, at, text.npos);
-        text = changed;
-    }
-    Sink sink{options, out, out.size(), RunMemory::of_thread(serial_), {}};
+    if (options.unknown != nullptr || user_defined_) text = changed = with_spaces(text);
+    if (!user_defined_) return encoder.encode(text, options.add_space);
+    if (options.add_space) text = changed.insert(0, 1, ' ');
     std::size_t start = 0;
-    while (!vocabulary_.user_defined.empty()) {
-        const auto match = user_defined_.find(text, start);
-        if (!match) break;
-        encode_segment(text.substr(start, match->start - start), sink);
-        out.push_back(match->id);
+    while (const auto match = user_defined_->find(text, start)) {
+        encoder.encode(text.substr(start, match->start - start), false);
+        encoder.append(match->id);
         start = match->end;
     }
-    encode_segment(text.substr(start), sink);
+    encoder.encode(text.substr(start), false);
 }
 
-void SentencePieceEncoder::encode_segment(std::string_view text, Sink& sink) const {
-    const char* p = text.data();
-    const char* const end = p + text.size();
-    if (p == end) return;
-    Place first = place_at(p, end);
-    while (p < end) {
-        const char* run_end = p + first.length;
-        Place last = first, next{kInvalid, 0};
-        while (run_end < end) {
-            next = place_at(run_end, end);
-            if (!may_join(last.code, next.code)) break;
-            last = next;
-            run_end += next.length;
-        }
-        const std::string_view run(p, static_cast<std::size_t>(run_end - p));
-        if (run.size() == first.length) {
-            encode_character(first.code, run, sink);
-        } else {
-            encode_run(run, static_cast<std::size_t>(end - p), sink);
-        }
-        p = run_end;
-        first = next;
-    }
-}
-
-void SentencePieceEncoder::encode_character(std::uint32_t code, std::string_view bytes, Sink& sink) const {
-    const std::uint32_t id = code < kInvalid ? symbol(code).id : kNone;
-    if (id < vocabulary_.pieces.size()) {
-        sink.out.push_back(id);
-    } else {
-        emit_unknown(bytes, sink);
-    }
-}
-
-void SentencePieceEncoder::encode_run(std::string_view run, std::size_t readable, Sink& sink) const {
-    const auto encode_remembered = [&](auto& table) {
-        auto& entry = table.at(run, readable);
-        if (entry.count > 0) {
-            sink.out.insert(sink.out.end(), entry.ids.data(), entry.ids.data() + entry.count);
-            return;
-        }
-        const std::size_t before = sink.out.size();
-        const bool is_lasting = merge_run(run, sink);
-        const std::size_t count = sink.out.size() - before;
-        if (is_lasting && count <= entry.ids.size()) {
-            std::copy(sink.out.begin() + static_cast<std::ptrdiff_t>(before), sink.out.end(), entry.ids.begin());
-            entry.count = static_cast<std::uint32_t>(count);
-        }
-    };
-    if (sink.options.dropout > 0 || run.size() > sink.memory.long_runs.kMaxBytes) {
-        merge_run(run, sink);
-    } else if (run.size() <= sink.memory.short_runs.kMaxBytes) {
-        encode_remembered(sink.memory.short_runs);
-    } else {
-        encode_remembered(sink.memory.long_runs);
-    }
-}
-
-/// Merges a run; false if its ids depend on what came before it.
-bool SentencePieceEncoder::merge_run(std::string_view run, Sink& sink) const {
-    std::vector<std::uint32_t>& symbols = sink.symbols;
-    symbols.clear();
-    for_each_character(run, [&](std::size_t, std::size_t, std::uint32_t code) { symbols.push_back(symbol(code).id); });
-    const auto find = [&](std::uint32_t left, std::uint32_t right) { return pairs_.find(pair_key(left, right)); };
-    if (sink.options.dropout > 0) {
-        merge_with_queue(symbols, find, [&] { return sink.options.random->next() < sink.options.dropout; });
-    } else if (symbols.size() > kShortRun) {
-        merge_with_queue(symbols, find, [] { return false; });
-    } else {
-        merge_short(symbols, find);
-    }
-    bool is_lasting = true;
-    for (const std::uint32_t id : symbols) {
-        if (id < vocabulary_.pieces.size()) {
-            sink.out.push_back(id);
-        } else {
-            is_lasting &= emit_unknown(parts_[id - vocabulary_.pieces.size()], sink);
-        }
-    }
-    return is_lasting;
-}
-
-/// Bytes that are in no piece. False if the ids depend on what came before: a run of unknowns is one.
-bool SentencePieceEncoder::emit_unknown(std::string_view bytes, Sink& sink) const {
-    if (!vocabulary_.byte_ids.empty()) {
-        for (const char c : bytes) sink.out.push_back(vocabulary_.byte_ids[static_cast<unsigned char>(c)]);
-        return true;
-    }
-    const bool goes_on = sink.out.size() > sink.start && sink.out.back() == vocabulary_.unknown_id;
-    if (!goes_on) sink.out.push_back(vocabulary_.unknown_id);
-    if (UnknownRuns* const runs = sink.options.unknown) {
-        if (!goes_on) runs->emplace_back(sink.out.size() - 1, 0);
-        runs->back().second += static_cast<std::uint32_t>(bytes.size());
-    }
-    return false;
-}
+template void SentencePieceEncoder::encode(std::string_view, const Options&, std::vector<std::uint16_t>&) const;
+template void SentencePieceEncoder::encode(std::string_view, const Options&, std::vector<std::uint32_t>&) const;
 
 std::size_t SentencePieceEncoder::last_cut(std::string_view text) const {
-    const auto code_at = [&](std::size_t at) {
-        const Place place = place_at(text.data() + at, text.data() + text.size());
-        const bool is_mark = text.substr(at, kSpaceMark.size()) == kSpaceMark;
-        return is_mark ? Place{' ', place.length} : place;
-    };
+    const auto place = [&](std::size_t at) { return place_at(text.data() + at, text.data() + text.size()); };
     const auto is_inside = [&](std::size_t at) { return (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80; };
     std::size_t right = text.size();
     while (right > 0) {
@@ -401,14 +417,57 @@ std::size_t SentencePieceEncoder::last_cut(std::string_view text) const {
         if (right == 0) break;
         std::size_t left = right - 1;
         while (left > 0 && right - left < 4 && is_inside(left)) --left;
-        const Place before = code_at(left), after = code_at(right);
+        const Place before = place(left), after = place(right);
         const bool is_whole = before.code < kInvalid && after.code < kInvalid && left + before.length == right;
-        if (is_whole && symbol(before.code).id < vocabulary_.pieces.size() &&
-            !stand_in_a_piece(before.code, after.code)) {
-            return right;
-        }
+        const Symbol symbol = tables_.symbol(before.code);
+        if (is_whole && symbol.id < tables_.size() && !tables_.may_join(symbol, tables_.symbol(after.code))) return right;
     }
     return 0;
 }
+
+std::vector<Segment> SentencePieceEncoder::segments(std::string_view text, const SpecialTokens* specials,
+                                                    PrefixSpace prefix, std::size_t size) const {
+    std::vector<Segment> found;
+    const auto add = [&](std::size_t start, std::size_t end) {
+        const std::string_view part = text.substr(start, end - start);
+        const bool has_space = part.starts_with(' ') || part.starts_with(kSpaceMark);
+        const bool wanted = start == 0 ? prefix.first : prefix.later;
+        if (!part.empty()) add_segments(part, wanted && !(prefix.unless_space && has_space), size, found);
+    };
+    std::size_t done = 0;
+    while (specials != nullptr) {
+        const auto match = specials->find(text, done);
+        if (!match) break;
+        add(done, match->start);
+        found.push_back({{}, false, match->id});
+        done = match->end;
+    }
+    add(done, text.size());
+    return found;
+}
+
+void SentencePieceEncoder::add_segments(std::string_view text, bool add_space, std::size_t size,
+                                        std::vector<Segment>& out) const {
+    for (std::size_t wanted = size; text.size() > wanted;) {
+        const std::size_t cut = last_cut(text.substr(0, wanted));
+        wanted = cut == 0 ? 2 * wanted : size;
+        if (cut == 0) continue;
+        out.push_back({text.substr(0, cut), add_space});
+        text.remove_prefix(cut);
+        add_space = false;
+    }
+    out.push_back({text, add_space});
+}
+
+template <class Id>
+void SentencePieceEncoder::encode(const Segment& segment, std::vector<Id>& out) const {
+    if (segment.special != kNone) return out.push_back(static_cast<Id>(segment.special));
+    Options options;
+    options.add_space = segment.add_space;
+    encode(segment.text, options, out);
+}
+
+template void SentencePieceEncoder::encode(const Segment&, std::vector<std::uint16_t>&) const;
+template void SentencePieceEncoder::encode(const Segment&, std::vector<std::uint32_t>&) const;
 
 }  // namespace tilth

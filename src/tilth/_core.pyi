@@ -14,6 +14,12 @@ def piece_ends(text: _Text, pattern: str) -> NDArray[np.int64]:
 def superword_ends(text: _Text, most_digits: int) -> NDArray[np.int64]:
     """The same for words that may be joined: numbers of up to `most_digits` apart (0: any length, with a space)."""
 
+def rank_file_tokens(content: bytes, most_rank: int) -> list[bytes] | None:
+    """The tokens of a tiktoken rank file by rank, b"" for a rank that is not there.
+
+    None if a line has another form, a token is empty, or a rank is repeated or above `most_rank`.
+    """
+
 def instruction_sets() -> str:
     """What this machine can run, the best first: avx512, avx2, neon, scalar, with spaces between."""
 
@@ -68,10 +74,26 @@ class BpeEncoder:
         self, texts: list[_Text], pattern: str, specials: SpecialTokens | None, threads: int
     ) -> list[list[int]]:
         """Raises: RuntimeError if a thread cannot start."""
+    def encode_batch_to_uint16(
+        self, texts: list[_Text], pattern: str, specials: SpecialTokens | None, threads: int
+    ) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+        """The ids of all texts, and where those of each begin and end, shape (texts + 1,)."""
+    def encode_batch_to_uint32(
+        self, texts: list[_Text], pattern: str, specials: SpecialTokens | None, threads: int
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]: ...
     def encode_pieces(self, pieces: list[_Text]) -> list[int]:
         """Ids of text that is cut into pieces already."""
     def decode(self, ids: NDArray[np.uint32]) -> bytes:
         """Raises: IndexError naming an id that is no token."""
+
+def read_sentencepiece_model(
+    content: bytes,
+) -> tuple[list[bytes], list[bytes], NDArray[np.float32], NDArray[np.uint8], list[tuple[int, bytes]]]:
+    """Of `tokenizer.model`: the pieces, the same with spaces for U+2581, scores and kinds (255: any from there up),
+    and number and content of the other fields that hold bytes.
+
+    Raises: ValueError naming the byte that cannot be.
+    """
 
 @final
 class SuperwordEncoder:
@@ -93,7 +115,7 @@ class SentencePieceEncoder:
 
     def __init__(
         self,
-        pieces: list[bytes],
+        pieces: list[str],
         ranks: NDArray[np.uint32],
         merges: NDArray[np.uint32] | None,
         byte_ids: list[int],
@@ -101,15 +123,35 @@ class SentencePieceEncoder:
         user_defined: list[int],
         split_at_spaces: bool,
     ) -> None:
-        """`pieces` by id, with spaces (b"": never made by merging); `merges` go before `ranks`.
+        """`pieces` by id, with U+2581 for spaces ("": never made by merging); `merges` go before `ranks`.
 
         Raises: ValueError naming the token or merge that cannot work.
         """
-    def encode(self, text: _Text, add_space: bool, dropout: float = 0.0, seed: int = 0) -> NDArray[np.uint32]: ...
+    def encode(
+        self,
+        text: _Text,
+        specials: SpecialTokens | None,
+        first_space: bool,
+        later_space: bool,
+        unless_space: bool,
+        threads: int,
+    ) -> NDArray[np.uint16] | NDArray[np.uint32]:
+        """uint16 where that holds every id. A space is put in front of the segment at the beginning (`first_space`) and
+        of those behind special tokens (`later_space`), but not in front of a space if `unless_space`.
+        """
+    def encode_batch(
+        self,
+        texts: list[_Text],
+        specials: SpecialTokens | None,
+        first_space: bool,
+        later_space: bool,
+        unless_space: bool,
+        threads: int,
+    ) -> list[list[int]]:
+        """Raises: RuntimeError if a thread cannot start."""
+    def encode_with_dropout(self, text: _Text, add_space: bool, dropout: float, seed: int) -> NDArray[np.uint32]: ...
     def encode_with_unknown(self, text: _Text, add_space: bool) -> tuple[NDArray[np.uint32], list[tuple[int, int]]]:
         """Ids, and for each unknown one its place and how many bytes of text it stands for."""
-    def encode_batch(self, texts: list[_Text], add_space: list[bool], threads: int) -> list[NDArray[np.uint32]]:
-        """Raises: RuntimeError if a thread cannot start."""
     def last_cut(self, text: _Text) -> int:
         """The last byte at which both parts encode alone as together; 0 if there is none."""
 

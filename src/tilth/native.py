@@ -20,6 +20,8 @@ try:
         instruction_sets,
         merge_count_files,
         piece_ends,
+        rank_file_tokens,
+        read_sentencepiece_model,
         superword_ends,
         use_instruction_set,
     )
@@ -40,6 +42,8 @@ __all__ = [
     "instruction_sets",
     "merge_count_files",
     "piece_ends",
+    "rank_file_tokens",
+    "read_sentencepiece_model",
     "superword_ends",
     "use_instruction_set",
 ]

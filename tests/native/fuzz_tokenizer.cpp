@@ -2,18 +2,14 @@
 //
 // What it asks: do all instruction sets cut alike, does the cached encoder give what merging piece by piece gives, do
 // ids decode to the text, do texts cut into spans give the same ids, do broken count files end in an error, does training of all
-// kinds end well. Every text
-// stands in an allocation of its exact size, so that a byte read too much is found. Usage: fuzz_tokenizer [SECONDS] [SEED]
+// kinds end well. Every text stands in an allocation of its exact size, so that a byte read too much is found. Usage: fuzz_tokenizer [SECONDS] [SEED]
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
 #include <filesystem>
-#include <iterator>
 #include <fstream>
-#include <memory>
-#include <random>
 #include <sstream>
 
+#include "fuzz.h"
+#include "tokenizer/bpe_dropout.h"
 #include "tokenizer/bpe_encode.h"
 #include "tokenizer/bpe_train.h"
 #include "tokenizer/piece_counts.h"
@@ -25,51 +21,8 @@ using namespace tilth;
 
 namespace {
 
-using Random = std::mt19937_64;
-
 constexpr Pattern kPatterns[] = {Pattern::kGpt2,   Pattern::kSmollm2, Pattern::kCl100k,
                                  Pattern::kLlama3, Pattern::kQwen2,   Pattern::kO200k};
-
-const char* const kBits[] = {"a",  "b",    "S",    "t",   "LL",  " ",  " ",      "  ",   "\n", "\r\n", "\t",     "1",
-                             "23", "'",    "'s",   "'re", "'Ll", ".",  "/",      "//",   "-",  "--",   "word",   " Word",
-                             "é",  "漢",   "字",   "的",  "。",  "あ", "ſ",      "\xCC\x81", "😀", "\xFF", "\xE6\xBC", "\xC2\xA0",
-                             " 漢", "camelCase", "UPPER", "<s>", "<s><t>", "0000", "    ", ".\n", "\n  \n"};
-
-std::size_t below(Random& random, std::size_t n) { return random() % n; }
-
-void check(bool holds, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "FAILED: %s\n", what);
-    std::abort();
-}
-
-std::string random_text(Random& random) {
-    std::string text;
-    const std::size_t n = below(random, 8) == 0 ? below(random, 3000) : below(random, 60);
-    const std::size_t kind = below(random, 5);
-    for (std::size_t i = 0; i < n; ++i) {
-        if (kind == 0) {
-            text += static_cast<char>(random());
-        } else if (kind == 1) {
-            text += static_cast<char>(' ' + below(random, 95));
-        } else if (kind == 2) {
-            text += kBits[below(random, 6)];
-        } else {
-            text += kBits[below(random, std::size(kBits))];
-        }
-    }
-    return text;
-}
-
-/// A copy with nothing behind it.
-struct Exact {
-    explicit Exact(const std::string& text) : bytes(new char[text.size()]), size(text.size()) {
-        std::copy(text.begin(), text.end(), bytes.get());
-    }
-    std::string_view view() const { return {bytes.get(), size}; }
-    std::unique_ptr<char[]> bytes;
-    std::size_t size;
-};
 
 std::vector<std::size_t> ends_of(std::string_view text, Pattern pattern) {
     std::vector<std::size_t> ends;
@@ -113,7 +66,7 @@ void take(const BpeTrainer& trainer, Model& model) {
 }
 
 /// Pieces apart first and then, half the time, words that may be joined.
-Model train(Random& random, Pattern pattern, const SpecialTokens& specials) {
+Model train(Dice& random, Pattern pattern, const SpecialTokens& specials) {
     PieceCounts counts, across;
     for (int i = 0; i < 30; ++i) {
         const Exact text(random_text(random));
@@ -173,7 +126,23 @@ void check_encoding(const BpeEncoder& encoder, std::string_view text, Pattern pa
     check(sink.count == whole.size(), "what does not fit is counted");
 }
 
-void check_count_files(Random& random, const std::filesystem::path& folder) {
+/// Without dropout the same ids as merging, with it the same text.
+void check_dropout(Dice& random, const BpeEncoder& encoder, const BpeDropout& dropout, std::string_view text,
+                   Pattern pattern) {
+    std::vector<std::uint32_t> expected, without, with;
+    tilth::Random chance(random());
+    for_each_piece(pattern, text, [&](std::string_view piece) {
+        encoder.encode_piece(piece, expected);
+        dropout.encode_piece(piece, 0, chance, without);
+        dropout.encode_piece(piece, 0.4, chance, with);
+    });
+    check(without == expected, "a dropout of 0 leaves nothing out");
+    std::string decoded;
+    encoder.decode(with.data(), with.size(), decoded);
+    check(decoded == text, "dropout keeps the text");
+}
+
+void check_count_files(Dice& random, const std::filesystem::path& folder) {
     PieceCounts counts;
     for (int i = 0; i < 5; ++i) counts.add(random_text(random), 1 + static_cast<std::int64_t>(below(random, 9)));
     const std::string good = folder / "good", bad = folder / "bad", merged = folder / "merged";
@@ -195,7 +164,7 @@ void check_count_files(Random& random, const std::filesystem::path& folder) {
 
 int main(int argc, char** argv) {
     const double seconds = argc > 1 ? std::atof(argv[1]) : 20;
-    Random random(argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1);
+    Dice random(argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1);
     const auto folder = std::filesystem::temp_directory_path() / ("tilth-fuzz-" + std::to_string(random()));
     std::filesystem::create_directory(folder);
     const auto start = std::chrono::steady_clock::now();
@@ -207,20 +176,23 @@ int main(int argc, char** argv) {
         const SpecialTokens specials({{"<s>", n}, {"<s><t>", n + 1}});
         model.tokens.insert(model.tokens.end(), {"<s>", "<s><t>"});
         const BpeEncoder by_merges(model.tokens, {n, n + 1}, model.merges, below(random, 2) == 0);
+        const BpeEncoder merging(model.tokens, {n, n + 1}, model.merges, false);
+        const BpeDropout dropout(model.tokens, {n, n + 1}, model.merges);
         const BpeEncoder by_ranks = BpeEncoder::from_ranks(model.tokens, {n, n + 1});
         const SuperwordEncoder by_words(model.tokens, {n, n + 1}, model.merges, 3);
-        const BpeEncoder merged(model.tokens, {n, n + 1}, model.merges, false);
         for (int i = 0; i < 50; ++i, ++texts) {
             const Exact text(random_text(random));
             std::vector<std::uint32_t> whole, in_words;
-            if (text.size > 0) merged.encode_piece(text.view(), whole);
+            if (text.size > 0) merging.encode_piece(text.view(), whole);
             by_words.encode_piece(text.view(), in_words);
             check(in_words == whole, "words first and then across them gives the same ids");
             for (const Pattern any : kPatterns) check_cuts(text.view(), any);
             check_encoding(by_merges, text.view(), pattern, specials);
             check_encoding(by_ranks, text.view(), pattern, specials);
+            check_dropout(random, merging, dropout, text.view(), pattern);
         }
         check_count_files(random, folder);
+        fuzz_sentencepiece(random);
     }
     std::filesystem::remove_all(folder);
     std::printf("%zu texts, no difference\n", texts);

@@ -1,23 +1,24 @@
 """SentencePiece's `tokenizer.model` in: BPE, with or without byte fallback.
 
-The file is a protocol buffer, of which a few fields matter; they are read here, so that nothing needs to be installed.
+The file is a protocol buffer, of which a few fields matter: pieces are read in the native core, settings here, so that
+nothing needs to be installed.
 What would change ids and is not done by our encoder (a character map, Unigram, unused pieces) is refused by name.
 Field numbers: sentencepiece_model.proto of google/sentencepiece.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tilth import native
 from tilth.errors import DataError
-from tilth.tokenizer.sentencepiece import NOT_MERGED, SPACE_MARK, SentencePieceVocabulary
+from tilth.tokenizer.sentencepiece import NOT_MERGED, SentencePieceVocabulary
 
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED, _BYTE = range(1, 7)
 _MODEL_TYPES = {1: "Unigram", 2: "BPE", 3: "Word", 4: "Char"}
@@ -30,7 +31,11 @@ _Value = int | bytes
 class _Model:
     """The fields that matter, with the defaults of the format."""
 
-    pieces: list[tuple[bytes, float, int]] = field(default_factory=list[tuple[bytes, float, int]])
+    pieces: list[bytes]
+    spaced: list[bytes]
+    """The pieces with spaces for U+2581."""
+    scores: NDArray[np.float32]
+    kinds: NDArray[np.uint8]
     model_type: int = 1
     byte_fallback: bool = False
     whitespace_as_suffix: bool = False
@@ -54,23 +59,22 @@ def read_model(path: Path, content: bytes) -> SentencePieceVocabulary:
     """
     try:
         model = _parse(content)
-    except (ValueError, struct.error) as error:
+    except ValueError as error:
         raise DataError(f"{path} is not a whole SentencePiece model: {error}.") from None
     _check(path, model)
-    special = {_text(path, i, p): i for i, (p, _, kind) in enumerate(model.pieces) if kind in (_UNKNOWN, _CONTROL)}
-    unknown = [i for i, (_, _, kind) in enumerate(model.pieces) if kind == _UNKNOWN]
+    texts = _texts(path, model.pieces)
+    unknown = _of_kind(model, _UNKNOWN)
     if len(unknown) != 1:
         raise DataError(f"{path} has {len(unknown)} pieces for unknown text instead of one.")
-    texts = [_text(path, i, piece) for i, (piece, _, _) in enumerate(model.pieces)]
     if len(set(texts)) != len(texts):
         seen: dict[str, int] = {}
         for i, text in enumerate(texts):
             if seen.setdefault(text, i) != i:
                 raise DataError(f"{path}: the pieces {seen[text]} and {i} are the same, {text!r}.")
     byte_ids = _byte_ids(path, model)
-    taking_part = (_NORMAL, _USER_DEFINED)
-    pieces = tuple([t if model.pieces[i][2] in taking_part else "" for i, t in enumerate(texts)])
-    tokens = [t.replace(SPACE_MARK, " ").encode() for t in texts]
+    pieces, tokens = list(texts), model.spaced
+    for i in _of_kind(model, _UNKNOWN, _CONTROL, _BYTE):
+        pieces[i] = ""
     for byte, token_id in enumerate(byte_ids):
         tokens[token_id] = bytes([byte])
     tokens[unknown[0]] = model.unknown_surface
@@ -78,14 +82,18 @@ def read_model(path: Path, content: bytes) -> SentencePieceVocabulary:
         tokens=tuple(tokens),
         merges=None,
         pattern="",
-        special_tokens=special,
-        pieces=pieces,
-        ranks=_ranks(path, model, pieces),
+        special_tokens={texts[i]: i for i in _of_kind(model, _UNKNOWN, _CONTROL)},
+        pieces=tuple(pieces),
+        ranks=_ranks(model, pieces),
         byte_ids=byte_ids,
         unknown_id=unknown[0],
-        user_defined=tuple([i for i, (_, _, kind) in enumerate(model.pieces) if kind == _USER_DEFINED]),
+        user_defined=tuple(_of_kind(model, _USER_DEFINED)),
         prefix="always" if model.add_dummy_prefix else "never",
     )
+
+
+def _of_kind(model: _Model, *kinds: int) -> list[int]:
+    return np.flatnonzero(np.isin(model.kinds, kinds)).tolist()
 
 
 def _check(path: Path, model: _Model) -> None:
@@ -106,25 +114,24 @@ def _check(path: Path, model: _Model) -> None:
         refuse("escape_whitespaces = false")
     if model.whitespace_as_suffix:
         refuse("treat_whitespace_as_suffix")
-    for i, (piece, score, kind) in enumerate(model.pieces):
-        if not piece:
-            raise DataError(f"{path}: the piece {i} is empty.")
-        if score != score:
-            raise DataError(f"{path}: the piece {i}, {piece!r}, has no number as its score.")
-        if not _NORMAL <= kind <= _BYTE or kind == _UNUSED:
-            refuse(f"the type {kind} of the piece {i}, {piece!r},")
+    if b"" in model.pieces:
+        raise DataError(f"{path}: the piece {model.pieces.index(b'')} is empty.")
+    for i in np.flatnonzero(np.isnan(model.scores)).tolist():
+        raise DataError(f"{path}: the piece {i}, {model.pieces[i]!r}, has no number as its score.")
+    for i in np.flatnonzero((model.kinds < _NORMAL) | (model.kinds > _BYTE) | (model.kinds == _UNUSED)).tolist():
+        refuse(f"the type {model.kinds[i]} of the piece {i}, {model.pieces[i]!r},")
 
 
-def _text(path: Path, index: int, piece: bytes) -> str:
+def _texts(path: Path, pieces: list[bytes]) -> list[str]:
     try:
-        return piece.decode()
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: the piece {index}, {piece!r}, is not UTF-8.") from None
+        return [piece.decode() for piece in pieces]
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: the piece {pieces.index(error.object)}, {error.object!r}, is not UTF-8.") from None
 
 
 def _byte_ids(path: Path, model: _Model) -> tuple[int, ...]:
     """Ids of the 256 byte pieces; none without byte fallback."""
-    found = {piece: i for i, (piece, _, kind) in enumerate(model.pieces) if kind == _BYTE}
+    found = {model.pieces[i]: i for i in _of_kind(model, _BYTE)}
     if not model.byte_fallback:
         if found:
             raise DataError(f"{path} has pieces for bytes, but byte_fallback is off.")
@@ -138,22 +145,21 @@ def _byte_ids(path: Path, model: _Model) -> tuple[int, ...]:
     return tuple([found[name] for name in names])
 
 
-def _ranks(path: Path, model: _Model, pieces: tuple[str, ...]) -> NDArray[np.uint32]:
+def _ranks(model: _Model, pieces: list[str]) -> NDArray[np.uint32]:
     """Ranks by id: the highest score merges first, equal scores have equal ranks."""
     ranks = np.full(len(pieces), NOT_MERGED, dtype=np.uint32)
-    merged = np.array([i for i, piece in enumerate(pieces) if len(piece) > 1], dtype=np.int64)
-    scores = np.array([score for _, score, _ in model.pieces], dtype=np.float32)
+    merged = np.flatnonzero(np.fromiter(map(len, pieces), dtype=np.int64, count=len(pieces)) > 1)
     if len(merged):
-        ranks[merged] = np.unique(-scores[merged], return_inverse=True)[1].astype(np.uint32)
+        ranks[merged] = np.unique(-model.scores[merged], return_inverse=True)[1].astype(np.uint32)
     return ranks
 
 
 # Protocol buffers
 
 
-def _fields(data: bytes, start: int, end: int) -> Iterator[tuple[int, _Value]]:
+def _fields(data: bytes) -> Iterator[tuple[int, _Value]]:
     """Number and value of each field; fixed-size values as bytes."""
-    at = start
+    at, end = 0, len(data)
     while at < end:
         key, at = _varint(data, at, end)
         kind = key & 7
@@ -198,40 +204,20 @@ def _int(value: _Value) -> int:
 
 
 def _parse(content: bytes) -> _Model:
-    model = _Model()
-    for number, value in _fields(content, 0, len(content)):
-        if number == 1:
-            model.pieces.append(_piece(_bytes(value)))
-        elif number == 2:
-            _parse_trainer(model, _bytes(value))
+    pieces, spaced, scores, kinds, others = native.read_sentencepiece_model(content)
+    model = _Model(pieces, spaced, scores, kinds)
+    for number, value in others:
+        if number == 2:
+            _parse_trainer(model, value)
         elif number == 3:
-            _parse_normalizer(model, _bytes(value))
+            _parse_normalizer(model, value)
         elif number == 5:
-            for inner, charsmap in _fields(_bytes(value), 0, len(_bytes(value))):
-                model.has_character_map |= inner == 2 and bool(charsmap)
-    if not model.pieces:
-        raise ValueError("it has no pieces")
+            model.has_character_map |= any(inner == 2 and charsmap for inner, charsmap in _fields(value))
     return model
 
 
-def _piece(data: bytes) -> tuple[bytes, float, int]:
-    # Nearly every piece is written in this way, and there are tens of thousands.
-    size = data[1] if len(data) > 1 and data[0] == 0x0A else 0x80
-    if size < 0x80 and len(data) == size + 7 and data[size + 2] == 0x15:
-        return data[2 : size + 2], struct.unpack_from("<f", data, size + 3)[0], _NORMAL
-    piece, score, kind = b"", 0.0, _NORMAL
-    for number, value in _fields(data, 0, len(data)):
-        if number == 1:
-            piece = _bytes(value)
-        elif number == 2:
-            score = float(struct.unpack("<f", _bytes(value))[0])
-        elif number == 3:
-            kind = _int(value)
-    return piece, score, kind
-
-
 def _parse_trainer(model: _Model, data: bytes) -> None:
-    for number, value in _fields(data, 0, len(data)):
+    for number, value in _fields(data):
         if number == 3:
             model.model_type = _int(value)
         elif number == 24:
@@ -243,7 +229,7 @@ def _parse_trainer(model: _Model, data: bytes) -> None:
 
 
 def _parse_normalizer(model: _Model, data: bytes) -> None:
-    for number, value in _fields(data, 0, len(data)):
+    for number, value in _fields(data):
         if number == 1:
             model.normalizer = _bytes(value).decode("utf-8", "replace")
         elif number == 2:

@@ -72,7 +72,7 @@ def test_special_tokens_and_numbers_are_not_merged_over() -> None:
 def test_a_stream_has_the_ids_of_the_whole() -> None:
     tokenizer = Tokenizer.train(TEXTS, vocab_size=330, superwords_from=280)
     text = " ".join(TEXTS) * 300
-    assert tokenizer.safe_cut(text.encode()) > 0
+    assert tokenizer.scheme.safe_cut(text.encode()) > 0
     ids = tokenizer.encode(text)
     assert list(tokenizer.encode_iterable([text[i : i + 999] for i in range(0, len(text), 999)])) == ids
     assert tokenizer.count(text, 10) == 11
