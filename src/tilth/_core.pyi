@@ -11,14 +11,14 @@ def piece_ends(text: _Text, pattern: str) -> NDArray[np.int64]:
     Patterns: gpt2, smollm2, cl100k, llama3, qwen2, o200k.
     """
 
-def superword_ends(text: _Text, most_digits: int) -> NDArray[np.int64]:
-    """The same for words that may be joined: numbers of up to `most_digits` apart (0: any length, with a space)."""
-
 def rank_file_tokens(content: bytes, most_rank: int) -> list[bytes] | None:
     """The tokens of a tiktoken rank file by rank, b"" for a rank that is not there.
 
     None if a line has another form, a token is empty, or a rank is repeated or above `most_rank`.
     """
+
+def superword_ends(text: _Text, most_digits: int) -> NDArray[np.int64]:
+    """The same for words that may be joined: numbers of up to `most_digits` apart (0: any length, with a space)."""
 
 def instruction_sets() -> str:
     """What this machine can run, the best first: avx512, avx2, neon, scalar, with spaces between."""

@@ -1,8 +1,8 @@
 // Random texts through the native tokenizer, to be built with AddressSanitizer and UBSan (`make native-test`).
 //
 // What it asks: do all instruction sets cut alike, does the cached encoder give what merging piece by piece gives, do
-// ids decode to the text, do texts cut into spans give the same ids, do broken count files end in an error, does training of all
-// kinds end well. Every text stands in an allocation of its exact size, so that a byte read too much is found. Usage: fuzz_tokenizer [SECONDS] [SEED]
+// ids decode to the text, do texts cut into spans give the same ids, do broken count files end in an error, does
+// training of all kinds end well. Every text stands in an allocation of its exact size, so that a byte read too much is found. Usage: fuzz_tokenizer [SECONDS] [SEED]
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -180,10 +180,11 @@ int main(int argc, char** argv) {
         const BpeDropout dropout(model.tokens, {n, n + 1}, model.merges);
         const BpeEncoder by_ranks = BpeEncoder::from_ranks(model.tokens, {n, n + 1});
         const SuperwordEncoder by_words(model.tokens, {n, n + 1}, model.merges, 3);
+        const BpeEncoder merged(model.tokens, {n, n + 1}, model.merges, false);
         for (int i = 0; i < 50; ++i, ++texts) {
             const Exact text(random_text(random));
             std::vector<std::uint32_t> whole, in_words;
-            if (text.size > 0) merging.encode_piece(text.view(), whole);
+            if (text.size > 0) merged.encode_piece(text.view(), whole);
             by_words.encode_piece(text.view(), in_words);
             check(in_words == whole, "words first and then across them gives the same ids");
             for (const Pattern any : kPatterns) check_cuts(text.view(), any);

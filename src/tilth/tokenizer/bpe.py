@@ -1,8 +1,7 @@
 """Byte-level BPE: GPT-2, Llama-3, and what `Tokenizer.train` makes.
 
-With a pattern that the core knows, the core does all of it in one call. Where tokens may hold several words, it merges
-within words first, and only then over the long pieces: several times faster, for a second table of pairs. A regex of
-one's own runs in Python, two orders of magnitude slower, and the core gets the pieces.
+With a pattern that the core knows, the core does all of it in one call. A regex of one's own runs in Python, two orders
+of magnitude slower, and the core gets the pieces.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from tilth import native
 from tilth.errors import DataError
 from tilth.tokenizer.scheme import Ids, Scheme, Where
-from tilth.tokenizer.split import Splitter, last_cut, last_superword_cut, pattern_name, superword_digits
+from tilth.tokenizer.split import Splitter, last_cut, pattern_name
 from tilth.tokenizer.vocabulary import Vocabulary
 
 
@@ -27,8 +26,6 @@ def byte_level_bpe(vocabulary: Vocabulary) -> Bpe:
     Raises: DataError naming the token or merge that cannot work; ConfigError if the pattern is no regex.
     """
     name = pattern_name(vocabulary.pattern)
-    if superword_digits(vocabulary.pattern) is not None:
-        return SuperwordBpe(vocabulary)
     return RegexBpe(vocabulary) if name is None else PatternBpe(vocabulary, name)
 
 
@@ -130,46 +127,6 @@ class PatternBpe(Bpe):
         """What `text` is cut into before merging."""
         ends = native.piece_ends(text, self._pattern).tolist()
         return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-
-class SuperwordBpe(Bpe):
-    """Cut for tokens of several words (SuperBPE): at numbers, runs of symbols and runs of spaces."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        super().__init__(vocabulary)
-        self._splitter = Splitter(vocabulary.pattern)
-        self._superwords: native.SuperwordEncoder | None = None
-        digits = superword_digits(vocabulary.pattern)
-        if vocabulary.merges is not None and digits is not None and not vocabulary.ignore_merges:
-            special_ids = list(vocabulary.special_tokens.values())
-            merges = np.ascontiguousarray(vocabulary.merges)
-            self._superwords = native.SuperwordEncoder(list(vocabulary.tokens), special_ids, merges, digits)
-
-    def encode(self, text: str | bytes, found: frozenset[str], *, continued: bool = False, threads: int = 1) -> Ids:
-        """Ids of a text; behind a `safe_cut` the rest is a text like any other."""
-        if self._superwords is None:
-            return super().encode(text, found, continued=continued, threads=threads)
-        return self._superwords.encode(text, self.matcher(found))
-
-    def encode_batch(self, texts: list[str | bytes], found: frozenset[str], threads: int) -> list[list[int]]:
-        """`encode_to_list` of every text, on `threads` threads."""
-        if self._superwords is None:
-            return super().encode_batch(texts, found, threads)
-        return [ids.tolist() for ids in self._superwords.encode_batch(texts, self.matcher(found), threads)]
-
-    def encode_segment(self, text: bytes, where: Where) -> Ids:
-        """Ids of text in which no token is looked for."""
-        if self._superwords is None:
-            return super().encode_segment(text, where)
-        return self._superwords.encode(text, None)
-
-    def safe_cut(self, data: bytes) -> int:
-        """The last byte of `data` where a piece ends, whatever stands around; 0: nowhere."""
-        return last_superword_cut(data)
-
-    def pieces(self, text: bytes) -> list[str | bytes]:
-        """What `text` is cut into before merging."""
-        return [*self._splitter.pieces(text)]
 
 
 def _encoder(vocabulary: Vocabulary) -> native.BpeEncoder:

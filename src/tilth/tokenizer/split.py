@@ -78,9 +78,6 @@ def pattern_name(pattern: str) -> str | None:
 
 # Read from the right, so that the last place comes first.
 _LAST_CUT = regex.compile(r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])")
-
-
-# Behind a number, where words may be joined.
 _LAST_SUPERWORD_CUT = regex.compile(r"(?r)(?<=\p{N})(?=[\p{L} \n])")
 
 
@@ -89,17 +86,17 @@ def last_cut(data: bytes) -> int:
 
     That is so between a letter and a space or newline, and between a Han character and a full stop or comma.
     """
-    return _place_of(_LAST_CUT, data)
+    return _last(_LAST_CUT, data)
 
 
 def last_superword_cut(data: bytes) -> int:
-    """The same for the patterns that `superword_pattern` gives: between a number and a letter, space or newline."""
-    return _place_of(_LAST_SUPERWORD_CUT, data)
+    """The same where words may be joined: behind a number that is followed by a letter, space or newline."""
+    return _last(_LAST_SUPERWORD_CUT, data)
 
 
-def _place_of(pattern: regex.Pattern[str], data: bytes) -> int:
+def _last(cut: regex.Pattern[str], data: bytes) -> int:
     text = data.decode("utf-8", "surrogateescape")
-    found = pattern.search(text)
+    found = cut.search(text)
     return len(text[: found.start()].encode("utf-8", "surrogateescape")) if found else 0
 
 
@@ -110,15 +107,15 @@ class Splitter:
     def __init__(self, pattern: str) -> None:
         """Raises: ConfigError if `pattern` is no regex."""
         self._regex = _compiled(pattern)
-        self._digits = superword_digits(pattern)
+        self._superword_digits = superword_digits(pattern)
 
     def pieces(self, text: bytes) -> list[bytes]:
         """The pieces of `text`, which join up to it.
 
         Invalid UTF-8 is kept: each bad byte is a character that is no letter, digit or space.
         """
-        if self._digits is not None:
-            ends = native.superword_ends(text, self._digits).tolist()
+        if self._superword_digits is not None:
+            ends = native.superword_ends(text, self._superword_digits).tolist()
             return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         characters = text.decode("utf-8", "surrogateescape")
         pieces: list[str] = []

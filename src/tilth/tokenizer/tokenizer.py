@@ -31,6 +31,7 @@ from tilth.tokenizer.sentencepiece import SentencePieceBpe, SentencePieceVocabul
 from tilth.tokenizer.split import to_utf8
 from tilth.tokenizer.stream import StreamDecoder
 from tilth.tokenizer.streaming import count, encode_stream
+from tilth.tokenizer.superwords import SuperwordBpe, has_superwords
 from tilth.tokenizer.text_files import EncodedPart, encode_files
 from tilth.tokenizer.training import train_vocabulary
 from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
@@ -439,7 +440,7 @@ def _scheme_of(vocabulary: Vocabulary) -> Scheme:
         return LibraryScheme(vocabulary)
     if isinstance(vocabulary, NormalizedVocabulary):
         return NormalizedBpe(vocabulary)
-    return byte_level_bpe(vocabulary)
+    return SuperwordBpe(vocabulary) if has_superwords(vocabulary) else byte_level_bpe(vocabulary)
 
 
 def _resolved(threads: int | None) -> int:
