@@ -17,33 +17,25 @@ constexpr std::size_t kMostRemembered = 15;
 // A batch begins with half of the room.
 static_assert(kIds / 2 > (kRuns + 1) * (kMostRemembered + 1));
 
-/// Merges 2 to kShortRun symbols in place, looking for the least rank each time; returns how many are left.
-/// `joined[i]` is the merge of symbols i and i + 1.
+/// Merges up to kShortRun symbols in place, looking for the least rank each time; returns how many are left.
+/// `merges[i]` is that of symbols i and i + 1.
 template <class Find>
-std::size_t merge_short(std::uint32_t* symbols, std::size_t n, Merge* joined, Find&& find) {
-    std::uint8_t next[kShortRun], previous[kShortRun];
-    for (std::size_t i = 0; i < n; ++i) {
-        next[i] = static_cast<std::uint8_t>(i + 1);
-        previous[i] = static_cast<std::uint8_t>(i - 1);
-    }
-    joined[n - 1] = {};
-    std::size_t left = n;
-    while (true) {
+std::size_t merge_short(std::uint32_t* symbols, std::size_t n, Merge* merges, Find&& find) {
+    while (n > 1) {
         std::uint64_t least = ~std::uint64_t{0};
-        for (std::size_t i = 0; i + 1 < n; ++i) least = std::min(least, std::uint64_t{joined[i].rank} << 8 | i);
+        for (std::size_t i = 0; i + 1 < n; ++i) least = std::min(least, std::uint64_t{merges[i].rank} << 8 | i);
         if (least >> 8 == kNone) break;
         const std::size_t place = least & 0xFF;
-        const std::size_t gone = next[place], after = next[gone];
-        symbols[place] = joined[place].id;
-        next[place] = static_cast<std::uint8_t>(after);
-        joined[gone] = {};
-        --left;
-        joined[place] = after < n ? find(symbols[place], symbols[after]) : Merge{};
-        if (after < n) previous[after] = static_cast<std::uint8_t>(place);
-        if (place > 0) joined[previous[place]] = find(symbols[previous[place]], symbols[place]);
+        symbols[place] = merges[place].id;
+        --n;
+        for (std::size_t i = place + 1; i < n; ++i) {
+            symbols[i] = symbols[i + 1];
+            merges[i] = merges[i + 1];
+        }
+        if (place > 0) merges[place - 1] = find(symbols[place - 1], symbols[place]);
+        if (place + 1 < n) merges[place] = find(symbols[place], symbols[place + 1]);
     }
-    for (std::size_t i = 0, at = 0; at < left; i = next[i]) symbols[at++] = symbols[i];
-    return left;
+    return n;
 }
 
 bool is_high(char c) { return static_cast<signed char>(c) < 0; }
@@ -335,9 +327,11 @@ class RunEncoder {
         } else if (symbols.size() > kShortRun) {
             merge_with_queue(symbols, find, [] { return false; });
         } else if (symbols.size() > 1) {
-            std::array<Merge, kShortRun> joined;
-            for (std::size_t i = 0; i + 1 < symbols.size(); ++i) joined[i] = tables_.first_merge_of(symbols[i], symbols[i + 1]);
-            symbols.resize(merge_short(symbols.data(), symbols.size(), joined.data(), find));
+            std::array<Merge, kShortRun> merges;
+            for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
+                merges[i] = tables_.first_merge_of(symbols[i], symbols[i + 1]);
+            }
+            symbols.resize(merge_short(symbols.data(), symbols.size(), merges.data(), find));
         }
     }
 
