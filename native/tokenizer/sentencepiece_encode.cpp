@@ -1,3 +1,6 @@
+// A text is cut into runs by the hundred; their lines of memory are asked for, and then they are looked up. Characters
+// that join nothing go past that by a table. Ids gather in a buffer with room to spare, so that a look-up may write as
+// many as an entry has places.
 #include "sentencepiece_encode.h"
 
 #include <algorithm>
@@ -10,10 +13,10 @@ namespace tilth {
 
 namespace {
 
-constexpr std::size_t kRuns = 128;      // that are cut before the first of them is looked up
-constexpr std::size_t kShortRun = 32;   // symbols
-constexpr std::size_t kIds = 8192;      // room for those that wait to be appended to the output
-constexpr std::size_t kMostRemembered = 15;
+constexpr std::size_t kRuns = 128;           // that are cut before the first of them is looked up
+constexpr std::size_t kShortRun = 32;        // symbols
+constexpr std::size_t kIds = 8192;           // room for those that wait to be appended to the output
+constexpr std::size_t kMostRemembered = 15;  // ids of a run
 // A batch begins with half of the room.
 static_assert(kIds / 2 > (kRuns + 1) * (kMostRemembered + 1));
 
@@ -119,9 +122,7 @@ class RunEncoder {
         flush();
     }
 
-    void append(std::uint32_t id) {
-        out_.push_back(static_cast<Id>(id));
-    }
+    void append(std::uint32_t id) { out_.push_back(static_cast<Id>(id)); }
 
   private:
     struct Character {
@@ -192,7 +193,8 @@ class RunEncoder {
             const bool is_cut = !tables_.may_join(left.symbol, here.symbol);
             ends[n] = p;
             n += is_cut;
-            if (is_cut && here.symbol.joiner == 0 && here.length > 1 && end - p >= 8 && is_high(p[here.length])) return n;
+            const bool joins_nothing = is_cut && here.symbol.joiner == 0 && here.length > 1;
+            if (joins_nothing && end - p >= 8 && is_high(p[here.length])) return n;  // encode_single goes on
             left = here;
             p += here.length;
             if (here.length == 1 && !is_high(p[-1]) && end - p >= 8) {
@@ -224,7 +226,8 @@ class RunEncoder {
 
     /// Makes keys and asks memory for their lines, so that the look-ups find them near.
     void prepare(const char* start, std::size_t n) {
-        const bool is_readable = readable_end_ - memory_.ends[n - 1] >= static_cast<std::ptrdiff_t>(Memory::kLongest + 1);
+        const auto behind = static_cast<std::size_t>(readable_end_ - memory_.ends[n - 1]);
+        const bool is_readable = behind >= sizeof(typename Memory::Long::Key);
         for (std::size_t i = 0; i < n; start = memory_.ends[i++]) {
             const auto size = static_cast<std::size_t>(memory_.ends[i] - start);
             if (size <= Memory::kShortest) {
@@ -269,7 +272,8 @@ class RunEncoder {
     }
 
     template <class Table>
-    [[gnu::noinline]] void encode_missed(Table& table, const typename Table::Key& key, std::uint64_t hash, std::string_view run) {
+    [[gnu::noinline]] void encode_missed(Table& table, const typename Table::Key& key, std::uint64_t hash,
+                                         std::string_view run) {
         if (const auto* const entry = table.find_in_second(hash, key)) return append(*entry);
         const std::size_t count = encode_run(run);
         if (count == 0 || count > Table::kMostIds) return;
@@ -413,8 +417,8 @@ std::size_t SentencePieceEncoder::last_cut(std::string_view text) const {
         while (left > 0 && right - left < 4 && is_inside(left)) --left;
         const Place before = place(left), after = place(right);
         const bool is_whole = before.code < kInvalid && after.code < kInvalid && left + before.length == right;
-        const Symbol symbol = tables_.symbol(before.code);
-        if (is_whole && symbol.id < tables_.size() && !tables_.may_join(symbol, tables_.symbol(after.code))) return right;
+        const Symbol symbol = tables_.symbol(before.code), next = tables_.symbol(after.code);
+        if (is_whole && symbol.id < tables_.size() && !tables_.may_join(symbol, next)) return right;
     }
     return 0;
 }
