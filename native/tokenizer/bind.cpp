@@ -18,6 +18,7 @@
 #include "bpe_train.h"
 #include "piece_counts.h"
 #include "pretokenize.h"
+#include "rank_file.h"
 #include "special_tokens.h"
 
 namespace nb = nanobind;
@@ -49,6 +50,19 @@ std::vector<TokenPair> to_pairs(const PairArray& merges) {
     std::vector<TokenPair> pairs(merges.shape(0));
     for (std::size_t i = 0; i < pairs.size(); ++i) pairs[i] = {merges.data()[2 * i], merges.data()[2 * i + 1]};
     return pairs;
+}
+
+/// Tokens by rank, or None for a file that is not plainly one.
+std::optional<nb::list> rank_file_tokens(const nb::bytes& content, std::size_t most_rank) {
+    const auto tokens = parse_rank_file({content.c_str(), content.size()}, most_rank);
+    if (!tokens) return std::nullopt;
+    nb::list list = nb::steal<nb::list>(PyList_New(static_cast<Py_ssize_t>(tokens->size())));
+    if (!list.is_valid()) throw nb::python_error();
+    for (std::size_t i = 0; i < tokens->size(); ++i) {
+        const std::string& token = (*tokens)[i];
+        PyList_SET_ITEM(list.ptr(), static_cast<Py_ssize_t>(i), nb::bytes(token.data(), token.size()).release().ptr());
+    }
+    return list;
 }
 
 nb::list encode(const BpeEncoder& encoder, nb::handle text, const std::string& pattern,
@@ -167,6 +181,68 @@ nb::list encode_batch(const BpeEncoder& encoder, const nb::list& texts, const st
     return all;
 }
 
+/// The first text of each unit of work, and the end: a text too long for one unit, or texts of some size together.
+std::vector<std::size_t> units_of(const std::vector<Text>& texts, std::size_t threads) {
+    std::vector<std::size_t> begins{0};
+    std::size_t size = 0;
+    bool was_long = false;
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+        const std::size_t bytes = texts[i].view().size();
+        const bool is_long = threads > 1 && bytes > 2 * kPartBytes;
+        if (i > begins.back() && (is_long || was_long || size + bytes > kPartBytes / 4)) {
+            begins.push_back(i);
+            size = 0;
+        }
+        size += bytes;
+        was_long = is_long;
+    }
+    if (!texts.empty()) begins.push_back(texts.size());
+    return begins;
+}
+
+/// The ids of all texts in one array, and where each text's begin and end.
+template <class Id>
+nb::tuple encode_batch_to_numpy(const BpeEncoder& encoder, const nb::list& texts, const std::string& pattern,
+                                const SpecialTokens* specials, std::size_t threads) {
+    const std::vector<Text> list = texts_of(texts);
+    const Pattern known = pattern_named(pattern);
+    std::vector<std::int64_t> offsets(list.size() + 1);
+    std::vector<Id> all;
+    {
+        const nb::gil_scoped_release release;
+        const std::vector<std::size_t> begins = units_of(list, threads);
+        std::vector<std::vector<Id>> units(begins.size() - 1);
+        const auto is_long = [&](std::size_t unit) {
+            return threads > 1 && list[begins[unit]].view().size() > 2 * kPartBytes;
+        };
+        parallel_for(units.size(), threads, [&](std::size_t unit) {
+            if (is_long(unit)) return;
+            std::size_t bytes = 0;
+            for (std::size_t i = begins[unit]; i < begins[unit + 1]; ++i) bytes += list[i].view().size();
+            VectorSink<Id> ids(bytes);
+            for (std::size_t i = begins[unit]; i < begins[unit + 1]; ++i) {
+                const std::size_t before = ids.values.size();
+                encoder.encode(list[i].view(), known, specials, ids);
+                offsets[i + 1] = static_cast<std::int64_t>(ids.values.size() - before);
+            }
+            units[unit] = std::move(ids.values);
+        });
+        for (std::size_t unit = 0; unit < units.size(); ++unit) {
+            if (!is_long(unit)) continue;
+            units[unit] = encode_parallel<Id>(encoder, list[begins[unit]].view(), known, specials, threads);
+            offsets[begins[unit + 1]] = static_cast<std::int64_t>(units[unit].size());
+        }
+        for (std::size_t i = 0; i < list.size(); ++i) offsets[i + 1] += offsets[i];
+        if (units.size() == 1) all = std::move(units[0]);
+        if (units.size() > 1) all.reserve(static_cast<std::size_t>(offsets.back()));
+        for (std::vector<Id>& unit : units) {
+            all.insert(all.end(), unit.begin(), unit.end());
+            std::vector<Id>().swap(unit);
+        }
+    }
+    return nb::make_tuple(to_numpy(std::move(all)), to_numpy(std::move(offsets)));
+}
+
 nb::list encode_pieces(const BpeEncoder& encoder, const nb::list& pieces) {
     const std::vector<Text> list = texts_of(pieces);
     Ids ids;
@@ -283,6 +359,10 @@ void bind_encoder(nb::module_& m) {
         .def("encode_into", &encode_into<std::uint32_t>, "text"_a, "pattern"_a, "specials"_a.none(),
              nb::arg("out").noconvert(), "threads"_a)
         .def("encode_batch", &encode_batch, "texts"_a, "pattern"_a, "specials"_a.none(), "threads"_a)
+        .def("encode_batch_to_uint16", &encode_batch_to_numpy<std::uint16_t>, "texts"_a, "pattern"_a,
+             "specials"_a.none(), "threads"_a)
+        .def("encode_batch_to_uint32", &encode_batch_to_numpy<std::uint32_t>, "texts"_a, "pattern"_a,
+             "specials"_a.none(), "threads"_a)
         .def("encode_pieces", &encode_pieces, "pieces"_a)
         .def("decode", &decode, nb::arg("ids").noconvert());
 }
@@ -309,6 +389,7 @@ void bind_trainer(nb::module_& m) {
 
 void bind_tokenizer(nb::module_& m) {
     m.def("piece_ends", &piece_ends, "text"_a, "pattern"_a);
+    m.def("rank_file_tokens", &rank_file_tokens, "content"_a, "most_rank"_a);
     m.def("instruction_sets", &instruction_sets);
     m.def("use_instruction_set", &use_instruction_set, "name"_a);
     bind_encoder(m);

@@ -1,11 +1,10 @@
 // Exact byte-level BPE: of all adjacent pairs the one of lowest rank merges first, the leftmost of equals.
 //
 // Text is cut into pieces by the hundred; each is looked for in a cache, whose lines were asked for while the others
-// were being cut. What is not there is merged: short pieces in a small array by looking for the minimum, long ones in
-// a linked list with a heap, so that n bytes cost O(n log n) whatever stands in them. A piece that is itself a token
-// is looked up first, where that cannot change the result. Runs of Chinese and the like, which hardly repeat, are cut
-// where no token reaches from one character into the next: there no merge can cross. An encoder is read-only but for
-// its caches, one to a thread at a time: threads share it, and it survives fork.
+// were being cut. What is not there is merged (bpe_merge.h): a vocabulary of ranks by the bytes of two tokens, so that
+// no table of pairs has to be built, one of merges by their ids. Runs of Chinese and the like, which hardly repeat, are
+// cut where no token reaches from one character into the next: there no merge can cross. An encoder is read-only but
+// for its caches, one to a thread at a time: threads share it, and it survives fork.
 #pragma once
 
 #include <algorithm>
@@ -13,17 +12,20 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
+#include "bpe_merge.h"
 #include "hash_tables.h"
 #include "join_filter.h"
 #include "piece_cache.h"
 #include "pretokenize.h"
 #include "pretokenize_simd.h"
 #include "special_tokens.h"
+#include "token_table.h"
 
 namespace tilth {
 
@@ -112,32 +114,27 @@ class BpeEncoder {
     void decode(const std::uint32_t* ids, std::size_t count, std::string& out) const;
 
     /// Every pair of tokens that merges, in the order of (rank, left, right).
-    const std::vector<TokenPair>& merges() const { return merges_; }
+    std::vector<TokenPair> merges() const;
 
   private:
-    BpeEncoder(std::vector<std::string> tokens, const std::vector<std::uint32_t>& special_ids, std::size_t n_pairs);
+    BpeEncoder(std::vector<std::string> tokens, const std::vector<std::uint32_t>& special_ids, std::size_t n_pairs,
+               bool whole_pieces);
 
     void add_merge(TokenPair pair, Merge merge);
-    void add_whole_pieces(bool ignore_merges);
-    void merge_short(std::string_view piece, std::vector<std::uint32_t>& out) const;
-    void merge_long(std::string_view piece, std::vector<std::uint32_t>& out) const;
+    void ask_for_tokens(std::string_view piece) const;
     void merge_piece(std::string_view piece, std::vector<std::uint32_t>& out) const;
-    Merge merge_of(std::uint32_t left, std::uint32_t right) const { return pairs_.find(pair_key(left, right)); }
 
     friend class PieceEncoder;
 
-    // On the heap, because `token_ids_` and `whole_pieces_` point into it and an encoder can be moved.
-    std::unique_ptr<const std::vector<std::string>> tokens_;
+    std::vector<std::string> tokens_;
     std::vector<bool> is_special_;
-    std::array<std::uint32_t, 256> byte_ids_;
-    std::vector<TokenPair> merges_;
-    PairTable pairs_;
-    std::vector<Merge> byte_merges_;  // of two bytes, by left * 256 + right: a table of half a megabyte
+    bool whole_pieces_;       // a piece that is a token becomes it
+    TokenTable token_ids_;    // every ordinary token
+    ByteTokens bytes_;
     JoinFilter joins_;
-    std::size_t longest_token_ = 0;
+    std::optional<PairTable> pairs_;  // none: tokens whose bytes join to a token merge
+    std::vector<TokenPair> merges_;   // the same in their order
     std::unique_ptr<CachePool> caches_ = std::make_unique<CachePool>();
-    PieceTable token_ids_;     // every ordinary token
-    PieceTable whole_pieces_;  // those that a piece may be replaced by before merging
 };
 
 }  // namespace tilth

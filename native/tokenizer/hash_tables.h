@@ -1,4 +1,4 @@
-// Two read-only-after-building hash tables with open addressing: token pair -> merge, bytes -> token id.
+// A hash table with open addressing that is read-only after building: token pair -> merge.
 //
 // Built once, never erased from, at most half full, so that a probe is a short linear walk. std::unordered_map
 // costs a cache miss more per look-up, and look-ups are what encoding consists of.
@@ -73,43 +73,6 @@ class PairTable {
         return i;
     }
 
-    std::vector<Slot> slots_;
-    std::size_t mask_;
-};
-
-/// Ids by their bytes; `tokens`, which it looks into, must outlive it.
-class PieceTable {
-  public:
-    PieceTable(const std::vector<std::string>& tokens, std::size_t capacity)
-        : tokens_(&tokens), slots_(table_size_for(capacity)), mask_(slots_.size() - 1) {}
-
-    /// False if these bytes are there already.
-    bool insert(std::uint32_t id) {
-        const std::size_t i = find_slot((*tokens_)[id], hash_bytes((*tokens_)[id]));
-        if (slots_[i].id != kNone) return false;
-        slots_[i] = {static_cast<std::uint32_t>(hash_bytes((*tokens_)[id]) >> 32), id};
-        return true;
-    }
-
-    /// kNone if there is no such token.
-    std::uint32_t find(std::string_view bytes) const { return slots_[find_slot(bytes, hash_bytes(bytes))].id; }
-
-  private:
-    struct Slot {
-        std::uint32_t tag = 0;
-        std::uint32_t id = kNone;
-    };
-
-    std::size_t find_slot(std::string_view bytes, std::uint64_t hash) const {
-        std::size_t i = hash & mask_;
-        const auto tag = static_cast<std::uint32_t>(hash >> 32);
-        while (slots_[i].id != kNone && (slots_[i].tag != tag || (*tokens_)[slots_[i].id] != bytes)) {
-            i = (i + 1) & mask_;
-        }
-        return i;
-    }
-
-    const std::vector<std::string>* tokens_;
     std::vector<Slot> slots_;
     std::size_t mask_;
 };

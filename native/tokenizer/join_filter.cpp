@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "../unicode/character_class.h"
+
 namespace tilth {
 
 namespace {
@@ -26,32 +28,27 @@ JoinFilter::JoinFilter(const std::vector<std::string>& tokens) {
     std::size_t places = 0;
     for_each_place(tokens, [&](const std::string&, std::size_t) { ++places; });
     const std::size_t n_bits = std::bit_ceil(std::max(kFewestBits, kBitsPerPlace * places));
-    bits_.assign(n_bits / 64, 0);
+    pairs_.assign(n_bits / 64, 0);
     shift_ = 64 - std::countr_zero(n_bits);
     for_each_place(tokens, [&](const std::string& token, std::size_t place) { add(token, place); });
 }
 
 void JoinFilter::add(const std::string& token, std::size_t place) {
-    const bool part_left = place < 3, part_right = token.size() - place < 3;
     const char* const p = token.data() + place;
-    const std::uint64_t left = part_left ? static_cast<unsigned char>(p[-1]) : bytes_at(p - 3);
-    const std::uint64_t right = part_right ? static_cast<unsigned char>(*p) : bytes_at(p);
-    const Shape shape = part_left ? (part_right ? kPartBoth : kPartLeft) : (part_right ? kPartRight : kWhole);
-    const std::uint64_t at = index(shape, left, right);
-    bits_[at >> 6] |= std::uint64_t{1} << (at & 63);
-}
-
-std::size_t JoinFilter::first_cut(std::string_view piece) const {
-    const char* const data = piece.data();
-    const std::size_t n = piece.size();
-    bool three_before = false;
-    for (std::size_t i = 0; i + 3 <= n;) {
-        const bool three = is_three_bytes(data + i);
-        if (three && three_before && !may_join(data + i)) return i;
-        three_before = three;
-        i += three ? 3 : 1;
+    const bool whole_left = place >= 3, whole_right = token.size() - place >= 3;
+    const std::uint32_t left = whole_left ? three_byte_code(p - 3) : 0, right = whole_right ? three_byte_code(p) : 0;
+    if (whole_left && whole_right) {
+        joins_[left] |= kNext;
+        joins_[right] |= kPrevious;
+        const std::size_t at = index(left, right);
+        pairs_[at >> 6] |= std::uint64_t{1} << (at & 63);
+    } else if (whole_left) {
+        joins_[left] |= kNextPart;
+    } else if (whole_right) {
+        joins_[right] |= kPreviousPart;
+    } else {
+        part_joins_[p[-1] & 0x3F] |= static_cast<std::uint16_t>(1u << (*p & 0x0F));
     }
-    return n;
 }
 
 }  // namespace tilth

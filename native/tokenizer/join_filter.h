@@ -2,17 +2,14 @@
 // a token may reach from one into the other.
 //
 // Where none does, no merge can cross, and the text on both sides is encoded apart: long runs without spaces fall into
-// parts of a character or two, which repeat. What tokens hold on both sides of such a place is kept in a Bloom filter,
-// a whole character or, where a token ends within one, the byte next to the place: a false "may" costs time, never
-// exactness.
+// parts of a character or two, which repeat. Of every character it is kept whether tokens join it to a neighbour, and
+// of pairs a Bloom filter; tokens that end within a character count by the byte next to the place. A false "may"
+// costs time, never exactness.
 #pragma once
 
 #include <cstdint>
 #include <string>
-#include <string_view>
 #include <vector>
-
-#include "hash_tables.h"
 
 namespace tilth {
 
@@ -20,42 +17,30 @@ class JoinFilter {
   public:
     explicit JoinFilter(const std::vector<std::string>& tokens);
 
-    static bool is_three_bytes(const char* p) {
-        return (p[0] & 0xF0) == 0xE0 && (p[1] & 0xC0) == 0x80 && (p[2] & 0xC0) == 0x80;
+    /// Whether a token may hold the last byte of character `left` and the first of `right`, two numbers of characters.
+    bool may_join(std::uint32_t left, std::uint32_t right) const {
+        const std::uint8_t a = joins_[left], b = joins_[right];
+        if ((a & kNext) != 0 && (b & kPrevious) != 0 && has_pair(left, right)) return true;
+        return (a & kNextPart) != 0 || (b & kPreviousPart) != 0 || (part_joins_[left & 0x3F] >> (right >> 12) & 1) != 0;
     }
-
-    /// Whether a token may hold the last byte of the character before `place` and the first of the one at it.
-    bool may_join(const char* place) const {
-        const std::uint64_t left = bytes_at(place - 3), right = bytes_at(place);
-        // Four probes that don't wait for one another.
-        return ((bit(kWhole, left, right) | bit(kPartRight, left, right & 0xFF) | bit(kPartLeft, left >> 16, right) |
-                 bit(kPartBoth, left >> 16, right & 0xFF)) & 1) != 0;
-    }
-
-    /// The first place in `piece` where it may be cut; piece.size() if there is none.
-    std::size_t first_cut(std::string_view piece) const;
 
   private:
-    /// What a token holds of the two characters: both, or of one or both only a part.
-    enum Shape : std::uint64_t { kWhole, kPartRight, kPartLeft, kPartBoth };
+    /// How tokens join a character to the one behind or before it: to all of that one, or to a part of it.
+    enum Joins : std::uint8_t { kNext = 1, kPrevious = 2, kNextPart = 4, kPreviousPart = 8 };
 
-    static std::uint64_t bytes_at(const char* p) {
-        return static_cast<unsigned char>(p[0]) | static_cast<unsigned char>(p[1]) << 8 |
-               static_cast<unsigned char>(p[2]) << 16;
+    std::size_t index(std::uint32_t left, std::uint32_t right) const {
+        return (std::uint64_t{left} << 16 | right) * 0x9E3779B97F4A7C15 >> shift_;
     }
-
-    std::uint64_t index(Shape shape, std::uint64_t left, std::uint64_t right) const {
-        return ((shape << 48 | left << 24 | right) * 0x9E3779B97F4A7C15) >> shift_;
-    }
-
-    std::uint64_t bit(Shape shape, std::uint64_t left, std::uint64_t right) const {
-        const std::uint64_t at = index(shape, left, right);
-        return bits_[at >> 6] >> (at & 63);
+    bool has_pair(std::uint32_t left, std::uint32_t right) const {
+        const std::size_t at = index(left, right);
+        return (pairs_[at >> 6] >> (at & 63) & 1) != 0;
     }
 
     void add(const std::string& token, std::size_t at);
 
-    std::vector<std::uint64_t> bits_;
+    std::vector<std::uint8_t> joins_ = std::vector<std::uint8_t>(1 << 16);  // by character
+    std::uint16_t part_joins_[64] = {};  // of parts of both: by the last byte of the left, bits by the first of the right
+    std::vector<std::uint64_t> pairs_;
     int shift_ = 0;
 };
 

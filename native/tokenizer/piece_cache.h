@@ -6,182 +6,201 @@
 // that a short text touches little memory, up to some 40 MB in all; full, they forget.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
-#include <memory>
+#include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 
 #include "hash_tables.h"
+#include "line_array.h"
+#include "piece_key.h"
 
 namespace tilth {
 
-/// Up to three ids of 20 bits and their number, in one word. 0 stands for none.
-class PackedIds {
+/// Up to four ids.
+class FewIds {
   public:
-    static constexpr std::size_t kMost = 3;
-    static constexpr std::uint32_t kIdBits = 20;
+    static constexpr std::size_t kMost = 4;
 
-    static bool fit(const std::uint32_t* ids, std::size_t n, std::size_t most) {
-        bool fits = n >= 1 && n <= most;
-        for (std::size_t i = 0; fits && i < n; ++i) fits = ids[i] >> kIdBits == 0;
-        return fits;
+    FewIds() = default;
+    FewIds(const std::uint32_t* ids, std::size_t n) {
+        for (std::size_t i = 0; i < n; ++i) ids_[i] = ids[i];
+        ids_[kMost - 1] |= static_cast<std::uint32_t>(n) << kIdBits;
+    }
+    static bool fit(const std::uint32_t* ids, std::size_t n) {
+        return n <= kMost && std::all_of(ids, ids + n, [](std::uint32_t id) { return id >> kIdBits == 0; });
     }
 
-    static std::uint64_t pack(const std::uint32_t* ids, std::size_t n) {
-        std::uint64_t word = static_cast<std::uint64_t>(n) << 60;
-        for (std::size_t i = 0; i < n; ++i) word |= static_cast<std::uint64_t>(ids[i]) << (kIdBits * i);
-        return word;
-    }
+    std::size_t size() const { return ids_[kMost - 1] >> kIdBits; }
 
-    /// Writes three ids, of which the first so many, the number returned, mean something.
-    static std::size_t unpack(std::uint64_t word, std::uint32_t* out) {
-        constexpr std::uint64_t mask = (1 << kIdBits) - 1;
-        out[0] = static_cast<std::uint32_t>(word & mask);
-        out[1] = static_cast<std::uint32_t>(word >> kIdBits & mask);
-        out[2] = static_cast<std::uint32_t>(word >> (2 * kIdBits) & mask);
-        return word >> 60;
-    }
-};
-
-/// A key of up to 15 bytes: they, zeros, and their number in the last byte.
-struct PieceKey {
-    std::uint64_t low, high;
-};
-
-struct IdWords {
-    std::uint64_t first, second;
-};
-
-/// Memory on huge pages where the system has them: a probe then costs no page walk.
-class LineArray {
-  public:
-    explicit LineArray(std::size_t bytes);
-    std::byte* data() const { return data_.get(); }
-
-  private:
-    struct Free {
-        void operator()(std::byte* p) const;
-    };
-    std::unique_ptr<std::byte, Free> data_;
-};
-
-/// Buckets of one line; `Key` of one or two words, which is not all zeros. `Ids` are one or two words of packed ids, of
-/// which the first is not zero.
-template <class Key, class Ids, std::size_t kWays, std::size_t kMostBuckets>
-class PieceBuckets {
-  public:
-    struct alignas(64) Bucket {
-        Key keys[kWays];
-        Ids ids[kWays];
-    };
-    static_assert(sizeof(Bucket) == 64);
-
-    PieceBuckets() : lines_(kFirstBuckets * sizeof(Bucket)), shift_(64 - std::countr_zero(kFirstBuckets)) {}
-
-    const Bucket* bucket(std::uint64_t hash) const { return buckets() + (hash >> shift_); }
-
-    void insert(std::uint64_t hash, const Key& key, const Ids& ids) {
-        if (size_ >= n_buckets() * kWays / 4 && n_buckets() < kMostBuckets) grow();
-        put(hash, key, ids);
+    /// Writes four ids, of which the first so many, the number returned, mean something.
+    std::size_t copy_to(std::uint32_t* out) const {
+        constexpr std::uint32_t id_bits = (std::uint32_t{1} << kIdBits) - 1;
+        const Quad ids = ids_ & Quad{~0u, ~0u, ~0u, id_bits};
+        std::memcpy(out, &ids, sizeof ids);
+        return size();
     }
 
   private:
-    static constexpr std::size_t kFirstBuckets = 256;
+    static constexpr std::uint32_t kIdBits = 28;
+    using Quad = std::uint32_t __attribute__((vector_size(16)));
 
-    static bool is_set(std::uint64_t ids) { return ids != 0; }
-    static bool is_set(const IdWords& ids) { return ids.first != 0; }
+    Quad ids_{};  // how many there are stands in the upper bits of the last
+};
 
-    Bucket* buckets() const { return reinterpret_cast<Bucket*>(lines_.data()); }
-    std::size_t n_buckets() const { return std::size_t{1} << (64 - shift_); }
+/// Pieces of up to 15 bytes, two to a cache line with their ids. A full line overflows into the one beside it.
+class KnownPieces {
+  public:
+    struct alignas(64) Line {
+        PieceKey keys[2];
+        FewIds ids[2];  // of size 0: there is no piece here
 
-    void put(std::uint64_t hash, const Key& key, const Ids& ids) {
-        Bucket& bucket = buckets()[hash >> shift_];
-        for (std::size_t way = 0; way < kWays; ++way) {
-            if (is_set(bucket.ids[way])) continue;
-            bucket.keys[way] = key;
-            bucket.ids[way] = ids;
+        const FewIds* find(const PieceKey& key) const {
+            const bool first = keys[0] == key, second = keys[1] == key;
+            return first | second ? &ids[second] : nullptr;
+        }
+        bool is_full() const { return ids[0].size() > 0 && ids[1].size() > 0; }
+    };
+
+    /// The key of a piece that has more ids than fit. It is in the same lines, and its ids are a place in `ManyIds`.
+    static PieceKey sign_of_many(const PieceKey& key) { return {key.low, key.high | kMany}; }
+
+    KnownPieces() : memory_(kFirstLines * sizeof(Line)), shift_(64 - std::countr_zero(kFirstLines)) {}
+
+    /// Where a piece should stand, until the table grows.
+    const Line* line(std::uint64_t hash) const { return lines() + (hash >> shift_); }
+
+    /// Where it stands if that line was full.
+    const Line* beside(const Line* line) const { return lines() + (static_cast<std::size_t>(line - lines()) ^ 1); }
+
+    void insert(std::uint64_t hash, const PieceKey& key, const FewIds& ids) {
+        const std::size_t own = hash >> shift_;
+        for (const std::size_t place : {2 * own, 2 * own + 1, 2 * (own ^ 1), 2 * (own ^ 1) + 1}) {
+            Line& line = lines()[place / 2];
+            if (line.ids[place % 2].size() > 0) continue;
+            line.keys[place % 2] = key;
+            line.ids[place % 2] = ids;
             ++size_;
             return;
         }
-        // The first comer is likely the most frequent, so it stays.
-        const std::size_t victim = 1 + next_victim_++ % (kWays - 1);
-        bucket.keys[victim] = key;
-        bucket.ids[victim] = ids;
+        // First comers are likely more frequent, so they stay.
+        Line& line = lines()[own ^ 1];
+        const std::size_t victim = next_victim_++ % 2;
+        line.keys[victim] = key;
+        line.ids[victim] = ids;
     }
 
+    /// Inserts, or puts other ids in the place of those that are there.
+    void set(std::uint64_t hash, const PieceKey& key, const FewIds& ids) {
+        const Line* const own = line(hash);
+        const FewIds* found = own->find(key);
+        if (found == nullptr) found = beside(own)->find(key);
+        if (found == nullptr) return insert(hash, key, ids);
+        *const_cast<FewIds*>(found) = ids;
+    }
+
+    /// Full is a quarter of the places: a piece that is not in its own line costs more than memory does.
+    bool is_full() const { return size_ >= n_lines() / 2 && n_lines() < kMostLines; }
+
     void grow() {
-        const LineArray old = std::move(lines_);
-        const std::size_t n_old = n_buckets();
-        lines_ = LineArray(4 * n_old * sizeof(Bucket));
+        const LineArray old = std::move(memory_);
+        const std::size_t n_old = n_lines();
+        memory_ = LineArray(4 * n_old * sizeof(Line));
         shift_ -= 2;
         size_ = 0;
-        const auto* const old_buckets = reinterpret_cast<const Bucket*>(old.data());
-        for (std::size_t i = 0; i < n_old; ++i) {
-            for (std::size_t way = 0; way < kWays; ++way) {
-                const Key& key = old_buckets[i].keys[way];
-                if (is_set(old_buckets[i].ids[way])) put(hash_of(key), key, old_buckets[i].ids[way]);
+        const auto* const old_lines = reinterpret_cast<const Line*>(old.data());
+        for (const std::size_t way : {0, 1}) {
+            for (const Line* line = old_lines; line < old_lines + n_old; ++line) {
+                const PieceKey& key = line->keys[way];
+                const std::uint64_t hash = PieceKey{key.low, key.high & ~kMany}.hash();
+                if (line->ids[way].size() > 0) insert(hash, key, line->ids[way]);
             }
         }
     }
 
-  public:
-    static std::uint64_t hash_of(const Key& key) {
-        if constexpr (sizeof(Key) == 8) {
-            return key * 0x9E3779B97F4A7C15;
-        } else {
-            return (key.low * 0x9E3779B97F4A7C15 ^ std::rotl(key.high, 29)) * 0xD6E8FEB86659FD93;
-        }
-    }
-
   private:
-    LineArray lines_;
+    static constexpr std::uint64_t kMany = std::uint64_t{0x40} << 56;
+    static constexpr std::size_t kFirstLines = 256, kMostLines = std::size_t{1} << 18;
+
+    Line* lines() const { return reinterpret_cast<Line*>(memory_.data()); }
+    std::size_t n_lines() const { return std::size_t{1} << (64 - shift_); }
+
+    LineArray memory_;
     int shift_;
     std::size_t size_ = 0;
     std::size_t next_victim_ = 0;
 };
 
-/// Pieces of any length that is worth keeping, each in one of two slots.
+/// Rows of ids of any length, until there are so many that all are forgotten.
+class ManyIds {
+  public:
+    /// Where a row stands, as ids that a table keeps for it. Raises no error: what was forgotten is of size 0.
+    FewIds keep(std::span<const std::uint32_t> ids) {
+        if (arena_.size() + ids.size() > kMost) {
+            arena_.clear();
+            age_ = (age_ + 1) % kAges;
+        }
+        const std::uint32_t place[] = {static_cast<std::uint32_t>(arena_.size()),
+                                       static_cast<std::uint32_t>(ids.size()), age_};
+        arena_.insert(arena_.end(), ids.begin(), ids.end());
+        return FewIds(place, std::size(place));
+    }
+    std::span<const std::uint32_t> at(const FewIds& kept) const {
+        std::uint32_t place[FewIds::kMost];
+        kept.copy_to(place);
+        if (place[2] != age_) return {};
+        return {arena_.data() + place[0], place[1]};
+    }
+
+  private:
+    static constexpr std::size_t kMost = std::size_t{1} << 22;
+    static constexpr std::uint32_t kAges = 1 << 28;
+    std::vector<std::uint32_t> arena_;
+    std::uint32_t age_ = 0;
+};
+
+/// Pieces of more than 15 bytes, four to a cache line; their bytes stand in an arena.
 class LongPieces {
   public:
     static constexpr std::size_t kLongest = 200;
 
-    LongPieces() : slots_(kSlots) {}
-
-    /// Appends the ids of a piece to `ids`; false if it is not there. An inner part is another piece than a whole one.
-    bool find(std::uint64_t hash, std::string_view piece, bool inner, std::vector<std::uint32_t>& ids) const {
-        for (const std::size_t other : {0, 1}) {
-            const Slot& slot = slots_[hash >> kShift ^ other];
+    /// The ids of a piece, or none. An inner part is another piece than a whole one.
+    std::span<const std::uint32_t> find(std::string_view piece, bool inner) const {
+        if (lines_.empty() || piece.size() > kLongest) return {};
+        const std::uint64_t hash = hash_bytes(piece);
+        for (const Slot& slot : lines_[hash >> kShift].slots) {
             if (slot.hash != hash || slot.length != piece.size() || slot.inner != inner) continue;
             const std::uint32_t* const found = arena_.data() + slot.start;
-            if (std::memcmp(found + slot.n_ids, piece.data(), piece.size()) != 0) continue;
-            ids.insert(ids.end(), found, found + slot.n_ids);
-            return true;
+            if (std::memcmp(found + slot.n_ids, piece.data(), piece.size()) == 0) return {found, slot.n_ids};
         }
-        return false;
+        return {};
     }
 
-    void insert(std::uint64_t hash, std::string_view piece, bool inner, const std::vector<std::uint32_t>& ids) {
-        if (arena_.size() >= kArenaWords) {
+    /// `piece` is of at most kLongest bytes.
+    void insert(std::string_view piece, bool inner, std::span<const std::uint32_t> ids) {
+        if (lines_.empty() || arena_.size() >= kArenaWords) {
             arena_.clear();
-            slots_.assign(kSlots, {});
+            lines_.assign(kLines, {});
         }
         const std::size_t start = arena_.size();
         arena_.insert(arena_.end(), ids.begin(), ids.end());
         arena_.resize(arena_.size() + (piece.size() + 3) / 4);
         std::memcpy(arena_.data() + start + ids.size(), piece.data(), piece.size());
-        const std::size_t home = hash >> kShift;
-        slots_[slots_[home].length == 0 ? home : home ^ 1] = {
-            hash, static_cast<std::uint32_t>(start), static_cast<std::uint8_t>(piece.size()), inner,
-            static_cast<std::uint16_t>(ids.size())};
+        const std::uint64_t hash = hash_bytes(piece);
+        Line& line = lines_[hash >> kShift];
+        Slot* place = std::find_if(line.slots, line.slots + kWays, [](const Slot& slot) { return slot.length == 0; });
+        if (place == line.slots + kWays) place = &line.slots[next_victim_++ % kWays];
+        *place = {hash, static_cast<std::uint32_t>(start), static_cast<std::uint8_t>(piece.size()), inner,
+                  static_cast<std::uint16_t>(ids.size())};
     }
 
   private:
-    static constexpr int kSlotBits = 15;
-    static constexpr std::size_t kSlots = 1 << kSlotBits;
-    static constexpr int kShift = 64 - kSlotBits;
-    static constexpr std::size_t kArenaWords = 1 << 20;
+    static constexpr std::size_t kWays = 4, kLines = std::size_t{1} << 15, kArenaWords = std::size_t{1} << 21;
+    static constexpr int kShift = 64 - std::countr_zero(kLines);
 
     struct Slot {
         std::uint64_t hash = 0;
@@ -190,16 +209,32 @@ class LongPieces {
         bool inner = false;
         std::uint16_t n_ids = 0;
     };
-    std::vector<Slot> slots_;
+    struct alignas(64) Line {
+        Slot slots[kWays];
+    };
+    std::vector<Line> lines_;
     std::vector<std::uint32_t> arena_;
+    std::size_t next_victim_ = 0;
 };
 
-using ShortPieces = PieceBuckets<std::uint64_t, std::uint64_t, 4, std::size_t{1} << 18>;
-using MiddlePieces = PieceBuckets<PieceKey, IdWords, 2, std::size_t{1} << 18>;
+/// The ids of single characters of three bytes that stand for themselves. A megabyte, of which only what is used counts.
+class Characters {
+  public:
+    /// None yet: of size 0.
+    FewIds& of(std::uint32_t code) {
+        if (!ids_) ids_.emplace(kCodes * sizeof(FewIds));
+        return reinterpret_cast<FewIds*>(ids_->data())[code];
+    }
+
+  private:
+    static constexpr std::size_t kCodes = 1 << 16;
+    std::optional<LineArray> ids_;
+};
 
 struct PieceCache {
-    ShortPieces short_pieces;    // up to 7 bytes and 3 ids
-    MiddlePieces middle_pieces;  // up to 15 bytes and 6 ids
+    KnownPieces known_pieces;
+    Characters characters;
+    ManyIds many_ids;
     LongPieces long_pieces;
     std::vector<std::uint32_t> scratch;
 };

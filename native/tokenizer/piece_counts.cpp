@@ -18,32 +18,8 @@ constexpr std::size_t kKeyBytes = 15;
 constexpr std::size_t kPieces = 320;
 constexpr char kMagic[8] = {'t', 'i', 'l', 't', 'h', 'c', 'n', '1'};
 
-/// A piece of up to 15 bytes, zeros, and its length.
-PieceKey key_of(std::string_view piece) {
-    char bytes[16] = {};
-    std::memcpy(bytes, piece.data(), piece.size());
-    bytes[kKeyBytes] = static_cast<char>(piece.size());
-    PieceKey key;
-    std::memcpy(&key, bytes, sizeof bytes);
-    return key;
-}
-
-/// The same where 16 bytes can be read. Little-endian machines only, as all that Python wheels are built for.
-PieceKey readable_key(const char* p, std::size_t size) {
-    PieceKey key;
-    std::memcpy(&key, p, sizeof key);
-    const std::uint64_t tag = static_cast<std::uint64_t>(size) << 56;
-    if (size < 8) return {key.low & ((std::uint64_t{1} << (8 * size)) - 1), tag};
-    return {key.low, (key.high & ((std::uint64_t{1} << (8 * (size - 8))) - 1)) | tag};
-}
-
 std::string_view bytes_of(const PieceKey& key) {
     return {reinterpret_cast<const char*>(&key), key.high >> 56};
-}
-
-std::uint64_t hash_of(const PieceKey& key) {
-    std::uint64_t h = (key.low ^ key.high * 0x9E3779B97F4A7C15) * 0xD6E8FEB86659FD93;
-    return h ^ h >> 32;
 }
 
 constexpr std::uint64_t kEnd = ~std::uint64_t{0};  // where the size of a piece would stand
@@ -140,7 +116,7 @@ void PieceCounts::add(std::string_view piece, std::int64_t count) {
     if (piece.empty()) return;
     if (piece.size() <= kKeyBytes) {
         const PieceKey key = key_of(piece);
-        return add_key(key, hash_of(key), count);
+        return add_key(key, key.hash() >> 32, count);
     }
     const auto found = long_.find(piece);
     if (found != long_.end()) {
@@ -167,7 +143,7 @@ void PieceCounts::grow() {
     old.swap(slots_);
     n_short_ = 0;
     for (const Slot& slot : old) {
-        if (slot.count != 0) add_key(slot.key, hash_of(slot.key), slot.count);
+        if (slot.count != 0) add_key(slot.key, slot.key.hash() >> 32, slot.count);
     }
 }
 
@@ -184,7 +160,7 @@ void PieceCounts::add_segment(std::string_view segment, Pattern pattern, std::in
             const auto size = static_cast<std::size_t>(ends[i] - p);
             if (size > kKeyBytes) continue;
             keys[i] = readable_end - p >= 16 ? readable_key(p, size) : key_of({p, size});
-            hashes[i] = hash_of(keys[i]);
+            hashes[i] = keys[i].hash() >> 32;
             __builtin_prefetch(&slots_[hashes[i] & (slots_.size() - 1)], 1);
         }
         for (std::size_t i = 0; i < n; start = ends[i++]) {
@@ -209,7 +185,7 @@ void PieceCounts::add_text(std::string_view text, Pattern pattern, const Special
 
 void PieceCounts::add_all(const PieceCounts& other) {
     for (const Slot& slot : other.slots_) {
-        if (slot.count != 0) add_key(slot.key, hash_of(slot.key), slot.count);
+        if (slot.count != 0) add_key(slot.key, slot.key.hash() >> 32, slot.count);
     }
     for (const auto& [piece, count] : other.long_) add(piece, count);
 }

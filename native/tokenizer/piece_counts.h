@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "hash_tables.h"
-#include "piece_cache.h"
+#include "piece_key.h"
 #include "pretokenize.h"
 #include "special_tokens.h"
 

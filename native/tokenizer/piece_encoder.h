@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 #include "bpe_encode.h"
@@ -17,26 +18,20 @@ class PieceEncoder {
     void encode(std::string_view text, Pattern pattern);
 
   private:
-    static constexpr std::size_t kPieces = 320;
+    static constexpr std::size_t kPieces = 128;  // as many as the lines asked for that a processor keeps near
     static constexpr std::size_t kIds = 2048;
-
-    struct Probe {
-        PieceKey key;
-        std::uint64_t hash;
-    };
 
     void prepare(const char* start, const char* const* ends, std::size_t n);
     void look_up(const char* start, const char* const* ends, std::size_t n);
-    PieceKey key_of(std::string_view piece, std::uint64_t flags) const;
-    void encode_unknown(std::string_view piece, const Probe& probe);
-    void encode_short(std::string_view piece, const Probe& probe, bool inner);
-    void encode_middle(std::string_view piece, const Probe& probe, bool inner);
+    void encode_unknown(std::string_view piece, const PieceKey& key, const KnownPieces::Line* line);
     void encode_rare(std::string_view piece);
+    void encode_character(const char* p, std::uint32_t code);
     void encode_inner(std::string_view part);
-    const std::vector<std::uint32_t>& ids_of(std::string_view piece, bool inner);
-    void keep_middle(std::string_view piece, bool inner, const std::vector<std::uint32_t>& ids);
+    void encode_new(std::string_view piece, const PieceKey& key, bool inner);
+    bool take_known(const PieceKey& key, const KnownPieces::Line* line);
+    bool take(std::span<const std::uint32_t> ids);
     void append(const std::uint32_t* ids, std::size_t count);
-    void append(const IdWords& words);
+    void append(const FewIds& ids) { n_ids_ += ids.copy_to(ids_ + n_ids_); }
     void flush();
 
     const BpeEncoder& encoder_;
@@ -44,8 +39,9 @@ class PieceEncoder {
     IdSink& out_;
     const char* readable_end_ = nullptr;
     std::size_t n_ids_ = 0;
-    Probe probes_[kPieces];
-    std::uint32_t ids_[kIds + 2 * PackedIds::kMost];
+    PieceKey keys_[kPieces];
+    const KnownPieces::Line* lines_[kPieces];
+    std::uint32_t ids_[kIds + kPieces * FewIds::kMost];  // at most kIds before a batch
 };
 
 }  // namespace tilth

@@ -6,9 +6,13 @@ namespace tilth {
 
 namespace {
 
+/// A test of a class that is compiled into the loop it is given to, as a function's address would not be.
+template <bool (*kTest)(CharClass)>
+constexpr auto is = [](CharClass c) { return kTest(c); };
+
 /// The end of the run of characters from `p` whose class fulfils `wanted`.
 template <class Wanted>
-const char* run_end(const char* p, const char* end, Wanted wanted) {
+inline const char* run_end(const char* p, const char* end, Wanted wanted) {
     while (p < end) {
         const Character c = character_at(p, end);
         if (!wanted(c.cls)) break;
@@ -79,12 +83,12 @@ const char* gpt4_piece_end(const char* p, const char* end) {
     }
     const Character first = character_at(p, end);
     const char* const second = p + first.length;
-    if (is_letter(first.cls)) return run_end(second, end, is_letter);
+    if (is_letter(first.cls)) return run_end(second, end, is<is_letter>);
     if (first.cls == kNumber) return number_end<kMaxDigits>(second, end);
     const CharClass next = second < end ? character_at(second, end).cls : kNewline;
-    if (first.cls != kNewline && is_letter(next)) return run_end(second, end, is_letter);
+    if (first.cls != kNewline && is_letter(next)) return run_end(second, end, is<is_letter>);
     if (is_symbol(first.cls) || (*p == ' ' && is_symbol(next))) {
-        return newlines_end(run_end(second, end, is_symbol), end);
+        return newlines_end(run_end(second, end, is<is_symbol>), end);
     }
     if (kTailInOnePiece && space_run(p, end).end == end) return end;
     return gpt4_space_end(p, end);
@@ -104,7 +108,7 @@ const char* cased_word_end(const char* p, const char* end, bool* has_lower) {
         upper_end += c.length;
         if (c.cls != kUpper) uncased_end = upper_end;
     }
-    const char* const lower_end = run_end(upper_end, end, is_lower_part);
+    const char* const lower_end = run_end(upper_end, end, is<is_lower_part>);
     *has_lower = lower_end > upper_end || uncased_end != nullptr;
     if (lower_end > upper_end) return lower_end;
     return uncased_end != nullptr ? uncased_end : upper_end;
@@ -141,10 +145,10 @@ const char* gpt2_style_piece_end(const char* p, const char* end) {
     const char* const start = *p == ' ' && end - p > 1 ? p + 1 : p;
     const Character first = character_at(start, end);
     const char* const rest = start + first.length;
-    if (is_letter(first.cls)) return run_end(rest, end, is_letter);
+    if (is_letter(first.cls)) return run_end(rest, end, is<is_letter>);
     if (first.cls == kNumber && kSingleDigits) return start > p ? start : rest;
     if (first.cls == kNumber) return run_end(rest, end, [](CharClass c) { return c == kNumber; });
-    if (is_symbol(first.cls)) return run_end(rest, end, is_symbol);
+    if (is_symbol(first.cls)) return run_end(rest, end, is<is_symbol>);
     const SpaceRun run = space_run(p, end);
     if (kSingleDigits && run.end < end && character_at(run.end, end).cls == kNumber) return run.end;
     return space_piece_end(p, end, run);
@@ -169,7 +173,7 @@ const char* o200k_piece_end(const char* p, const char* end) {
     if (first.cls == kNumber) return number_end<3>(second, end);
     const CharClass next = second < end ? character_at(second, end).cls : kNewline;
     if (is_symbol(first.cls) || (*p == ' ' && is_symbol(next))) {
-        const char* tail = run_end(second, end, is_symbol);
+        const char* tail = run_end(second, end, is<is_symbol>);
         while (tail < end && (*tail == '\r' || *tail == '\n' || *tail == '/')) ++tail;
         return tail;
     }

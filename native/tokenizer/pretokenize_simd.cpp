@@ -28,7 +28,12 @@ struct Masks {
     std::uint64_t space;    // ' '
     std::uint64_t blank;    // \s but CR and LF
     std::uint64_t newline;  // CR and LF
-    std::uint64_t apostrophe, slash, non_ascii;
+    std::uint64_t apostrophe, slash;
+    std::uint64_t wide_letter;       // all bytes of letters beyond ASCII that are told by their bytes
+    std::uint64_t wide_symbol_lead;  // first bytes of such symbols, which have three
+    std::uint64_t unknown;           // the rest beyond ASCII
+
+    std::uint64_t letter() const { return upper | lower | wide_letter; }
 };
 
 /// `walk` of one instruction set: ends of pieces to `out` until the text ends or `out_end` is near.
@@ -56,24 +61,21 @@ const char* walk_scalar(Pattern, const char* p, const char* end, PieceEnd piece_
 #endif
 namespace avx512 {
 
-inline Masks classify(const char* p) {
-    const __m512i v = _mm512_loadu_si512(p);
-    const auto below = [&](__m512i x, char first, char count) {
-        return _mm512_cmplt_epu8_mask(_mm512_sub_epi8(x, _mm512_set1_epi8(first)), _mm512_set1_epi8(count));
-    };
-    const auto is = [&](char c) { return _mm512_cmpeq_epi8_mask(v, _mm512_set1_epi8(c)); };
-    Masks m;
-    m.upper = below(v, 'A', 26);
-    m.lower = below(v, 'a', 26);
-    m.digit = below(v, '0', 10);
-    m.space = is(' ');
-    m.newline = is('\n') | is('\r');
-    m.blank = (m.space | below(v, '\t', 5)) & ~m.newline;
-    m.apostrophe = is('\'');
-    m.slash = is('/');
-    m.non_ascii = _mm512_movepi8_mask(v);
-    return m;
-}
+/// 64 bytes, and which of them pass a test.
+class Bytes {
+  public:
+    explicit Bytes(const char* p) : bytes_(_mm512_loadu_si512(p)) {}
+    /// From `first` on, `count` values.
+    std::uint64_t below(int first, int count) const {
+        const __m512i from_first = _mm512_sub_epi8(bytes_, _mm512_set1_epi8(static_cast<char>(first)));
+        return _mm512_cmplt_epu8_mask(from_first, _mm512_set1_epi8(static_cast<char>(count)));
+    }
+    std::uint64_t is(int c) const { return _mm512_cmpeq_epi8_mask(bytes_, _mm512_set1_epi8(static_cast<char>(c))); }
+    std::uint64_t non_ascii() const { return _mm512_movepi8_mask(bytes_); }
+
+  private:
+    __m512i bytes_;
+};
 
 #include "pretokenize_window.inc"
 
@@ -88,39 +90,32 @@ inline Masks classify(const char* p) {
 #endif
 namespace avx2 {
 
-inline std::uint64_t bits_of(__m256i low, __m256i high) {
-    return static_cast<std::uint32_t>(_mm256_movemask_epi8(low)) |
-           static_cast<std::uint64_t>(static_cast<std::uint32_t>(_mm256_movemask_epi8(high))) << 32;
-}
+class Bytes {
+  public:
+    explicit Bytes(const char* p)
+        : low_(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))),
+          high_(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32))) {}
+    std::uint64_t below(int first, int count) const {
+        const __m256i from = _mm256_set1_epi8(static_cast<char>(first));
+        const __m256i most = _mm256_set1_epi8(static_cast<char>(count - 1));
+        const __m256i low = _mm256_sub_epi8(low_, from), high = _mm256_sub_epi8(high_, from);
+        return bits_of(_mm256_cmpeq_epi8(_mm256_min_epu8(low, most), low),
+                       _mm256_cmpeq_epi8(_mm256_min_epu8(high, most), high));
+    }
+    std::uint64_t is(int c) const {
+        const __m256i same = _mm256_set1_epi8(static_cast<char>(c));
+        return bits_of(_mm256_cmpeq_epi8(low_, same), _mm256_cmpeq_epi8(high_, same));
+    }
+    std::uint64_t non_ascii() const { return bits_of(low_, high_); }
 
-inline std::uint64_t bytes_below(__m256i low, __m256i high, char first, char count) {
-    const __m256i from = _mm256_set1_epi8(first), most = _mm256_set1_epi8(static_cast<char>(count - 1));
-    low = _mm256_sub_epi8(low, from);
-    high = _mm256_sub_epi8(high, from);
-    return bits_of(_mm256_cmpeq_epi8(_mm256_min_epu8(low, most), low),
-                   _mm256_cmpeq_epi8(_mm256_min_epu8(high, most), high));
-}
+  private:
+    static std::uint64_t bits_of(__m256i low, __m256i high) {
+        return static_cast<std::uint32_t>(_mm256_movemask_epi8(low)) |
+               static_cast<std::uint64_t>(static_cast<std::uint32_t>(_mm256_movemask_epi8(high))) << 32;
+    }
 
-inline std::uint64_t bytes_equal(__m256i low, __m256i high, char c) {
-    const __m256i same = _mm256_set1_epi8(c);
-    return bits_of(_mm256_cmpeq_epi8(low, same), _mm256_cmpeq_epi8(high, same));
-}
-
-inline Masks classify(const char* p) {
-    const __m256i low = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    const __m256i high = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p + 32));
-    Masks m;
-    m.upper = bytes_below(low, high, 'A', 26);
-    m.lower = bytes_below(low, high, 'a', 26);
-    m.digit = bytes_below(low, high, '0', 10);
-    m.space = bytes_equal(low, high, ' ');
-    m.newline = bytes_equal(low, high, '\n') | bytes_equal(low, high, '\r');
-    m.blank = (m.space | bytes_below(low, high, '\t', 5)) & ~m.newline;
-    m.apostrophe = bytes_equal(low, high, '\'');
-    m.slash = bytes_equal(low, high, '/');
-    m.non_ascii = bits_of(low, high);
-    return m;
-}
+    __m256i low_, high_;
+};
 
 #include "pretokenize_window.inc"
 
@@ -137,42 +132,39 @@ inline Masks classify(const char* p) {
 
 namespace neon {
 
-/// The top bits of 64 bytes, each 0x00 or 0xFF.
-inline std::uint64_t bits_of(const uint8x16x4_t& v) {
-    const uint8x16_t weights = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
-    const uint8x16_t first = vpaddq_u8(vandq_u8(v.val[0], weights), vandq_u8(v.val[1], weights));
-    const uint8x16_t second = vpaddq_u8(vandq_u8(v.val[2], weights), vandq_u8(v.val[3], weights));
-    const uint8x16_t sums = vpaddq_u8(first, second);
-    return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(sums, sums)), 0);
-}
+class Bytes {
+  public:
+    explicit Bytes(const char* p) {
+        const auto* const bytes = reinterpret_cast<const std::uint8_t*>(p);
+        for (int i = 0; i < 4; ++i) bytes_.val[i] = vld1q_u8(bytes + 16 * i);
+    }
+    std::uint64_t below(int first, int count) const {
+        const uint8x16_t from = vdupq_n_u8(static_cast<std::uint8_t>(first));
+        const uint8x16_t n = vdupq_n_u8(static_cast<std::uint8_t>(count));
+        return where([=](uint8x16_t x) { return vcltq_u8(vsubq_u8(x, from), n); });
+    }
+    std::uint64_t is(int c) const {
+        const uint8x16_t same = vdupq_n_u8(static_cast<std::uint8_t>(c));
+        return where([=](uint8x16_t x) { return vceqq_u8(x, same); });
+    }
+    std::uint64_t non_ascii() const { return below(0x80, 0x80); }
 
-template <class Test>
-inline std::uint64_t bytes_where(const uint8x16x4_t& v, Test test) {
-    return bits_of({test(v.val[0]), test(v.val[1]), test(v.val[2]), test(v.val[3])});
-}
+  private:
+    template <class Test>
+    std::uint64_t where(Test test) const {
+        return bits_of({test(bytes_.val[0]), test(bytes_.val[1]), test(bytes_.val[2]), test(bytes_.val[3])});
+    }
+    /// The top bits of 64 bytes, each 0x00 or 0xFF.
+    static std::uint64_t bits_of(const uint8x16x4_t& v) {
+        const uint8x16_t weights = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+        const uint8x16_t first = vpaddq_u8(vandq_u8(v.val[0], weights), vandq_u8(v.val[1], weights));
+        const uint8x16_t second = vpaddq_u8(vandq_u8(v.val[2], weights), vandq_u8(v.val[3], weights));
+        const uint8x16_t sums = vpaddq_u8(first, second);
+        return vgetq_lane_u64(vreinterpretq_u64_u8(vpaddq_u8(sums, sums)), 0);
+    }
 
-inline Masks classify(const char* p) {
-    const auto* const bytes = reinterpret_cast<const std::uint8_t*>(p);
-    const uint8x16x4_t v = {vld1q_u8(bytes), vld1q_u8(bytes + 16), vld1q_u8(bytes + 32), vld1q_u8(bytes + 48)};
-    const auto below = [&](std::uint8_t first, std::uint8_t count) {
-        const uint8x16_t from = vdupq_n_u8(first), n = vdupq_n_u8(count);
-        return bytes_where(v, [=](uint8x16_t x) { return vcltq_u8(vsubq_u8(x, from), n); });
-    };
-    const auto is = [&](std::uint8_t c) {
-        return bytes_where(v, [=](uint8x16_t x) { return vceqq_u8(x, vdupq_n_u8(c)); });
-    };
-    Masks m;
-    m.upper = below('A', 26);
-    m.lower = below('a', 26);
-    m.digit = below('0', 10);
-    m.space = is(' ');
-    m.newline = is('\n') | is('\r');
-    m.blank = (m.space | below('\t', 5)) & ~m.newline;
-    m.apostrophe = is('\'');
-    m.slash = is('/');
-    m.non_ascii = bytes_where(v, [](uint8x16_t x) { return vcgeq_u8(x, vdupq_n_u8(0x80)); });
-    return m;
-}
+    uint8x16x4_t bytes_;
+};
 
 #include "pretokenize_window.inc"
 

@@ -37,6 +37,18 @@ class CharClassTable {
 
 extern const CharClassTable kCharClasses;
 
+/// Whether a character of three bytes stands at `p`, of which three can be read. Says nothing of surrogates and
+/// overlong forms.
+inline bool is_three_bytes(const char* p) {
+    return ((p[0] & 0xF0) == 0xE0) & ((p[1] & 0xC0) == 0x80) & ((p[2] & 0xC0) == 0x80);
+}
+
+/// Its number, from 0 to U+FFFF.
+inline std::uint32_t three_byte_code(const char* p) {
+    return static_cast<std::uint32_t>(p[0] & 0x0F) << 12 | static_cast<std::uint32_t>(p[1] & 0x3F) << 6 |
+           static_cast<std::uint32_t>(p[2] & 0x3F);
+}
+
 /// The character at `p` (p < end) when its first byte is not ASCII. A byte that starts no valid UTF-8 sequence
 /// (overlong, surrogate, beyond U+10FFFF, cut off) is one character of class kOther.
 Character non_ascii_at(const char* p, const char* end);
@@ -44,7 +56,12 @@ Character non_ascii_at(const char* p, const char* end);
 /// The character at `p`; p < end.
 inline Character character_at(const char* p, const char* end) {
     const auto byte = static_cast<unsigned char>(*p);
-    return byte < 0x80 ? Character{kCharClasses.of(byte), 1} : non_ascii_at(p, end);
+    if (byte < 0x80) return {kCharClasses.of(byte), 1};
+    if (end - p >= 3 && is_three_bytes(p)) {  // most of what is not ASCII, and worth its place in the callers' loops
+        const std::uint32_t code = three_byte_code(p);
+        if (code >= 0x800 && (code & 0xF800) != 0xD800) return {kCharClasses.of(code), 3};
+    }
+    return non_ascii_at(p, end);
 }
 
 }  // namespace tilth

@@ -11,6 +11,12 @@ def piece_ends(text: _Text, pattern: str) -> NDArray[np.int64]:
     Patterns: gpt2, smollm2, cl100k, llama3, qwen2, o200k.
     """
 
+def rank_file_tokens(content: bytes, most_rank: int) -> list[bytes] | None:
+    """The tokens of a tiktoken rank file by rank, b"" for a rank that is not there.
+
+    None if a line has another form, a token is empty, or a rank is repeated or above `most_rank`.
+    """
+
 def instruction_sets() -> str:
     """What this machine can run, the best first: avx512, avx2, neon, scalar, with spaces between."""
 
@@ -65,6 +71,13 @@ class BpeEncoder:
         self, texts: list[_Text], pattern: str, specials: SpecialTokens | None, threads: int
     ) -> list[list[int]]:
         """Raises: RuntimeError if a thread cannot start."""
+    def encode_batch_to_uint16(
+        self, texts: list[_Text], pattern: str, specials: SpecialTokens | None, threads: int
+    ) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
+        """The ids of all texts, and where those of each begin and end, shape (texts + 1,)."""
+    def encode_batch_to_uint32(
+        self, texts: list[_Text], pattern: str, specials: SpecialTokens | None, threads: int
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]: ...
     def encode_pieces(self, pieces: list[_Text]) -> list[int]:
         """Ids of text that is cut into pieces already."""
     def decode(self, ids: NDArray[np.uint32]) -> bytes:

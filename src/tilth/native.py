@@ -19,6 +19,7 @@ try:
         instruction_sets,
         merge_count_files,
         piece_ends,
+        rank_file_tokens,
         read_sentencepiece_model,
         use_instruction_set,
     )
@@ -38,6 +39,7 @@ __all__ = [
     "instruction_sets",
     "merge_count_files",
     "piece_ends",
+    "rank_file_tokens",
     "read_sentencepiece_model",
     "use_instruction_set",
 ]

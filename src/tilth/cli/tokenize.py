@@ -16,7 +16,16 @@ from tilth.steps import Step
 from tilth.tokenizer.config import TokenizerConfig
 
 if TYPE_CHECKING:
+    from tilth.tokenizer import Tokenizer
     from tilth.tokenizer.compare import Comparison
+
+
+_KINDS = (".tiktoken", ".model", ".json")
+_WORDS = 32_768
+"""Size of the vocabulary `words`."""
+_SHOWN = 6
+"""Tokens of a list that the terminal shows."""
+_SHOWN_CHARACTERS = 24
 
 
 def tokenize(words: Sequence[str]) -> None:
@@ -164,19 +173,21 @@ def _compare(words: Sequence[str]) -> None:
         """Measure tokenizers on the same text.
 
         Args:
-            tokenizers: Folders or files of tokenizers.
+            tokenizers: Folders or files of tokenizers, known names (`cl100k`), or `bytes`, `characters`, `words`: what
+                textbooks begin with, listed from this corpus.
             corpus: Datasets, folders or files with text; each one is a source of its own.
             out: Folder for `compare.json` and `compare.html`.
             max_bytes: Most text to read of each corpus.
         """
         from tilth.files import write_json
-        from tilth.tokenizer import Tokenizer
         from tilth.tokenizer.compare import compare as measure
         from tilth.tokenizer.compare_page import write_page
         from tilth.tokenizer.corpus import read_corpus
 
-        loaded = {name: Tokenizer.load(path) for name, path in zip(_short_names(tokenizers), tokenizers, strict=True)}
-        comparison = measure(loaded, read_corpus(corpus, max_bytes), terminal.progress())
+        samples = read_corpus(corpus, max_bytes)
+        texts = [sample.text for sample in samples]
+        loaded = {name: _named(path, texts) for name, path in zip(_short_names(tokenizers), tokenizers, strict=True)}
+        comparison = measure(loaded, samples, terminal.progress())
         _show_comparison(comparison)
         if out is not None:
             write_json(out / "compare.json", comparison.to_json())
@@ -186,14 +197,33 @@ def _compare(words: Sequence[str]) -> None:
     call(compare, words, "tokenize compare")
 
 
+def _named(path: Path, texts: Sequence[str]) -> Tokenizer:
+    """The tokenizer at `path`, or one of the textbook's, made of `texts`."""
+    from tilth.tokenizer import ByteTokenizer, CharacterTokenizer, Tokenizer, WordTokenizer
+
+    if path.exists():
+        return Tokenizer.load(path)
+    match str(path):
+        case "bytes":
+            return ByteTokenizer()
+        case "characters":
+            return CharacterTokenizer.train(texts)
+        case "words":
+            return WordTokenizer.train(texts, _WORDS)
+        case _:
+            return Tokenizer.load(path)
+
+
 def _short_names(paths: Sequence[Path]) -> list[str]:
     """The shortest end of each path that no other has; `tokenizer.json` and its like do not count."""
     dull = ("tokenizer.json", "tokenizer.model", "tokenizer", "vocab.json", "merges.txt")
     parts = [[*path.parts[:-1]] if path.name in dull and len(path.parts) > 1 else [*path.parts] for path in paths]
+    without_kind = [[*p[:-1], Path(p[-1]).stem if Path(p[-1]).suffix in _KINDS else p[-1]] for p in parts]
     for length in range(1, max(map(len, parts), default=0) + 1):
-        names = ["/".join(p[-length:]) for p in parts]
-        if len(set(names)) == len(names):
-            return names
+        for candidates in (without_kind, parts):
+            names = ["/".join(p[-length:]) for p in candidates]
+            if len(set(names)) == len(names):
+                return names
     return [f"{path} ({i})" for i, path in enumerate(paths, 1)]
 
 
@@ -216,3 +246,18 @@ def _show_comparison(comparison: Comparison) -> None:
     keys = sorted(parts[0], key=lambda key: (kinds.index(key[0]), -parts[0][key].bytes))
     rows = [(kind, name, *(f"{part[kind, name].bytes_per_token:.3f}" for part in parts)) for kind, name in keys[:40]]
     terminal.show_table("bytes per token", ("", "", *names), rows, right=range(2, 2 + len(names)))
+    lists = [
+        (m.name, title, "  ".join(_shortened(token) for token in tokens[:_SHOWN]))
+        for m in comparison.tokenizers
+        for title, tokens in (
+            ("longest in use", m.longest_tokens),
+            (f"never used, of {m.n_never_used:,}", m.never_used),
+            (f"glitch candidates, of {m.n_unreachable:,}", m.unreachable),
+        )
+        if tokens
+    ]
+    terminal.show_table("tokens", ("", "", ""), lists)
+
+
+def _shortened(token: str) -> str:
+    return repr(token if len(token) <= _SHOWN_CHARACTERS else f"{token[:_SHOWN_CHARACTERS]}…")

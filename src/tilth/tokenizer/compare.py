@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -19,13 +20,14 @@ from numpy.typing import NDArray
 from tilth.errors import ConfigError
 from tilth.progress import SILENT, Progress
 from tilth.tokenizer.corpus import Sample
+from tilth.tokenizer.sentencepiece import SentencePieceVocabulary
 from tilth.tokenizer.tokenizer import Tokenizer
 
 RENYI_ORDER = 2.5
 """The order that agreed best with translation quality in Zouhar et al. 2023."""
 LISTED = 40
 """Tokens that a list shows."""
-_SAMPLE_CHARACTERS = 500
+_EXCERPT_BYTES, _EXCERPTS = 480, 16
 _DIGITS = re.compile(r"[\d.,:/-]*\d[\d.,:/-]*")
 
 
@@ -70,7 +72,7 @@ class Measured:
     is_lossless: bool
     """Every document came back from its ids."""
     longest_tokens: tuple[str, ...]
-    """Of those that the text uses."""
+    """Of those that the text uses; here and below, tokens with letters or digits come first."""
     never_used: tuple[str, ...]
     """Longest first; ordinary tokens only."""
     n_never_used: int
@@ -190,16 +192,22 @@ def renyi_efficiency(counts: NDArray[np.int64], order: float = RENYI_ORDER) -> f
 
 def _vocabulary_facts(tokenizer: Tokenizer, counts: NDArray[np.int64]) -> dict[str, Any]:
     special = set(tokenizer.special_tokens.values())
-    tokens = tokenizer.vocabulary.tokens
+    vocabulary = tokenizer.vocabulary
+    tokens = vocabulary.tokens
+    byte_ids = frozenset(vocabulary.byte_ids if isinstance(vocabulary, SentencePieceVocabulary) else ())
     ordinary = [i for i, token in enumerate(tokens) if token and i not in special]
     whole: dict[int, str] = {}
     for i in ordinary:
+        if i in byte_ids:  # it stands for a byte, never for the character that is written so
+            continue
         try:
             whole[i] = tokens[i].decode()
         except UnicodeDecodeError:
             continue
-    longest = sorted((i for i in whole if counts[i]), key=lambda i: (-len(whole[i]), i))
-    unused = sorted((i for i in whole if not counts[i]), key=lambda i: (-len(whole[i]), i))
+    # Those with letters first: every vocabulary has the same long lines of spaces and dashes.
+    by_length = sorted(whole, key=lambda i: (not any(map(str.isalnum, whole[i])), -len(whole[i]), i))
+    longest = [i for i in by_length if counts[i]]
+    unused = [i for i in by_length if not counts[i]]
     # Only what the text does not use needs the test: what it uses was reached.
     inside: dict[str, Any] = {"continued": True, "allowed_special": (), "disallowed_special": ()}
     unreachable = [i for i in unused if i not in tokenizer.encode_part(tokens[i], **inside)]
@@ -214,18 +222,25 @@ def _vocabulary_facts(tokenizer: Tokenizer, counts: NDArray[np.int64]) -> dict[s
 
 
 def _excerpts(tokenizers: Mapping[str, Tokenizer], samples: Sequence[Sample]) -> list[Excerpt]:
-    """One text for each kind, script and source, the first of some length, at most twelve."""
+    """The beginnings of texts at equal bytes: of each source and kind first, then of each script, by size."""
     chosen: dict[str, Sample] = {}
+    sizes: Counter[str] = Counter()
     for sample in samples:
         title = ", ".join(part for part in (sample.source, sample.script, sample.kind) if part)
-        if title not in chosen or len(chosen[title].text) < 200 <= len(sample.text):
+        sizes[title] += len(sample.text)
+        if title not in chosen or len(chosen[title].text) < _EXCERPT_BYTES <= len(sample.text):
             chosen[title] = sample
-    excerpts: list[Excerpt] = []
-    for title, sample in [*chosen.items()][:12]:
-        text = sample.text[:_SAMPLE_CHARACTERS]
-        cuts = [
-            Cut(name=name, pieces=tuple([(tokenizer.token_bytes(i), i) for i in tokenizer.encode_ordinary(text)]))
-            for name, tokenizer in tokenizers.items()
-        ]
-        excerpts.append(Excerpt(title=title, text=text, cuts=tuple(cuts)))
-    return excerpts
+    by_size = [title for title, _ in sizes.most_common()]
+    main = {(chosen[title].source, chosen[title].kind): title for title in reversed(by_size)}
+    order = [title for title in by_size if title in main.values()]
+    order += [title for title in by_size if title not in main.values() and chosen[title].script]
+    return [_excerpt(title, chosen[title].text, tokenizers) for title in order[:_EXCERPTS]]
+
+
+def _excerpt(title: str, whole: str, tokenizers: Mapping[str, Tokenizer]) -> Excerpt:
+    text = whole.encode()[:_EXCERPT_BYTES].decode("utf-8", "ignore")
+    cuts = [
+        Cut(name=name, pieces=tuple([(tokenizer.token_bytes(i), i) for i in tokenizer.encode_ordinary(text)]))
+        for name, tokenizer in tokenizers.items()
+    ]
+    return Excerpt(title=title, text=text, cuts=tuple(cuts))

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 
 from tilth.files import write_bytes
-from tilth.tokenizer.compare import Comparison, Cut, Excerpt, Group, Measured
+from tilth.tokenizer.compare import RENYI_ORDER, Comparison, Cut, Excerpt, Group, Measured
 
 _COLOURS = 6
 _STYLE = """
@@ -31,6 +31,14 @@ th { white-space:normal; vertical-align:bottom; line-height:1.25 }
 th:first-child,td:first-child { text-align:left; padding-left:0 } th { font-weight:600; color:var(--quiet) }
 td.best { color:var(--mark); font-weight:650 } tr.kind th { color:var(--ink); padding-top:1.1rem }
 .cuts { display:grid; grid-template-columns:repeat(auto-fit,minmax(min(21rem,100%),1fr)); gap:1rem }
+.of4 { grid-template-columns:repeat(auto-fit,minmax(min(30rem,100%),1fr)) }
+.parts { table-layout:fixed; width:100%; min-width:calc(18rem + var(--n) * 7rem) } .parts th { overflow-wrap:anywhere }
+.parts th:first-child { width:11rem } .parts th:nth-child(2) { width:7rem }
+td.bar { background:linear-gradient(to left,var(--sunk) var(--v),transparent 0) }
+dl { display:grid; grid-template-columns:max-content 1fr; gap:.15rem 1rem; max-width:58rem; font-size:.88rem;
+  color:var(--quiet) } dt { font-weight:600 } dd { margin:0 }
+@media (max-width:40rem) { dl { grid-template-columns:1fr } dd { margin-bottom:.4rem } }
+summary .quiet { font-weight:400; margin-left:.8rem } .text-of > summary { font-weight:600; padding:.2rem 0 }
 figure { margin:0; background:var(--sunk); border-radius:.6rem; padding:.8rem 1rem 1rem; min-width:0 }
 figcaption { display:flex; justify-content:space-between; gap:1rem; font-size:.88rem; margin-bottom:.5rem }
 .text { font:.88rem/1.75 ui-monospace,Menlo,Consolas,"Liberation Mono",monospace; white-space:pre-wrap;
@@ -46,8 +54,24 @@ figcaption { display:flex; justify-content:space-between; gap:1rem; font-size:.8
   font:.82rem/1.5 ui-monospace,Menlo,Consolas,monospace; white-space:pre; max-width:100%; overflow:hidden;
   text-overflow:ellipsis; vertical-align:bottom }
 """
+_MEANINGS = {
+    "length at equal bytes": "tokens for the same text, over those of the tokenizer that needs least",
+    "tokens per word": "fertility; a word is what stands between white space, which says little of scripts without it",
+    "Rényi efficiency": f"of order {RENYI_ORDER}, 0 to 1: how evenly the vocabulary is used",
+    "glitch candidates": "tokens that encoding their own text does not give, so that training may never have met them",
+    "MB per CPU second": "first pass, one thread",
+}
+_OPEN = 3
+"""Excerpts that are open when the page is."""
+_MOST_ROWS = 40
+"""Rows of a kind in the table of parts, the largest first."""
 _KINDS = {"kind": "Prose, code, digits", "source": "Source", "script": "Script", "language": "Language"}
-_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"} | {0x7F: 0x2421}
+_PICTURES: dict[int, int | str] = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
+    **{code: f"‹{code:x}›" for code in (0xAD, *range(0x200B, 0x2010), 0x2060, 0xFEFF)},
+    0x7F: 0x2421,
+}
+"""What stands for characters that cannot be seen."""
 
 
 def write_page(path: Path, comparison: Comparison) -> None:
@@ -64,9 +88,9 @@ def page(comparison: Comparison) -> str:
         f'<p class="quiet">{len(tokenizers)} vocabularies on the same {everything.bytes:,} bytes in '
         f"{everything.documents:,} documents. The best of a column or row stands out.</p>",
         _overview(tokenizers),
-        "<h2>The same text, cut</h2><p class='quiet'>Point at a token to see its id. A token that holds a part of a "
-        "character shows its bytes.</p>",
-        *(_excerpt(excerpt) for excerpt in comparison.excerpts),
+        "<h2>The same text, cut</h2><p class='quiet'>About as many bytes of each. Point at a token to see its id. A "
+        "token that holds a part of a character shows its bytes.</p>",
+        *(_excerpt(excerpt, i < _OPEN) for i, excerpt in enumerate(comparison.excerpts)),
         "<h2>Bytes per token by part</h2>",
         _parts(tokenizers),
         "<h2>Vocabularies</h2>",
@@ -88,6 +112,7 @@ def _overview(tokenizers: Sequence[Measured]) -> str:
         ("tokens per word", [-m.groups[0].fertility for m in tokenizers], ".2f", True),
         ("vocabulary used", [m.used_tokens / m.vocab_size for m in tokenizers], ".1%", True),
         ("Rényi efficiency", [m.renyi_efficiency for m in tokenizers], ".3f", True),
+        ("glitch candidates", [-m.n_unreachable for m in tokenizers], ",.0f", True),
         ("MB per CPU second", [m.megabytes_per_second for m in tokenizers], ".1f", True),
     ]
     head = "".join(f"<th>{escape(title)}</th>" for title, *_ in columns)
@@ -98,11 +123,18 @@ def _overview(tokenizers: Sequence[Measured]) -> str:
             for _, values, form, has_best in columns
         ]
         rows.append(f"<tr><td>{escape(measured.name)}</td>{''.join(cells)}</tr>")
-    return f'<div class="scroll"><table><tr><th>tokenizer</th>{head}</tr>{"".join(rows)}</table></div>'
+    meanings = "".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in _MEANINGS.items())
+    table = f'<div class="scroll"><table><tr><th>tokenizer</th>{head}</tr>{"".join(rows)}</table></div>'
+    return f"{table}<dl>{meanings}</dl>"
 
 
 def _cell(text: str, is_best: bool) -> str:
     return f'<td class="best">{text}</td>' if is_best else f"<td>{text}</td>"
+
+
+def _bar_cell(value: float, best: float, *, marks_best: bool) -> str:
+    kinds = "bar best" if marks_best and value == best else "bar"
+    return f'<td class="{kinds}" style="--v:{value / max(best, 1e-9):.1%}">{value:.3f}</td>'
 
 
 def _parts(tokenizers: Sequence[Measured]) -> str:
@@ -110,20 +142,24 @@ def _parts(tokenizers: Sequence[Measured]) -> str:
     rows: list[str] = []
     by_key: list[dict[tuple[str, str], Group]] = [{(g.kind, g.name): g for g in m.groups} for m in tokenizers]
     for kind, title in _KINDS.items():
-        keys = sorted((k for k in by_key[0] if k[0] == kind), key=lambda k: -by_key[0][k].bytes)[:60]
+        keys = sorted((k for k in by_key[0] if k[0] == kind), key=lambda k: -by_key[0][k].bytes)[:_MOST_ROWS]
         if not keys:
             continue
         rows.append(f'<tr class="kind"><th colspan="{2 + len(tokenizers)}">{title}</th></tr>')
         for key in keys:
             values = [groups[key].bytes_per_token for groups in by_key]
-            cells = [_cell(f"{v:.3f}", len(values) > 1 and v == max(values)) for v in values]
+            cells = [_bar_cell(v, max(values), marks_best=len(values) > 1) for v in values]
             rows.append(f"<tr><td>{escape(key[1])}</td><td>{by_key[0][key].bytes:,}</td>{''.join(cells)}</tr>")
-    return f'<div class="scroll"><table><tr><th></th><th>bytes</th>{names}</tr>{"".join(rows)}</table></div>'
+    table = f'<table class="parts" style="--n:{len(tokenizers)}"><tr><th></th><th>bytes</th>{names}</tr>'
+    return f'<div class="scroll">{table}{"".join(rows)}</table></div>'
 
 
-def _excerpt(excerpt: Excerpt) -> str:
+def _excerpt(excerpt: Excerpt, is_open: bool) -> str:
     figures = "".join(_cut(cut) for cut in excerpt.cuts)
-    return f'<h3>{escape(excerpt.title)}</h3><div class="cuts">{figures}</div>'
+    counts = " / ".join(str(len(cut.pieces)) for cut in excerpt.cuts)
+    summary = f'<summary>{escape(excerpt.title)}<span class="quiet">{counts} tokens</span></summary>'
+    kinds = "cuts of4" if len(excerpt.cuts) == 4 else "cuts"  # two rows of two, not three and one
+    return f'<details class="text-of"{" open" * is_open}>{summary}<div class="{kinds}">{figures}</div></details>'
 
 
 def _cut(cut: Cut) -> str:

@@ -5,35 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tilth.errors import DataError
-from tilth.tokenizer.segmented import SegmentedTokenizer
 from tilth.tokenizer.tiktoken_ranks import write_ranks
-from tilth.tokenizer.tokenizer import Tokenizer
+from tilth.tokenizer.vocabulary import Vocabulary
 
 _FIX = "Save it as `tokenizer.json`, which says it all."
 
 
-def write_rank_file(path: Path, tokenizer: Tokenizer) -> None:
-    """Writes the tokens of `tokenizer` by rank.
+def write_rank_file(path: Path, vocabulary: Vocabulary, merges: NDArray[np.uint32]) -> None:
+    """Writes the tokens of `vocabulary` by rank; `merges` are those that it has or that its ranks say.
 
     Raises: DataError if ranks alone would give other ids: the vocabulary is not byte-level, its merges do not make
     tokens in the order of ids, or a token cannot be reached by its merges.
     """
-    if isinstance(tokenizer, SegmentedTokenizer):
+    if type(vocabulary) is not Vocabulary:
         raise DataError(f"{path}: a rank file holds plain byte-level BPE only.", fix=_FIX)
-    vocabulary = tokenizer.vocabulary
     if vocabulary.merges is not None:
-        _check_order(path, tokenizer)
+        _check_order(path, vocabulary, merges)
     write_ranks(path, vocabulary)
 
 
-def _check_order(path: Path, tokenizer: Tokenizer) -> None:
-    vocabulary = tokenizer.vocabulary
+def _check_order(path: Path, vocabulary: Vocabulary, merges: NDArray[np.uint32]) -> None:
     special_ids = set(vocabulary.special_tokens.values())
     ids = {token: i for i, token in enumerate(vocabulary.tokens) if token and i not in special_ids}
     tokens = vocabulary.tokens
-    made = np.array([ids[tokens[left] + tokens[right]] for left, right in tokenizer.merges.tolist()], dtype=np.int64)
+    made = np.array([ids[tokens[left] + tokens[right]] for left, right in merges.tolist()], dtype=np.int64)
     if (np.diff(made) < 0).any():
         place = int(np.argmax(np.diff(made) < 0)) + 1
         raise DataError(f"{path}: merge {place} makes a token of lower id than the merge before it.", fix=_FIX)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +18,7 @@ import regex
 from tilth import storage
 from tilth.errors import ConfigError, DataError
 from tilth.files import list_files, open_stream
+from tilth.tokenizer.split import to_utf8
 from tilth.tokenizer.text_files import texts_of_files
 
 _SCRIPTS = (
@@ -79,18 +80,14 @@ def read_corpus(paths: Iterable[str], max_bytes: int) -> list[Sample]:
         for sample in _samples(path):
             if not sample.text:
                 continue
-            text = sample.text.encode("utf-8", "replace")[: max_bytes - size].decode("utf-8", "ignore")
-            size += len(text.encode())
-            samples.append(sample if len(text) == len(sample.text) else _with_text(sample, text))
+            data = to_utf8(sample.text)[: max_bytes - size]
+            size += len(data)
+            samples.append(replace(sample, text=data.decode("utf-8", "ignore")))
             if size >= max_bytes:
                 break
         if size == 0:
             raise DataError(f"{path} holds no text.", fix="Give a dataset, or Parquet, JSONL or text files.")
     return samples
-
-
-def _with_text(sample: Sample, text: str) -> Sample:
-    return Sample(text=text, source=sample.source, language=sample.language, script=sample.script, kind=sample.kind)
 
 
 def _samples(path: str) -> Iterator[Sample]:

@@ -1,31 +1,36 @@
-"""Which kind of file a tokenizer is in, and the class that reads it. Told by content and name, never by trial."""
+"""Which kind of file a vocabulary is in, and what reads or writes it. Told by content and name, never by trial."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tilth.errors import ConfigError, DataError, TilthError
+from tilth.files import write_bytes
 from tilth.tokenizer.gpt2_files import find_files, read_gpt2_files
-from tilth.tokenizer.huggingface import FILE_NAME, read_vocabulary
-from tilth.tokenizer.library import LibraryTokenizer, LibraryVocabulary
-from tilth.tokenizer.normalized import NormalizedTokenizer, NormalizedVocabulary
-from tilth.tokenizer.sentencepiece import SentencePieceTokenizer, SentencePieceVocabulary
+from tilth.tokenizer.huggingface import FILE_NAME, read_vocabulary, write_vocabulary
+from tilth.tokenizer.huggingface_pieces import write_pieces
+from tilth.tokenizer.library import LibraryVocabulary
+from tilth.tokenizer.names import KNOWN
+from tilth.tokenizer.normalized import NormalizedVocabulary
+from tilth.tokenizer.published import PUBLISHED, cached_files, cached_ranks, not_cached
+from tilth.tokenizer.sentencepiece import SentencePieceVocabulary
 from tilth.tokenizer.sentencepiece_model import is_model, read_model
 from tilth.tokenizer.tiktoken_ranks import is_rank_file, read_ranks
-from tilth.tokenizer.tokenizer import Tokenizer
 from tilth.tokenizer.vocabulary import Vocabulary
 
 _KINDS = "`tokenizer.json`, `*.tiktoken`, `tokenizer.model`, or `vocab.json` with `merges.txt`"
 
 
-def load(path: Path, pattern: str | None = None, special_tokens: Mapping[str, int] | None = None) -> Tokenizer:
-    """The tokenizer in a file or folder.
-
-    Raises: TilthError naming the file, and the entry that cannot work.
-    """
+@contextmanager
+def names_the_file(path: Path) -> Generator[None]:
+    """Whatever goes wrong with a file becomes a TilthError that names it, and the entry that cannot work."""
     try:
-        return tokenizer_of(_read(path, pattern, special_tokens))
+        yield
     except TilthError as error:
         if str(path) in error.message:
             raise
@@ -36,18 +41,29 @@ def load(path: Path, pattern: str | None = None, special_tokens: Mapping[str, in
         ) from None
 
 
-def tokenizer_of(vocabulary: Vocabulary) -> Tokenizer:
-    """The tokenizer of a vocabulary, of the class that its kind needs."""
+def write(directory: Path, vocabulary: Vocabulary, merges: NDArray[np.uint32]) -> None:
+    """Writes a vocabulary of any kind as `tokenizer.json`; `merges` are those that it has or that its ranks say.
+
+    Raises: DataError if the file cannot say it.
+    """
     if isinstance(vocabulary, SentencePieceVocabulary):
-        return SentencePieceTokenizer(vocabulary)
-    if isinstance(vocabulary, LibraryVocabulary):
-        return LibraryTokenizer(vocabulary)
-    if isinstance(vocabulary, NormalizedVocabulary):
-        return NormalizedTokenizer(vocabulary)
-    return Tokenizer(vocabulary)
+        write_pieces(directory, vocabulary)
+    elif isinstance(vocabulary, LibraryVocabulary):
+        write_bytes(directory / FILE_NAME, vocabulary.content.encode())
+    elif isinstance(vocabulary, NormalizedVocabulary) or type(vocabulary) is Vocabulary:
+        write_vocabulary(directory, vocabulary, merges)
+    else:
+        raise DataError(f"{directory}: there is no file for a {type(vocabulary).__name__}.")
 
 
-def _read(path: Path, pattern: str | None, special_tokens: Mapping[str, int] | None) -> Vocabulary:
+def read(path: Path, pattern: str | None = None, special_tokens: Mapping[str, int] | None = None) -> Vocabulary:
+    """The vocabulary in a file or folder.
+
+    A known name that is no path is looked for where other tools keep the published file.
+    Raises: TilthError, not always naming the file (`names_the_file`).
+    """
+    if str(path) in PUBLISHED and not path.exists():
+        return _read_published(str(path), pattern, special_tokens)
     file = _file_in(path) if path.is_dir() else path
     if not file.exists():
         raise DataError(f"{file} does not exist.", fix=f"Readable are {_KINDS}.")
@@ -64,6 +80,19 @@ def _read(path: Path, pattern: str | None, special_tokens: Mapping[str, int] | N
         _refuse_options(file, pattern, special_tokens)
         return read_model(file, content)
     raise DataError(f"{file} is no tokenizer file of a known kind.", fix=f"Readable are {_KINDS}.")
+
+
+def _read_published(name: str, pattern: str | None, special_tokens: Mapping[str, int] | None) -> Vocabulary:
+    if pattern is not None:
+        raise ConfigError(f"{name} says itself how text is cut.", fix="Leave out `pattern`.")
+    if (vocabulary := cached_ranks(name, special_tokens)) is not None:
+        return vocabulary
+    for file in cached_files(name):
+        vocabulary = read(file, special_tokens=special_tokens)
+        if vocabulary.pattern != KNOWN[name].pattern:
+            raise DataError(f"{file} is not {name}: it cuts text by {vocabulary.pattern or 'SentencePiece'}.")
+        return vocabulary
+    raise not_cached(name)
 
 
 def _refuse_options(file: Path, pattern: str | None, special_tokens: Mapping[str, int] | None) -> None:

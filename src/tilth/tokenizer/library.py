@@ -6,7 +6,7 @@ Their ids and their speed are the library's. It is an optional dependency: nothi
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tilth.errors import ConfigError, DataError, DependencyError
-from tilth.files import write_bytes
-from tilth.tokenizer.segmented import AddedToken, Ids, SegmentedTokenizer, SegmentedVocabulary, Where
+from tilth.tokenizer.scheme import Ids, Where
+from tilth.tokenizer.segmented import AddedToken, SegmentedScheme, SegmentedVocabulary
 from tilth.tokenizer.stream import StreamDecoder
 from tilth.tokenizer.vocabulary import MAX_ID, place_tokens
 
@@ -84,36 +84,32 @@ def _load(source: str, text: str) -> Any:
     return loaded
 
 
-class LibraryTokenizer(SegmentedTokenizer):
-    """A `Tokenizer` whose segments the `tokenizers` library encodes. Made by `Tokenizer.load`."""
+class LibraryScheme(SegmentedScheme):
+    """What the `tokenizers` library does between special tokens. Nothing is known of where its text may be cut."""
 
     vocabulary: LibraryVocabulary
 
     def __init__(self, vocabulary: LibraryVocabulary) -> None:
         """Raises: DependencyError if the library is not installed."""
         super().__init__(vocabulary)
-        self.vocabulary = vocabulary
         self._library = _load("This vocabulary", vocabulary.content)
         # Special tokens in the text are found by the rules of `Tokenizer.encode`, not by the library's.
         self._library.encode_special_tokens = True
 
-    def save(self, directory: str | Path) -> None:
-        """Writes `tokenizer.json` as it was read."""
-        write_bytes(Path(directory) / "tokenizer.json", self.vocabulary.content.encode())
-
-    def stream_decoder(self) -> StreamDecoder:
-        """A decoder that takes ids one at a time and never gives half a character."""
-        return _LibraryStreamDecoder(self._library)
-
-    def safe_cut(self, data: bytes) -> int:
-        """0: where the library can be fed parts of a text depends on the model."""
-        return 0
-
-    def _encode_segment(self, text: bytes, where: Where) -> Ids:
+    def encode_segment(self, text: bytes, where: Where) -> Ids:
+        """Ids of text in which no token is looked for."""
         ids = self._library.encode(text.decode("utf-8", "replace"), add_special_tokens=False).ids
         return np.array(ids, dtype=np.uint32)
 
-    def _segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
+    def encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
+        """Raises: ConfigError, always."""
+        raise ConfigError("BPE-dropout needs a BPE vocabulary.", fix="Leave `dropout` at 0.")
+
+    def segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
+        """Start and end in `text` of each id.
+
+        Raises: DataError if `text` is not UTF-8.
+        """
         characters = text.decode("utf-8", "replace")
         if characters.encode() != text:
             raise DataError("A text that is not UTF-8 has no offsets with this vocabulary.", fix="Mend the text first.")
@@ -121,11 +117,14 @@ class LibraryTokenizer(SegmentedTokenizer):
         offsets = self._library.encode(characters, add_special_tokens=False).offsets
         return places[np.array(offsets, dtype=np.int64).reshape(-1, 2)]
 
-    def _encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
-        raise ConfigError("BPE-dropout needs a BPE vocabulary.", fix="Leave `dropout` at 0.")
+    def decode(self, ids: NDArray[np.uint32]) -> bytes:
+        """The text that the library makes of ids."""
+        super().decode(ids)  # which tells the ids that are not in use
+        return self._library.decode(ids.tolist(), skip_special_tokens=False).encode()
 
-    def _bytes_of(self, ids: Sequence[int]) -> bytes:
-        return self._library.decode(list(ids), skip_special_tokens=False).encode()
+    def stream_decoder(self, token_bytes: Callable[[int], bytes]) -> StreamDecoder:
+        """A decoder that takes ids one at a time."""
+        return _LibraryStreamDecoder(self._library)
 
 
 class _LibraryStreamDecoder(StreamDecoder):

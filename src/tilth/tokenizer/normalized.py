@@ -9,19 +9,17 @@ lack the bytes that UTF-8 never has; with them, each bad byte of a text is read 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilth.errors import DataError
-from tilth.tokenizer.segmented import Ids, SegmentedTokenizer, SegmentedVocabulary, Where
-from tilth.tokenizer.streaming import last_known_cut
-from tilth.tokenizer.tokenizer import Tokenizer
+from tilth.tokenizer.bpe import byte_level_bpe
+from tilth.tokenizer.scheme import Ids, Where
+from tilth.tokenizer.segmented import SegmentedScheme, SegmentedVocabulary
+from tilth.tokenizer.split import last_cut
 from tilth.tokenizer.vocabulary import Vocabulary
 
 NORMAL_FORMS = ("NFC", "NFD", "NFKC", "NFKD")
@@ -57,45 +55,34 @@ class NormalizedVocabulary(SegmentedVocabulary):
         return extra.fingerprint(np.zeros((0, 2), dtype=np.uint32))
 
 
-class NormalizedTokenizer(SegmentedTokenizer):
-    """A byte-level `Tokenizer` that normalizes text first. Made by `Tokenizer.load`."""
+class NormalizedBpe(SegmentedScheme):
+    """Byte-level BPE of text that is normalized first."""
 
     vocabulary: NormalizedVocabulary
 
     def __init__(self, vocabulary: NormalizedVocabulary) -> None:
         """Raises: DataError naming the token or merge that cannot work."""
         super().__init__(vocabulary)
-        self.vocabulary = vocabulary
         missing = missing_bytes(vocabulary)
         self._errors = "replace" if missing else "surrogateescape"
         for token in vocabulary.added:
-            if token.normalized and self._normalize(token.text.encode()) != token.text.encode():
+            if token.normalized and self.normalize(token.text.encode()) != token.text.encode():
                 raise DataError(f"The added token {token.text!r} is not in {vocabulary.normal_form} itself.")
-        everything = {token.text: token.token_id for token in vocabulary.added} | vocabulary.special_tokens
         # Ids behind the last one stand for bytes that never come.
-        tokens = (*vocabulary.tokens, *[bytes([byte]) for byte in sorted(missing)])
-        self._plain = Tokenizer(
+        self._plain = byte_level_bpe(
             Vocabulary(
-                tokens=tokens,
+                tokens=(*vocabulary.tokens, *[bytes([byte]) for byte in sorted(missing)]),
                 merges=vocabulary.merges,
                 pattern=vocabulary.pattern,
-                special_tokens=everything,
+                special_tokens={token.text: token.token_id for token in vocabulary.added} | vocabulary.special_tokens,
                 ignore_merges=vocabulary.ignore_merges,
             )
         )
+        # A token that is found only once the text is normalized might be divided.
+        self._may_cut = not any(last_cut(name.encode()) for name in self.found_normalized)
 
-    def save(self, directory: str | Path) -> None:
-        """Writes `tokenizer.json` and `tokenizer_config.json`."""
-        from tilth.tokenizer.huggingface import write_vocabulary
-
-        write_vocabulary(Path(directory), self.vocabulary, self._plain.merges)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """SHA-256 (hex) of all that decides the ids."""
-        return self.vocabulary.fingerprint(self._plain.merges)
-
-    def _normalize(self, text: bytes) -> bytes:
+    def normalize(self, text: bytes) -> bytes:
+        """The normal form of a segment."""
         if text.isascii():
             return text
         characters = text.decode("utf-8", self._errors)
@@ -103,21 +90,23 @@ class NormalizedTokenizer(SegmentedTokenizer):
             characters = unicodedata.normalize(cast(_Form, self.vocabulary.normal_form), characters)
         return characters.encode("utf-8", "surrogateescape")
 
+    def encode_segment(self, text: bytes, where: Where) -> Ids:
+        """Ids of normalized text in which no token is looked for."""
+        return self._plain.encode_segment(text, where)
+
+    def encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
+        """Ids of such text with merges left out at random."""
+        return self._plain.encode_segment_with_dropout(text, where, dropout, seed)
+
+    def decode(self, ids: NDArray[np.uint32]) -> bytes:
+        """The bytes of ids."""
+        return self._plain.decode(ids)
+
     def safe_cut(self, data: bytes) -> int:
         """The last byte of `data` where it can be cut so that the parts have the ids of the whole; 0: nowhere."""
-        # A token that is found only once the text is normalized might be divided.
-        if any(last_known_cut("gpt2", name.encode()) for name in self._normalized):
-            return 0
-        return self._plain.safe_cut(data)
+        return self._plain.safe_cut(data) if self._may_cut else 0
 
-    def _encode_segment(self, text: bytes, where: Where) -> Ids:
-        return self._plain.encode_to_numpy(text, dtype=np.uint32, disallowed_special=())
-
-    def _segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
-        return self._plain.offsets(text, disallowed_special=())
-
-    def _encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
-        return np.array(self._plain.encode_with_dropout(text, dropout, seed=seed), dtype=np.uint32)
-
-    def _bytes_of(self, ids: Sequence[int]) -> bytes:
-        return self._plain.decode_bytes(ids)
+    @property
+    def merges(self) -> NDArray[np.uint32]:
+        """Pairs of ids that merge, shape (merges, 2), first to last."""
+        return self._plain.merges

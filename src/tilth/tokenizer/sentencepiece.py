@@ -7,24 +7,20 @@ Bytes that are not UTF-8 become byte tokens, so that they come back, where Sente
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from tilth import native
 from tilth.errors import DataError
-from tilth.tokenizer.arrow import as_texts
-from tilth.tokenizer.segmented import Ids, SegmentedTokenizer, SegmentedVocabulary, Where, ends_with_space
+from tilth.tokenizer.scheme import Ids, Where, offsets_of
+from tilth.tokenizer.segmented import SegmentedScheme, SegmentedVocabulary, ends_with_space
 from tilth.tokenizer.stream import StreamDecoder
-from tilth.tokenizer.streaming import offsets_of
-from tilth.tokenizer.tokenizer import Special, available_cores
 
 SPACE_MARK = "\u2581"
-_NO_NAMES: frozenset[str] = frozenset()
 NOT_MERGED = 0xFFFFFFFF
 """The rank of a piece that merging never makes."""
 
@@ -59,15 +55,14 @@ class SentencePieceVocabulary(SegmentedVocabulary):
         return sha.hexdigest()
 
 
-class SentencePieceTokenizer(SegmentedTokenizer):
-    """A `Tokenizer` of SentencePiece style. Made by `Tokenizer.load`."""
+class SentencePieceBpe(SegmentedScheme):
+    """BPE as SentencePiece does it."""
 
     vocabulary: SentencePieceVocabulary
 
     def __init__(self, vocabulary: SentencePieceVocabulary) -> None:
         """Raises: DataError naming the token or merge that cannot work."""
         super().__init__(vocabulary)
-        self.vocabulary = vocabulary
         always, unless_space = vocabulary.prefix == "always", vocabulary.prefix_unless_space
         self._prefix_spaces: dict[Where, tuple[bool, bool, bool]] = {
             "first": (vocabulary.prefix != "never", always, unless_space),
@@ -88,94 +83,50 @@ class SentencePieceTokenizer(SegmentedTokenizer):
         except (ValueError, UnicodeEncodeError) as error:
             raise DataError(f"The vocabulary cannot work: {error}.") from None
 
-    def encode(
-        self, text: str | bytes, *, allowed_special: Special = (), disallowed_special: Special = "all"
-    ) -> list[int]:
-        """The ids of `text`, by the rules of `Tokenizer.encode`."""
-        names = self._allowed(text, allowed_special, disallowed_special)
-        if self._strips:
-            return self._encode_text(text, names).tolist()
-        return self._native.encode_batch([text], self._found(names), *self._spaces("first"), 1)[0]
+    def encode(self, text: str | bytes, found: frozenset[str], *, continued: bool = False, threads: int = 1) -> Ids:
+        """Ids of a text, or of its rest behind a `safe_cut` (`continued`)."""
+        if self.strips:
+            return super().encode(text, found, continued=continued)
+        spaces = self._spaces("continued" if continued else "first")
+        return self._native.encode(text, self.matcher(found | self.always_found), *spaces, threads)
 
-    def encode_ordinary(self, text: str | bytes) -> list[int]:
-        """The ids of `text`, special tokens in it as ordinary text."""
-        return self.encode(text, disallowed_special=())
+    def encode_to_list(self, text: str | bytes, found: frozenset[str]) -> list[int]:
+        """`encode` as a list."""
+        return self.encode_batch([text], found, 1)[0]
 
-    def encode_to_numpy(
-        self,
-        text: str | bytes,
-        out: NDArray[Any] | None = None,
-        dtype: DTypeLike | None = None,
-        *,
-        allowed_special: Special = (),
-        disallowed_special: Special = "all",
-        threads: int | None = 1,
-    ) -> NDArray[Any]:
-        """The ids of `text` as an array, shape (tokens,), by the rules of `Tokenizer.encode_to_numpy`."""
-        plain = not allowed_special and not disallowed_special
-        names = _NO_NAMES if plain else self._allowed(text, allowed_special, disallowed_special)
-        ids = self._encode_text(text, names, threads)
-        return ids if out is None and dtype is None else self._as_wanted(ids, out, dtype)
+    def encode_batch(self, texts: list[str | bytes], found: frozenset[str], threads: int) -> list[list[int]]:
+        """`encode` of every text as lists, on `threads` threads."""
+        if self.strips:
+            return [self.encode(text, found).tolist() for text in texts]
+        matcher = self.matcher(found | self.always_found)
+        return self._native.encode_batch(texts, matcher, *self._spaces("first"), threads)
 
-    def encode_batch(
-        self,
-        texts: Any,
-        threads: int | None = None,
-        *,
-        allowed_special: Special = (),
-        disallowed_special: Special = "all",
-    ) -> list[list[int]]:
-        """`encode` of every text, on `threads` threads (None: one for each core that this process may use)."""
-        if self._strips:
-            return super().encode_batch(
-                texts, threads, allowed_special=allowed_special, disallowed_special=disallowed_special
-            )
-        batch = list(as_texts(texts))
-        names = self._allowed("", allowed_special, disallowed_special)
-        for i, text in enumerate(batch if disallowed_special else ()):
-            try:
-                self._allowed(text, allowed_special, disallowed_special)
-            except DataError as error:
-                raise DataError(f"Text {i}: {error.message}", fix=error.fix) from None
-        return self._native.encode_batch(batch, self._found(names), *self._spaces("first"), _number(threads))
+    def encode_segment(self, text: bytes, where: Where) -> Ids:
+        """Ids of text in which no token is looked for."""
+        return self._native.encode(text, None, *self._spaces(where), 1)
 
-    def stream_decoder(self) -> StreamDecoder:
-        """A decoder that takes ids one at a time and never gives half a character."""
-        return _SpacedStreamDecoder(self.token_bytes, self._drops_space)
+    def encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
+        """Ids of such text with merges left out at random."""
+        return self._native.encode_with_dropout(text, self._needs_space(text, where), dropout, seed)
 
-    def save(self, directory: str | Path) -> None:
-        """Writes `tokenizer.json`, which `tokenizers` and `transformers` load.
+    def decode(self, ids: NDArray[np.uint32]) -> bytes:
+        """The bytes of ids, without the space that encoding puts in front."""
+        data = super().decode(ids)
+        return data[1:] if self._drops_space(int(ids[0])) else data
 
-        Raises: DataError if the vocabulary has something that the format cannot say.
-        """
-        from tilth.tokenizer.huggingface_pieces import write_pieces
-
-        write_pieces(Path(directory), self.vocabulary)
+    def stream_decoder(self, token_bytes: Callable[[int], bytes]) -> StreamDecoder:
+        """A decoder that takes ids one at a time."""
+        return _SpacedStreamDecoder(token_bytes, self._drops_space)
 
     def safe_cut(self, data: bytes) -> int:
         """The last byte of `data` where it can be cut so that the parts have the ids of the whole; 0: nowhere."""
         cut = self._native.last_cut(data)
-        while self._strips and cut and ends_with_space(data[:cut]):  # a token may come that takes the space away
+        while self.strips and cut and ends_with_space(data[:cut]):  # a token may come that takes the space away
             cut = self._native.last_cut(data[:cut])
         return cut
 
-    def _encode_text(self, text: str | bytes, allowed: frozenset[str], threads: int | None = 1) -> Ids:
-        if self._strips:
-            return super()._encode_text(text, allowed).astype(self.dtype, copy=False)
-        return self._native.encode(text, self._found(allowed), *self._spaces("first"), _number(threads))
-
-    def _encode_data(self, data: bytes, allowed: frozenset[str], where: Where) -> Ids:
-        if self._strips:
-            return super()._encode_data(data, allowed, where)
-        return self._native.encode(data, self._found(allowed), *self._spaces(where), 1)
-
-    def _encode_segment(self, text: bytes, where: Where) -> Ids:
-        return self._native.encode(text, None, *self._spaces(where), 1)
-
-    def _encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
-        return self._native.encode_with_dropout(text, self._needs_space(text, where), dropout, seed)
-
-    def _segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
+    def segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
+        """Start and end in `text` of each id; a space that is put in front has no width."""
         add_space = self._needs_space(text, where)
         ids, unknown = self._native.encode_with_unknown(text, add_space)
         lengths = self.token_lengths[ids]
@@ -185,10 +136,6 @@ class SentencePieceTokenizer(SegmentedTokenizer):
         if (mark := SPACE_MARK.encode()) not in text:
             return offsets
         return _marks_widened(text, mark)[offsets]
-
-    def _found(self, allowed: frozenset[str]) -> native.SpecialTokens | None:
-        """What finds the tokens at which text is cut."""
-        return self._matcher(allowed | self._always) if allowed or self._always else None
 
     def _spaces(self, where: Where) -> tuple[bool, bool, bool]:
         """Whether the segment at the start of a text (which begins `where`) and those behind a token get a space in
@@ -201,16 +148,9 @@ class SentencePieceTokenizer(SegmentedTokenizer):
 
     def _drops_space(self, first_id: int) -> bool:
         """Whether decoding drops a space at the beginning, where encoding put it."""
-        is_ordinary = bool(self.vocabulary.pieces[first_id])
-        return self.vocabulary.prefix != "never" and is_ordinary and self.token_bytes(first_id).startswith(b" ")
-
-    def _bytes_of(self, ids: Sequence[int]) -> bytes:
-        data = b"".join([self.vocabulary.tokens[token_id] for token_id in ids])
-        return data[1:] if self._drops_space(ids[0]) else data
-
-
-def _number(threads: int | None) -> int:
-    return available_cores() if threads is None else max(1, threads)
+        v = self.vocabulary
+        is_ordinary = bool(v.pieces[first_id])
+        return v.prefix != "never" and is_ordinary and v.tokens[first_id].startswith(b" ")
 
 
 def _marks_widened(text: bytes, mark: bytes) -> NDArray[np.int64]:

@@ -49,6 +49,20 @@ def pattern_name(pattern: str) -> str | None:
     return _NAMES.get(pattern)
 
 
+# Read from the right, so that the last place comes first.
+_LAST_CUT = regex.compile(r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])")
+
+
+def last_cut(data: bytes) -> int:
+    """The last byte of `data` before which all of `PATTERNS` end a piece, whatever stands around; 0: there is none.
+
+    That is so between a letter and a space or newline, and between a Han character and a full stop or comma.
+    """
+    text = data.decode("utf-8", "surrogateescape")
+    found = _LAST_CUT.search(text)
+    return len(text[: found.start()].encode("utf-8", "surrogateescape")) if found else 0
+
+
 class Splitter:
     """Cuts text by a regex of one's own. What the regex does not match is kept as a piece of its own."""
 

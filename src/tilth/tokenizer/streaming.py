@@ -1,8 +1,7 @@
 """Long text in parts, with the ids of the whole: streams, counts that stop early, and files with bounded memory.
 
-A text is cut only where every known pattern ends a piece whatever stands around: between a letter and a space or
-newline, and between a Han character and a full stop or comma. A pattern of one's own gives no such promise, so with it
-(and with vocabularies of the `tokenizers` library) the whole text is held.
+A text is cut only where the vocabulary's scheme knows that it makes no difference (`Scheme.safe_cut`). Of a regex of
+one's own, and of vocabularies of the `tokenizers` library, nothing is known: with them the whole text is held.
 """
 
 from __future__ import annotations
@@ -10,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import regex
 from numpy.typing import NDArray
 
 from tilth.tokenizer.split import to_utf8
@@ -21,21 +18,6 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES = 1 << 16
 """How much text is encoded at a time."""
-
-# Read from the right, so that the last place comes first.
-_LAST_CUT = regex.compile(r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])")
-
-
-_CUT_AT_LETTERS = frozenset(["gpt2", "cl100k", "llama3", "o200k", "qwen2", "smollm2"])
-
-
-def last_known_cut(pattern: str, data: bytes) -> int:
-    """The last byte of `data` before which a piece ends, whatever stands around; 0 if there is none."""
-    if pattern not in _CUT_AT_LETTERS:
-        return 0
-    text = data.decode("utf-8", "surrogateescape")
-    found = _LAST_CUT.search(text)
-    return len(text[: found.start()].encode("utf-8", "surrogateescape")) if found else 0
 
 
 def encode_stream(
@@ -49,7 +31,7 @@ def encode_stream(
 
     Raises: DataError as `Tokenizer.encode`; what came before a disallowed special token has been given by then.
     """
-    names = frozenset(tokenizer.always_found)
+    names = tokenizer.scheme.always_found
     for given in (allowed_special, disallowed_special):
         names |= frozenset(tokenizer.special_tokens if given == "all" else given)
     longest = max((len(to_utf8(name)) for name in names), default=1)
@@ -62,8 +44,8 @@ def encode_stream(
         if len(held) < wanted:
             continue
         # The last bytes wait: a special token or a character may begin in them.
-        cut = tokenizer.safe_cut(bytes(held[: max(len(held) - longest - 4, 0)]))
-        cut = _outside_of(tokenizer.find_tokens(bytes(held), names), cut) if cut and names else cut
+        cut = tokenizer.scheme.safe_cut(bytes(held[: max(len(held) - longest - 4, 0)]))
+        cut = _outside_of(tokenizer.scheme.find(bytes(held), names), cut) if cut and names else cut
         if cut == 0:
             wanted = 2 * len(held)
             continue
@@ -74,9 +56,9 @@ def encode_stream(
         yield tokenizer.encode_part(bytes(held), continued=continued, **options)
 
 
-def _outside_of(matches: Iterable[tuple[int, int]], cut: int) -> int:
+def _outside_of(matches: Iterable[tuple[int, int, int]], cut: int) -> int:
     """`cut`, or the beginning of the token that it would divide or tear from the space behind it."""
-    for start, end in matches:
+    for _, start, end in matches:
         if start >= cut:
             break
         if cut <= end:
@@ -102,9 +84,3 @@ def count(tokenizer: Tokenizer, text: str | bytes, limit: int | None) -> int:
         if total > limit:
             return limit + 1
     return total
-
-
-def offsets_of(lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Start and end of each token, shape (tokens, 2), from the tokens' lengths."""
-    ends = np.cumsum(lengths)
-    return np.stack([ends - lengths, ends], axis=1) if len(ends) else np.zeros((0, 2), dtype=np.int64)

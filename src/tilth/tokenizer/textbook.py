@@ -1,122 +1,111 @@
 """The tokenizers that textbooks begin with: characters, bytes, words. For lessons and comparison, in plain Python.
 
-All three have the same small interface, so that a lesson can put any of them, or BPE, in the same place. What each one
-lacks shows at once: characters and words meet what they have not seen, bytes make sequences long.
+Each is a `Tokenizer`, so that a lesson can put any of them, or BPE, in the same place. What each one lacks shows at
+once: characters and words meet what they have not seen, bytes make sequences long.
 """
 
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Sequence
 
-from tilth.errors import ConfigError, DataError
+import numpy as np
+from numpy.typing import NDArray
+
+from tilth.errors import ConfigError
+from tilth.tokenizer.scheme import Ids, Scheme, Where, offsets_of
+from tilth.tokenizer.split import last_cut, to_utf8
+from tilth.tokenizer.tokenizer import Tokenizer
+from tilth.tokenizer.vocabulary import Vocabulary
 
 UNKNOWN = "<unk>"
 
 
-class TextbookTokenizer(Protocol):
-    """Text to ids and back. `Tokenizer` has it too."""
-
-    @property
-    def vocab_size(self) -> int:
-        """How many ids there are."""
-        ...
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of `text`."""
-        ...
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`."""
-        ...
+class ListedVocabulary(Vocabulary):
+    """Tokens that are looked up as they are, with id 0 for what is not among them if there is an `<unk>`."""
 
 
-class ByteTokenizer:
+class LookUp(Scheme):
+    """Cuts text and looks up each part."""
+
+    def __init__(self, vocabulary: Vocabulary, cut: Callable[[bytes], list[bytes]]) -> None:
+        super().__init__(vocabulary)
+        self._cut = cut
+        self._ids = {token: i for i, token in enumerate(vocabulary.tokens)}
+
+    def encode_segment(self, text: bytes, where: Where) -> Ids:
+        """Ids of the parts; 0 for what is not in the list."""
+        return np.array([self._ids.get(part, 0) for part in self._cut(text)], dtype=np.uint32)
+
+    def encode_segment_with_dropout(self, text: bytes, where: Where, dropout: float, seed: int) -> Ids:
+        """Raises: ConfigError, always."""
+        raise ConfigError("BPE-dropout needs a BPE vocabulary.", fix="Leave `dropout` at 0.")
+
+    def segment_offsets(self, text: bytes, where: Where) -> NDArray[np.int64]:
+        """Start and end of each part, shape (tokens, 2)."""
+        return offsets_of(np.array([len(part) for part in self._cut(text)], dtype=np.int64))
+
+    def safe_cut(self, data: bytes) -> int:
+        """The last byte of `data` where a part ends, whatever stands around; 0: nowhere."""
+        return last_cut(data)
+
+
+class ByteTokenizer(Tokenizer):
     """A token for each of the 256 bytes of UTF-8: nothing is ever unknown, and nothing is learned."""
 
-    vocab_size = 256
-
-    def encode(self, text: str) -> list[int]:
-        """The bytes of `text`."""
-        return list(text.encode())
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`; bytes that are not UTF-8 become U+FFFD.
-
-        Raises: DataError naming an id that is no byte.
-        """
-        for token_id in ids:
-            if not 0 <= token_id < 256:
-                raise DataError(f"{token_id} is no token: there are 256 bytes.")
-        return bytes(ids).decode("utf-8", "replace")
+    def __init__(self, vocabulary: ListedVocabulary | None = None) -> None:
+        """There is one vocabulary, so it need not be given."""
+        tokens = tuple(bytes([byte]) for byte in range(256))
+        listed = vocabulary or ListedVocabulary(tokens=tokens, merges=None, pattern="", special_tokens={})
+        super().__init__(listed, LookUp(listed, _each_byte))
 
 
-class _Listed(ABC):
-    """A list of tokens, the first of which stands for everything that is not in it."""
-
-    def __init__(self, tokens: Sequence[str]) -> None:
-        self.tokens = (UNKNOWN, *tokens)
-        self._ids = {token: i for i, token in enumerate(self.tokens)}
-        if len(self._ids) != len(self.tokens):
-            raise DataError("A token is in the list twice.")
-
-    @property
-    def vocab_size(self) -> int:
-        """How many ids there are, with that of the unknown."""
-        return len(self.tokens)
-
-    @abstractmethod
-    def _cut(self, text: str) -> list[str]:
-        """The parts of `text` that are looked up."""
-
-    def encode(self, text: str) -> list[int]:
-        """The ids of `text`; 0 for what is not in the list."""
-        return [self._ids.get(part, 0) for part in self._cut(text)]
-
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`, with `<unk>` where it is lost.
-
-        Raises: DataError naming an id that is no token.
-        """
-        for token_id in ids:
-            if not 0 <= token_id < self.vocab_size:
-                raise DataError(f"{token_id} is no token: the list has {self.vocab_size}.")
-        return "".join([self.tokens[token_id] for token_id in ids])
-
-
-class CharacterTokenizer(_Listed):
+class CharacterTokenizer(Tokenizer):
     """A token for each character (Unicode code point) that was seen, in the order of code points."""
 
+    def __init__(self, vocabulary: ListedVocabulary) -> None:
+        super().__init__(vocabulary, LookUp(vocabulary, _each_character))
+
     @classmethod
-    def train(cls, texts: Iterable[str]) -> CharacterTokenizer:
+    def train(cls, texts: Iterable[str]) -> CharacterTokenizer:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Lists the characters of `texts`."""
-        return cls(sorted(set().union(*texts)))
-
-    def _cut(self, text: str) -> list[str]:
-        return list(text)
+        return cls(_listed(sorted({character for text in texts for character in _each_character(to_utf8(text))})))
 
 
-class WordTokenizer(_Listed):
+class WordTokenizer(Tokenizer):
     """A token for each frequent word, run of spaces or sign; every other one is `<unk>`."""
 
+    def __init__(self, vocabulary: ListedVocabulary) -> None:
+        super().__init__(vocabulary, LookUp(vocabulary, _each_word))
+
     @classmethod
-    def train(cls, texts: Iterable[str], vocab_size: int) -> WordTokenizer:
+    def train(  # pyright: ignore[reportIncompatibleMethodOverride]
+        cls, texts: Iterable[str], vocab_size: int
+    ) -> WordTokenizer:
         """Lists the `vocab_size` - 1 most frequent words of `texts`, equally frequent ones by spelling.
 
         Raises: ConfigError if `vocab_size` leaves no room for a word.
         """
         if vocab_size < 2:
             raise ConfigError(f"vocab_size {vocab_size} has no room for a word.", fix="Use at least 2.")
-        counts = Counter(word for text in texts for word in _words(text))
+        counts = Counter(word for text in texts for word in _each_word(to_utf8(text)))
         by_frequency = sorted(counts, key=lambda word: (-counts[word], word))
-        return cls(by_frequency[: vocab_size - 1])
-
-    def _cut(self, text: str) -> list[str]:
-        return _words(text)
+        return cls(_listed(by_frequency[: vocab_size - 1]))
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+|\s+|[^\w\s]", text)
+def _listed(tokens: Sequence[bytes]) -> ListedVocabulary:
+    return ListedVocabulary(tokens=(UNKNOWN.encode(), *tokens), merges=None, pattern="", special_tokens={UNKNOWN: 0})
+
+
+def _each_byte(text: bytes) -> list[bytes]:
+    return [bytes([byte]) for byte in text]
+
+
+def _each_character(text: bytes) -> list[bytes]:
+    return [character.encode("utf-8", "surrogateescape") for character in text.decode("utf-8", "surrogateescape")]
+
+
+def _each_word(text: bytes) -> list[bytes]:
+    words: list[str] = re.findall(r"\w+|\s+|[^\w\s]", text.decode("utf-8", "surrogateescape"))
+    return [word.encode("utf-8", "surrogateescape") for word in words]

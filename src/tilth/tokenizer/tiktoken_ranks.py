@@ -12,10 +12,11 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from tilth import native
 from tilth.errors import ConfigError, DataError
 from tilth.files import write_bytes
 from tilth.tokenizer.names import KNOWN, RANK_FILES
-from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
+from tilth.tokenizer.vocabulary import MAX_ID, Vocabulary, place_tokens
 
 
 def read_ranks(
@@ -36,9 +37,10 @@ def read_ranks(
     if name in KNOWN and not KNOWN[name].pattern:
         raise ConfigError(f"{path} is a rank file; {name} is a SentencePiece vocabulary.", fix="Name another pattern.")
     specials = KNOWN[name].special_tokens if special_tokens is None and name in KNOWN else dict(special_tokens or {})
-    ranks = _parse(path, content)
+    tokens = native.rank_file_tokens(content, MAX_ID)
     return Vocabulary(
-        tokens=place_tokens(str(path), ranks, specials),
+        # What is wrong with a file that the core does not take, or all the same right, the reader here finds out.
+        tokens=place_tokens(str(path), _parse(path, content) if tokens is None else tokens, specials),
         merges=None,
         pattern=KNOWN[name].pattern if name in KNOWN else name,
         special_tokens=dict(specials),

@@ -16,37 +16,42 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from tilth import native
 from tilth.errors import ConfigError, DataError
 from tilth.progress import SILENT, Progress
 from tilth.tokenizer.arrow import as_texts
+from tilth.tokenizer.bpe import byte_level_bpe
 from tilth.tokenizer.config import END_OF_TEXT, TieBreak, TokenizerConfig
-from tilth.tokenizer.split import Splitter, pattern_name, to_utf8
+from tilth.tokenizer.conversion import write_rank_file
+from tilth.tokenizer.files import names_the_file, read, write
+from tilth.tokenizer.library import LibraryScheme, LibraryVocabulary
+from tilth.tokenizer.normalized import NormalizedBpe, NormalizedVocabulary
+from tilth.tokenizer.scheme import Scheme
+from tilth.tokenizer.sentencepiece import SentencePieceBpe, SentencePieceVocabulary
+from tilth.tokenizer.split import to_utf8
 from tilth.tokenizer.stream import StreamDecoder
-from tilth.tokenizer.streaming import count, encode_stream, last_known_cut, offsets_of
+from tilth.tokenizer.streaming import count, encode_stream
 from tilth.tokenizer.text_files import EncodedPart, encode_files
 from tilth.tokenizer.training import train_vocabulary
 from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
-
-_MAX_MATCHERS = 64
 
 Special = Literal["all"] | Collection[str]
 """A set of special tokens: all of them, or those named."""
 
 
 class Tokenizer:
-    """Byte-level BPE. Made by `train`, `load` or `from_ranks`."""
+    """A vocabulary at work. Made by `train`, `load` or `from_ranks`.
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        """Raises: DataError naming the token or merge that cannot work."""
+    What is particular to a kind of vocabulary (byte-level BPE, SentencePiece, ...) lies in its `scheme`.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, scheme: Scheme | None = None) -> None:
+        """`scheme` says how text becomes ids; None: as the vocabulary's kind asks for.
+
+        Raises: DataError naming the token or merge that cannot work.
+        """
         self.vocabulary = vocabulary
-        self._encoder = _encoder(vocabulary)
-        name = pattern_name(vocabulary.pattern)
-        self._pattern = name or ""
-        self._splitter = None if name else Splitter(vocabulary.pattern)
+        self.scheme = _scheme_of(vocabulary) if scheme is None else scheme
         self._special_names = frozenset(vocabulary.special_tokens)
-        self._matchers: dict[frozenset[str], native.SpecialTokens] = {}
-        self._dropout: native.BpeDropout | None = None
 
     @classmethod
     def train(
@@ -63,7 +68,7 @@ class Tokenizer:
         threads: int | None = 1,
         progress: Progress = SILENT,
     ) -> Tokenizer:
-        """Trains on `texts`, a `(text, weight)` among which counts `weight` times.
+        """Trains byte-level BPE on `texts`, a `(text, weight)` among which counts `weight` times.
 
         The fields mean what `TokenizerConfig` says of them. Counting runs on `threads` threads (None: one for each
         core that this process may use).
@@ -80,24 +85,23 @@ class Tokenizer:
             max_token_length=max_token_length,
             max_training_bytes=max_training_bytes,
         )
-        n_threads = max(1, threads if threads is not None else available_cores())
-        return cls(train_vocabulary(texts, config, progress, threads=n_threads))
+        return Tokenizer(train_vocabulary(texts, config, progress, threads=_resolved(threads)))
 
     @classmethod
     def load(
         cls, path: str | Path, *, pattern: str | None = None, special_tokens: Mapping[str, int] | None = None
     ) -> Tokenizer:
-        """Reads a tokenizer: a file, or the folder it lies in.
+        """Reads a tokenizer: a file, the folder it lies in, or a known name (gpt2, cl100k, llama3, ...).
 
         `tokenizer.json` (byte-level and SentencePiece-style BPE; Unigram and WordPiece if `tokenizers` is installed),
         tiktoken's rank files, SentencePiece's `tokenizer.model` (BPE), GPT-2's `vocab.json` with `merges.txt`. A rank
-        file that is not known by its content needs `pattern`, which may be a known name (`names.KNOWN`).
+        file that is not known by its content needs `pattern`, which may be a known name (`names.KNOWN`). A known name
+        as `path` stands for the published file, if tiktoken or the Hugging Face hub has put it on this machine.
         Raises: DataError naming the file and the part that is missing, broken or not supported; ConfigError if
         `pattern` is needed, or given where the file says it; DependencyError if `tokenizers` is needed.
         """
-        from tilth.tokenizer.files import load
-
-        return load(Path(path), pattern, special_tokens)
+        with names_the_file(Path(path)):
+            return Tokenizer(read(Path(path), pattern, special_tokens))
 
     @classmethod
     def from_ranks(
@@ -109,25 +113,22 @@ class Tokenizer:
         """
         specials = dict(special_tokens or {})
         tokens = place_tokens("ranks", ranks, specials)
-        return cls(Vocabulary(tokens=tokens, merges=None, pattern=pattern, special_tokens=specials))
+        return Tokenizer(Vocabulary(tokens=tokens, merges=None, pattern=pattern, special_tokens=specials))
 
     def save(self, directory: str | Path) -> None:
         """Writes `tokenizer.json` and `tokenizer_config.json`, which `tokenizers` and `transformers` load.
 
         The same tokenizer writes the same bytes.
+        Raises: DataError if the vocabulary has something that the format cannot say.
         """
-        from tilth.tokenizer.huggingface import write_vocabulary
-
-        write_vocabulary(Path(directory), self.vocabulary, self.merges)
+        write(Path(directory), self.vocabulary, self.merges)
 
     def save_ranks(self, path: str | Path) -> None:
         """Writes a rank file for tiktoken; pattern and special tokens have no place in it.
 
         Raises: DataError if ranks alone would not give the same ids.
         """
-        from tilth.tokenizer.conversion import write_rank_file
-
-        write_rank_file(Path(path), self)
+        write_rank_file(Path(path), self.vocabulary, self.merges)
 
     def encode(
         self, text: str | bytes, *, allowed_special: Special = (), disallowed_special: Special = "all"
@@ -139,11 +140,11 @@ class Tokenizer:
         from outside cannot pass for markup unnoticed. One in neither is ordinary text.
         Raises: DataError if a disallowed special token stands in the text.
         """
-        return self._encode(text, self._matcher_for(text, allowed_special, disallowed_special))
+        return self.scheme.encode_to_list(text, self._found(text, allowed_special, disallowed_special))
 
     def encode_ordinary(self, text: str | bytes) -> list[int]:
         """The ids of `text`, special tokens in it as ordinary text."""
-        return self._encode(text, None)
+        return self.scheme.encode_to_list(text, _NONE)
 
     def encode_to_numpy(
         self,
@@ -162,23 +163,14 @@ class Tokenizer:
         (None: one for each core that this process may use) where that changes no id.
         Raises: DataError as `encode`; ConfigError if `out` is too short or ids do not fit its type.
         """
-        matcher = self._matcher_for(text, allowed_special, disallowed_special)
-        target = out.dtype if out is not None else np.dtype(dtype if dtype is not None else self.dtype)
-        if target.kind not in "iu" or np.iinfo(str(target)).max < self.vocab_size - 1:
-            raise ConfigError(
-                f"Ids up to {self.vocab_size - 1} do not fit {target}.", fix=f"Use {self.dtype} or wider."
-            )
-        n_threads = max(1, threads if threads is not None else available_cores())
+        found = self._found(text, allowed_special, disallowed_special)
+        target = self._target(out.dtype if out is not None else dtype)
         if out is None:
-            return self._ids_array(text, matcher, n_threads).astype(target, copy=False)
-        if out.ndim == 1 and out.flags.c_contiguous and target.name in ("uint16", "uint32") and self._splitter is None:
-            n = self._encoder.encode_into(text, self._pattern, matcher, out, n_threads)
-        else:
-            ids = self._ids_array(text, matcher, n_threads)
-            n = len(ids)
-            if out.ndim == 1 and n <= len(out):
-                out[:n] = ids
-        if out.ndim != 1 or len(out) < n:
+            return self.scheme.encode(text, found, threads=_resolved(threads)).astype(target, copy=False)
+        if out.ndim != 1:
+            raise ConfigError(f"Ids do not fit an array of shape {out.shape}.", fix="Give one of one dimension.")
+        n = self.scheme.encode_into(text, found, out, _resolved(threads))
+        if n > len(out):
             raise ConfigError(
                 f"{n} ids do not fit an array of shape {out.shape}.", fix="A text gives at most one id a byte."
             )
@@ -194,20 +186,29 @@ class Tokenizer:
     ) -> list[list[int]]:
         """`encode` of every text, on `threads` threads (None: one for each core that this process may use).
 
-        An Arrow array of strings is taken as well.
+        An Arrow array of strings is taken as well. Millions of Python integers cost more than encoding does: where
+        speed counts, `encode_batch_to_numpy`.
         Raises: DataError as `encode`, naming the text; RuntimeError if a thread cannot start.
         """
-        matcher = None
-        texts = as_texts(texts)
-        for i, text in enumerate(texts):
-            try:
-                matcher = self._matcher_for(text, allowed_special, disallowed_special)
-            except DataError as error:
-                raise DataError(f"Text {i}: {error.message}", fix=error.fix) from None
-        if self._splitter is not None:
-            return [self._encode(text, matcher) for text in texts]
-        threads = threads if threads is not None else available_cores()
-        return self._encoder.encode_batch(list(texts), self._pattern, matcher, max(1, threads))
+        batch, found = self._batch(texts, allowed_special, disallowed_special)
+        return self.scheme.encode_batch(batch, found, _resolved(threads))
+
+    def encode_batch_to_numpy(
+        self,
+        texts: Sequence[str | bytes],
+        threads: int | None = None,
+        *,
+        allowed_special: Special = (),
+        disallowed_special: Special = "all",
+    ) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """`encode_batch` without lists: the ids of all texts, shape (tokens,), and offsets, shape (texts + 1,).
+
+        The ids of text i are `ids[offsets[i] : offsets[i + 1]]`, as in an Arrow list array.
+        Raises: as `encode_batch`.
+        """
+        batch, found = self._batch(texts, allowed_special, disallowed_special)
+        ids, offsets = self.scheme.encode_batch_to_numpy(batch, found, _resolved(threads))
+        return ids.astype(self.dtype, copy=False), offsets
 
     def encode_iterable(
         self,
@@ -218,7 +219,8 @@ class Tokenizer:
     ) -> Iterator[int]:
         """The ids of the text that `parts` join up to, as they become certain: those of `encode` of the whole.
 
-        Holds about 64 KB of text; all of it with a pattern of one's own, which says nothing about where it cuts.
+        Holds about 64 KB of text. With a regex of one's own (of which it cannot be told in general where a piece surely
+        ends) and with vocabularies of the `tokenizers` library, it holds the whole text before the first id.
         Raises: DataError as `encode`, when the disallowed special token is reached.
         """
         for ids in encode_stream(self, parts, allowed_special, disallowed_special):
@@ -230,7 +232,8 @@ class Tokenizer:
         """The ids of documents in Parquet (rows of `column`), JSONL (fields of that name) and text (a file each).
 
         Memory is bounded by a Parquet row group, a JSON line, and 1 MB of a text file, which may come in several
-        parts. Special tokens that are not allowed are ordinary text.
+        parts; by a whole text file where `encode_iterable` holds the whole text. Special tokens that are not allowed
+        are ordinary text.
         Raises: DataError naming file and row if a text is missing or the file is broken.
         """
         return encode_files(self, paths, column, allowed_special)
@@ -249,17 +252,7 @@ class Tokenizer:
             raise ConfigError(f"dropout is {dropout}.", fix="Give a probability from 0 to 1.")
         if dropout == 0:
             return self.encode(text, allowed_special=allowed_special, disallowed_special=())
-        if self._dropout is None:
-            special_ids = list(self.vocabulary.special_tokens.values())
-            self._dropout = native.BpeDropout(list(self.vocabulary.tokens), special_ids, self.merges)
-        data, start = to_utf8(text), 0
-        ids: list[int] = []
-        matcher = self._matcher_for(text, allowed_special, ())
-        while matcher is not None and (match := matcher.find(data, start)) is not None:
-            ids += self._dropout.encode_pieces(self._pieces(data[start : match[0]]), dropout, seed + len(ids)).tolist()
-            ids.append(match[2])
-            start = match[1]
-        return ids + self._dropout.encode_pieces(self._pieces(data[start:]), dropout, seed + len(ids)).tolist()
+        return self.scheme.encode_with_dropout(to_utf8(text), self._found(text, allowed_special, ()), dropout, seed)
 
     def offsets(
         self, text: str | bytes, *, allowed_special: Special = (), disallowed_special: Special = "all"
@@ -269,8 +262,7 @@ class Tokenizer:
         Bytes are those of the UTF-8 of `text`. A space that SentencePiece puts in front has no width.
         Raises: DataError as `encode`, or if the vocabulary's normalization changes the text.
         """
-        ids = self.encode_to_numpy(text, allowed_special=allowed_special, disallowed_special=disallowed_special)
-        return offsets_of(self.token_lengths[ids])
+        return self.scheme.offsets(to_utf8(text), self._found(text, allowed_special, disallowed_special))
 
     def count(self, text: str | bytes, limit: int | None = None) -> int:
         """How many ids `text` has, special tokens in it as ordinary text.
@@ -279,32 +271,12 @@ class Tokenizer:
         """
         return count(self, text, limit)
 
-    @cached_property
-    def token_lengths(self) -> NDArray[np.int64]:
-        """Bytes of each token, shape (vocab_size,)."""
-        return np.array([len(token) for token in self.vocabulary.tokens], dtype=np.int64)
-
-    @property
-    def always_found(self) -> Collection[str]:
-        """Tokens that are not special and are found in the text before it is cut."""
-        return ()
-
-    def safe_cut(self, data: bytes) -> int:
-        """The last byte of `data` where it can be cut so that the parts have the ids of the whole; 0: nowhere."""
-        return last_known_cut(self.vocabulary.pattern, data)
-
-    def find_tokens(self, data: bytes, names: Collection[str]) -> Iterator[tuple[int, int]]:
-        """Start and end of the special tokens `names` in `data`."""
-        matcher, end = self._matcher(frozenset(names)), 0
-        while (match := matcher.find(data, end)) is not None:
-            end = match[1]
-            yield match[0], end
-
     def encode_part(
         self, data: bytes, *, continued: bool, allowed_special: Special, disallowed_special: Special
     ) -> NDArray[Any]:
         """Ids of a part of a text that begins at a `safe_cut` (`continued`) or at the text's beginning."""
-        return self.encode_to_numpy(data, allowed_special=allowed_special, disallowed_special=disallowed_special)
+        found = self._found(data, allowed_special, disallowed_special)
+        return self.scheme.encode(data, found, continued=continued).astype(self.dtype, copy=False)
 
     def decode(self, ids: Sequence[int] | NDArray[Any]) -> str:
         """The text of `ids`; bytes that are not UTF-8 become U+FFFD.
@@ -327,9 +299,9 @@ class Tokenizer:
         if least < 0 or most >= self.vocab_size:
             raise self._no_token(least if least < 0 else most)
         try:
-            return self._encoder.decode(np.ascontiguousarray(array, dtype=np.uint32))
+            return self.scheme.decode(np.ascontiguousarray(array, dtype=np.uint32))
         except IndexError as error:
-            raise self._no_token(int(str(error))) from None
+            raise self._no_token(error.args[0]) from None
 
     def with_template(self, ids: Sequence[int]) -> list[int]:
         """`ids` with the special tokens around them that the vocabulary's file asks for (`<s>`, `[CLS]`)."""
@@ -338,7 +310,7 @@ class Tokenizer:
 
     def stream_decoder(self) -> StreamDecoder:
         """A decoder that takes ids one at a time and never gives half a character."""
-        return StreamDecoder(self.token_bytes)
+        return self.scheme.stream_decoder(self.token_bytes)
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token; a special token's are the UTF-8 of its text.
@@ -356,8 +328,8 @@ class Tokenizer:
 
     @property
     def merges(self) -> NDArray[np.uint32]:
-        """Pairs of ids that merge, shape (merges, 2), first to last."""
-        return self._encoder.merges()
+        """Pairs of ids that merge, shape (merges, 2), first to last; none where merging goes by rank."""
+        return self.scheme.merges
 
     @property
     def pattern(self) -> str:
@@ -374,7 +346,7 @@ class Tokenizer:
         """The id of `<|endoftext|>`, or None."""
         return self.vocabulary.special_tokens.get(END_OF_TEXT)
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The narrowest of uint16 and uint32 that holds every id."""
         return np.dtype(np.uint16 if self.vocab_size <= 1 << 16 else np.uint32)
@@ -382,10 +354,11 @@ class Tokenizer:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) of vocabulary, merges, pattern, special tokens: all that decides the ids."""
-        return self.vocabulary.fingerprint(self._encoder.merges())
+        return self.vocabulary.fingerprint(self.merges)
 
     def __repr__(self) -> str:
-        return f"Tokenizer(vocab_size={self.vocab_size}, pattern={self.pattern!r})"
+        pattern = f", pattern={self.pattern!r}" if self.pattern else ""
+        return f"Tokenizer(vocab_size={self.vocab_size}, scheme={type(self.scheme).__name__}{pattern})"
 
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[Vocabulary]]:
         return (type(self), (self.vocabulary,))
@@ -393,70 +366,68 @@ class Tokenizer:
     def _no_token(self, token_id: int) -> DataError:
         return DataError(f"{token_id} is no token: the vocabulary has {self.vocab_size} ids.")
 
-    def _pieces(self, data: bytes) -> list[str | bytes]:
-        if self._splitter is not None:
-            return [*self._splitter.pieces(data)]
-        ends = native.piece_ends(data, self._pattern).tolist()
-        return [data[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+    def _target(self, dtype: DTypeLike | None) -> np.dtype[Any]:
+        """The type of an array of ids, which must hold every one."""
+        if dtype is None:
+            return self.dtype
+        target = np.dtype(dtype)
+        bits = 8 * target.itemsize - (target.kind == "i")
+        if target.kind not in "iu" or self.vocab_size > 1 << bits:
+            raise ConfigError(
+                f"Ids up to {self.vocab_size - 1} do not fit {target}.", fix=f"Use {self.dtype} or wider."
+            )
+        return target
 
-    def _ids_array(
-        self, text: str | bytes, matcher: native.SpecialTokens | None, threads: int
-    ) -> NDArray[np.uint16] | NDArray[np.uint32]:
-        if self._splitter is not None:
-            return np.array(self._encode(text, matcher), dtype=np.uint32)
-        if self.dtype == np.uint16:
-            return self._encoder.encode_to_uint16(text, self._pattern, matcher, threads)
-        return self._encoder.encode_to_uint32(text, self._pattern, matcher, threads)
+    def _batch(
+        self, texts: Sequence[str | bytes], allowed_special: Special, disallowed_special: Special
+    ) -> tuple[list[str | bytes], frozenset[str]]:
+        """The texts and the allowed special tokens, once no disallowed one stands in any text."""
+        batch = list(as_texts(texts))
+        found = self._found(b"", allowed_special, disallowed_special)
+        for i, text in enumerate(batch if disallowed_special else ()):
+            try:
+                self._found(text, allowed_special, disallowed_special)
+            except DataError as error:
+                raise DataError(f"Text {i}: {error.message}", fix=error.fix) from None
+        return batch, found
 
-    def _encode(self, text: str | bytes, matcher: native.SpecialTokens | None) -> list[int]:
-        if self._splitter is None:
-            return self._encoder.encode(text, self._pattern, matcher)
-        data = to_utf8(text)
-        ids: list[int] = []
-        start = 0
-        while matcher is not None and (match := matcher.find(data, start)) is not None:
-            ids += self._encoder.encode_pieces([*self._splitter.pieces(data[start : match[0]])])
-            ids.append(match[2])
-            start = match[1]
-        return ids + self._encoder.encode_pieces([*self._splitter.pieces(data[start:])])
-
-    def _matcher_for(
-        self, text: str | bytes, allowed_special: Special, disallowed_special: Special
-    ) -> native.SpecialTokens | None:
-        """The matcher for the allowed special tokens, once no disallowed one stands in `text`."""
+    def _found(self, text: str | bytes, allowed_special: Special, disallowed_special: Special) -> frozenset[str]:
+        """The allowed special tokens, once no disallowed one stands in `text`."""
         names = self._special_names
-        allowed = names if allowed_special == "all" else names & frozenset(allowed_special)
-        disallowed = names - allowed if disallowed_special == "all" else frozenset(disallowed_special)
-        if disallowed and (match := self._matcher(disallowed).find(text)) is not None:
+        allowed = _among(names, allowed_special) if allowed_special else _NONE
+        if disallowed_special == "all":
+            disallowed = names - allowed if allowed else names
+        else:
+            disallowed = frozenset(disallowed_special)
+        matcher = self.scheme.matcher(disallowed)
+        if matcher is not None and (match := matcher.find(text)) is not None:
             found = to_utf8(text)[match[0] : match[1]].decode()
             raise DataError(
                 f"The text holds the special token {found!r} at byte {match[0]}.",
                 fix="Allow it with `allowed_special`, or take it as plain text: `disallowed_special=()`.",
             )
-        return self._matcher(allowed) if allowed else None
-
-    def _matcher(self, names: frozenset[str]) -> native.SpecialTokens:
-        if names not in self._matchers:
-            if len(self._matchers) >= _MAX_MATCHERS:
-                self._matchers.clear()
-            ids = self.vocabulary.special_tokens
-            self._matchers[names] = native.SpecialTokens([(name, ids.get(name, 0)) for name in sorted(names)])
-        return self._matchers[names]
+        return allowed
 
 
-def _encoder(vocabulary: Vocabulary) -> native.BpeEncoder:
-    special_ids = list(vocabulary.special_tokens.values())
-    try:
-        if vocabulary.merges is None:
-            return native.BpeEncoder.from_ranks(list(vocabulary.tokens), special_ids)
-        return native.BpeEncoder(
-            list(vocabulary.tokens),
-            special_ids,
-            np.ascontiguousarray(vocabulary.merges),
-            vocabulary.ignore_merges,
-        )
-    except ValueError as error:
-        raise DataError(f"The vocabulary cannot work: {error}.") from None
+_NONE: frozenset[str] = frozenset()
+
+
+def _among(names: frozenset[str], wanted: Special) -> frozenset[str]:
+    return names if wanted == "all" else names & frozenset(wanted)
+
+
+def _scheme_of(vocabulary: Vocabulary) -> Scheme:
+    if isinstance(vocabulary, SentencePieceVocabulary):
+        return SentencePieceBpe(vocabulary)
+    if isinstance(vocabulary, LibraryVocabulary):
+        return LibraryScheme(vocabulary)
+    if isinstance(vocabulary, NormalizedVocabulary):
+        return NormalizedBpe(vocabulary)
+    return byte_level_bpe(vocabulary)
+
+
+def _resolved(threads: int | None) -> int:
+    return max(1, threads if threads is not None else available_cores())
 
 
 def available_cores() -> int:

@@ -6,7 +6,7 @@ It holds no encoder, so that reading, converting and comparing vocabularies need
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,17 +56,33 @@ class Vocabulary:
         return sha.hexdigest()
 
 
-def place_tokens(source: str, tokens: Mapping[bytes, int], special_tokens: Mapping[str, int]) -> tuple[bytes, ...]:
-    """Bytes by id, b"" for an unused id; `source` is named in errors.
+def place_tokens(
+    source: str, tokens: Mapping[bytes, int] | Sequence[bytes], special_tokens: Mapping[str, int]
+) -> tuple[bytes, ...]:
+    """Bytes by id, b"" for an unused id; `source` is named in errors, `tokens` are ids by bytes or bytes by id.
 
     Raises: DataError if an id is shared or out of range.
     """
-    entries = [*tokens.items(), *((text.encode("utf-8", "replace"), i) for text, i in special_tokens.items())]
-    taken: dict[int, bytes] = {}
-    for token, token_id in entries:
+    by_id: list[bytes] = []
+    if isinstance(tokens, Mapping):
+        _place(source, by_id, tokens.items())
+    else:
+        by_id += tokens
+    _place(source, by_id, [(text.encode("utf-8", "replace"), token_id) for text, token_id in special_tokens.items()])
+    return tuple(by_id)
+
+
+def _place(source: str, by_id: list[bytes], tokens: Collection[tuple[bytes, int]]) -> None:
+    """Puts tokens where they belong, b"" at the ids between."""
+    for token, token_id in tokens:
         if not 0 <= token_id <= MAX_ID:
             raise DataError(f"{source}: the id {token_id} of {token!r} is not between 0 and {MAX_ID}.")
-        if token_id in taken:
-            raise DataError(f"{source}: {taken[token_id]!r} and {token!r} have the same id {token_id}.")
-        taken[token_id] = token
-    return tuple([taken.get(i, b"") for i in range(1 + max(taken, default=-1))])
+    by_id += [b""] * (1 + max([token_id for _, token_id in tokens], default=-1) - len(by_id))
+    for token, token_id in tokens:
+        if by_id[token_id]:
+            raise _shared(source, by_id[token_id], token, token_id)
+        by_id[token_id] = token
+
+
+def _shared(source: str, one: bytes, other: bytes, token_id: int) -> DataError:
+    return DataError(f"{source}: {one!r} and {other!r} have the same id {token_id}.")

@@ -13,8 +13,10 @@ caller's thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +47,43 @@ class _Piece:
 
     def __len__(self) -> int:
         return len(self.ids) - 1 - self.start
+
+
+class _Buffer:
+    """Waiting pieces, in the order in which they came and by length, so that none has to be searched for."""
+
+    def __init__(self, pieces: Iterable[_Piece] = ()) -> None:
+        self._pieces: dict[int, _Piece] = {}
+        self._by_length: list[tuple[int, int]] = []  # with the negative number of arrival: of equals, the first is last
+        self._arrived = 0
+        for piece in pieces:
+            self.add(piece)
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def __iter__(self) -> Iterator[_Piece]:
+        return iter(self._pieces.values())
+
+    def add(self, piece: _Piece) -> None:
+        self._arrived += 1
+        self._pieces[self._arrived] = piece
+        insort(self._by_length, (len(piece), -self._arrived))
+
+    def take_first(self) -> _Piece:
+        """Takes the piece that has waited longest."""
+        arrival = next(iter(self._pieces))
+        piece = self._pieces.pop(arrival)
+        del self._by_length[bisect_left(self._by_length, (len(piece), -arrival))]
+        return piece
+
+    def take_fitting(self, room: int) -> _Piece:
+        """Takes the largest piece that fits; failing that, the one that has waited longest."""
+        place = bisect_right(self._by_length, (room, 0)) - 1
+        if place < 0:
+            return self.take_first()
+        _, arrival = self._by_length.pop(place)
+        return self._pieces.pop(-arrival)
 
 
 class TokenStream:
@@ -79,8 +118,9 @@ class TokenStream:
         self.context_length, self.batch_size, self.seed = context_length, batch_size, seed
         self.buffer_documents = buffer_documents
         self.epoch = self.shards_read = self.rows_read = 0
-        self.buffer: list[_Piece] = []
-        self._texts: tuple[int, pa.ChunkedArray] | None = None
+        self.buffer = _Buffer()
+        self._texts: tuple[int, pa.Array] | None = None
+        self._order: tuple[tuple[int, int], NDArray[np.int64]] = ((-1, -1), np.zeros(0, dtype=np.int64))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
@@ -115,9 +155,9 @@ class TokenStream:
         for shard in sorted({shard for shard, _, _ in places}):
             rows = [row for s, row, _ in places if s == shard]
             rebuilt |= {(shard, piece.row): piece for piece in self._tokenize(shard, rows)}
-        self.buffer = [rebuilt[shard, row] for shard, row, _ in places]
-        for piece, (_, _, start) in zip(self.buffer, places, strict=True):
-            piece.start = start
+        for shard, row, start in places:
+            rebuilt[shard, row].start = start
+        self.buffer = _Buffer(rebuilt[shard, row] for shard, row, _ in places)
 
     # Packing
 
@@ -126,31 +166,22 @@ class TokenStream:
         room, row = self.context_length, list[NDArray[np.int32]]()
         while room:
             self._fill_buffer()
-            place = self._best_fit(room) if row else 0
-            piece = self.buffer.pop(place)
+            piece = self.buffer.take_fitting(room) if row else self.buffer.take_first()
             taken = min(room, len(piece))
             row.append(piece.ids[piece.start : piece.start + taken + 1])
             room -= taken
             if taken < len(piece):
                 piece.start += taken
-                self.buffer.append(piece)
+                self.buffer.add(piece)
         return row
-
-    def _best_fit(self, room: int) -> int:
-        """Returns the place of the largest piece that fits; failing that, of the one that has waited
-        longest."""
-        best, best_length = 0, 0
-        for place, piece in enumerate(self.buffer):
-            if best_length < len(piece) <= room:
-                best, best_length = place, len(piece)
-        return best
 
     def _fill_buffer(self) -> None:
         while len(self.buffer) < self.buffer_documents and self.shards_read < len(self.dataset.shards):
             shard = int(self._permutation(len(self.dataset.shards), 0)[self.shards_read])
             n_rows = self.dataset.shards[shard].documents
-            order = self._permutation(n_rows, shard + 1)[self.rows_read : self.rows_read + BLOCK_DOCUMENTS]
-            self.buffer += self._tokenize(shard, order.tolist())
+            order = self._rows_of(shard, n_rows)[self.rows_read : self.rows_read + BLOCK_DOCUMENTS]
+            for piece in self._tokenize(shard, order.tolist()):
+                self.buffer.add(piece)
             self.rows_read += len(order)
             if self.rows_read == n_rows:
                 self.shards_read, self.rows_read = self.shards_read + 1, 0
@@ -165,14 +196,23 @@ class TokenStream:
         s."""
         return np.random.default_rng([self.seed, self.epoch, key]).permutation(n)
 
+    def _rows_of(self, shard: int, n_rows: int) -> NDArray[np.int64]:
+        """Returns this epoch's order of a shard's documents, made once."""
+        if self._order[0] != (self.epoch, shard):
+            self._order = ((self.epoch, shard), self._permutation(n_rows, shard + 1))
+        return self._order[1]
+
     def _tokenize(self, shard: int, rows: list[int]) -> list[_Piece]:
         if self._texts is None or self._texts[0] != shard:
             batches = list(self.dataset.batches(shard, ["text"]))
-            self._texts = (shard, pa.Table.from_batches(batches).column("text"))
-        texts = self._texts[1].take(pa.array(rows)).to_pylist()
-        encoded = self.tokenizer.encode_batch(texts, disallowed_special=())
+            # One array, from which rows are taken without a search; as bytes, which need no decoding to be encoded.
+            texts = pa.Table.from_batches(batches).column("text").cast(pa.large_binary()).combine_chunks()
+            self._texts = (shard, texts)
+        texts = self._texts[1].take(pa.array(rows))
+        ids, offsets = self.tokenizer.encode_batch_to_numpy(texts, 1, disallowed_special=())
         pieces: list[_Piece] = []
-        for row, ids in zip(rows, encoded, strict=True):
-            whole = np.array([self.separator, *ids, self.separator], dtype=np.int32)
+        for row, (begin, end) in zip(rows, pairwise(offsets.tolist()), strict=True):
+            whole = np.full(end - begin + 2, self.separator, dtype=np.int32)
+            whole[1:-1] = ids[begin:end]
             pieces.append(_Piece(shard, row, whole, 0))
         return pieces

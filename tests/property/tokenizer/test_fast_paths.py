@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tilth import native
 from tilth.tokenizer import Tokenizer
+from tilth.tokenizer.bpe import Bpe
 from tilth.tokenizer.split import PATTERNS
 
 BITS = [
@@ -32,6 +33,7 @@ BITS = [
         "\u3000",
         "😀",
         "Ǆ",
+        *["，", "。", "「漢", "“", "’s", "—", "カナ", "ー", "・", "한국", "слово", " Слово", "naïve", "Ünü", "×", "÷"],
     ],
 ]
 window_text = st.lists(st.sampled_from(BITS), max_size=120).map("".join)
@@ -71,6 +73,18 @@ def test_long_random_text_is_cut_alike(pattern: str, instruction_set: str) -> No
     assert ends(junk, pattern, instruction_set) == ends(junk, pattern, "scalar")
 
 
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_character_is_cut_alike(pattern: str, instruction_set: str) -> None:
+    edges = [0x4E00, 0xA000, 0xAC00, 0xD780, 0xF900, 0x10000]  # of blocks of ideographs and hangul
+    near_edges = [code for edge in edges for code in range(edge - 64, edge + 64)]
+    characters = [chr(code) for code in (*range(0x3400), *near_edges, *range(0x3400, 0x110000, 11))]
+    characters = [c for c in characters if not "\ud800" <= c <= "\udfff"]
+    # Alone, doubled, and between letters of both cases, spaces, quotes and symbols.
+    frames = ["{0}a ", " {0}{0} ", "Ab{0}Cd", "中{0}e", "'{0}", "，{0}，", "1{0}2\n", " {0}'s "]
+    text = "".join(frame.format(c) for c in characters for frame in frames)
+    assert ends(text, pattern, instruction_set) == ends(text, pattern, "scalar")
+
+
 def test_an_unknown_instruction_set_is_refused() -> None:
     with pytest.raises(ValueError, match="no instruction set 'mmx'"):
         native.use_instruction_set("mmx")
@@ -91,8 +105,8 @@ def by_pieces(tokenizer: Tokenizer, text: str) -> list[int]:
     data = text.encode()
     cuts = ends(data, tokenizer.pattern, "scalar")
     native.use_instruction_set(native.instruction_sets().split()[0])
-    encoder = tokenizer._encoder  # pyright: ignore[reportPrivateUsage]
-    return encoder.encode_pieces([data[a:b] for a, b in zip([0, *cuts], cuts, strict=False)])
+    assert isinstance(tokenizer.scheme, Bpe)
+    return tokenizer.scheme.encoder.encode_pieces([data[a:b] for a, b in zip([0, *cuts], cuts, strict=False)])
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -119,7 +133,12 @@ def test_threads_share_one_long_text(pattern: str, unit: str, tokenizers: dict[s
     np.testing.assert_array_equal(tokenizer.encode_to_numpy(text, threads=3, **options), expected)
     out = np.zeros(len(text.encode()), dtype=np.uint16)
     np.testing.assert_array_equal(tokenizer.encode_to_numpy(text, out, threads=3, **options), expected)
-    assert tokenizer.encode_batch([text, "a b"], 3, **options) == [expected.tolist(), tokenizer.encode("a b")]
+    texts = ["a b", *["c d"] * 3, text, "a b", text]
+    apart = [tokenizer.encode(t, **options) for t in texts]
+    assert tokenizer.encode_batch(texts, 3, **options) == apart
+    for threads in (1, 3):
+        ids, offsets = tokenizer.encode_batch_to_numpy(texts, threads, **options)
+        assert [part.tolist() for part in np.split(ids, offsets[1:-1])] == apart
 
 
 def test_a_cache_that_overflows_stays_right(tokenizers: dict[str, Tokenizer]) -> None:

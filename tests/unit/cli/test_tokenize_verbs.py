@@ -45,10 +45,22 @@ def test_convert(model: Path, tmp_path: Path) -> None:
 def test_compare(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Tokenizer.train(["the cat"] * 2, vocab_size=260).save(tmp_path / "bpe")
     (tmp_path / "a.txt").write_text("the cat in the hat")
-    words = ["tokenize", "compare", model, tmp_path / "bpe", "--corpus", tmp_path / "a.txt", "--out", tmp_path / "out"]
+    words = [
+        "tokenize",
+        "compare",
+        model,
+        tmp_path / "bpe",
+        "bytes",
+        "characters",
+        "words",
+        "--corpus",
+        tmp_path / "a.txt",
+        "--out",
+        tmp_path / "out",
+    ]
     assert run(*words) == 0
     printed = capsys.readouterr().out
     assert "llama" in printed and "bpe" in printed and "Latin" in printed
     names = [t["name"] for t in json.loads((tmp_path / "out/compare.json").read_text())["tokenizers"]]
-    assert names == ["llama", "bpe"]
+    assert names == ["llama", "bpe", "bytes", "characters", "words"]
     assert "the same" in (tmp_path / "out/compare.html").read_text().lower()

@@ -94,6 +94,8 @@ def test_a_corpus_of_files(tmp_path: Path) -> None:
         read_corpus([str(tmp_path / "gone")], 10)
     with pytest.raises(ConfigError, match="max_bytes is 0"):
         read_corpus([], 0)
+    (tmp_path / "surrogate.jsonl").write_text('{"text": "a\\ud800"}\n')
+    assert read_corpus([str(tmp_path / "surrogate.jsonl")], 10)[0].text == "a\ufffd"
     (tmp_path / "empty.txt").touch()
     with pytest.raises(DataError, match="holds no text"):
         read_corpus([str(tmp_path / "empty.txt")], 10)

@@ -30,6 +30,8 @@ def test_a_disallowed_special_token_is_an_error_that_says_where(tokenizer: Token
         tokenizer.encode(f"é {END_OF_TEXT}")
     with pytest.raises(DataError, match=r"Text 1: .*endoftext"):
         tokenizer.encode_batch(["fine", END_OF_TEXT])
+    with pytest.raises(DataError, match=r"Text 1: .*endoftext"):
+        tokenizer.encode_batch_to_numpy(["fine", END_OF_TEXT])
 
 
 def test_end_of_text_has_an_id(tokenizer: Tokenizer) -> None:
@@ -63,7 +65,12 @@ def test_arrays_that_cannot_hold_the_ids_are_refused(tokenizer: Tokenizer) -> No
 def test_a_batch_gives_what_single_texts_give(tokenizer: Tokenizer, threads: int | None) -> None:
     texts = [TEXT[:i] for i in range(len(TEXT))] + ["", TEXT.encode(), b"\xff\xfe"]
     assert tokenizer.encode_batch(texts, threads) == [tokenizer.encode(text) for text in texts]
+    ids, offsets = tokenizer.encode_batch_to_numpy(texts, threads)
+    assert [part.tolist() for part in np.split(ids, offsets[1:-1])] == tokenizer.encode_batch(texts, threads)
+    assert ids.dtype == tokenizer.dtype and len(offsets) == len(texts) + 1
     assert tokenizer.encode_batch([]) == []
+    ids, offsets = tokenizer.encode_batch_to_numpy([])
+    assert ids.tolist() == [] and offsets.tolist() == [0]
 
 
 def test_ids_that_are_no_tokens_are_refused(tokenizer: Tokenizer) -> None:

@@ -1,0 +1,142 @@
+// Merging of one piece: of all adjacent pairs the one of lowest rank first, the leftmost of equals.
+//
+// A pair is asked for by a function `find(left id, right id, start, size)`, where the two tokens' bytes stand at
+// `start`, with 16 bytes to read from there. Short pieces look for the least of an array; long ones keep a heap, so
+// that n bytes cost O(n log n) whatever stands in them.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <queue>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "hash_tables.h"
+
+namespace tilth {
+
+/// What two adjacent bytes are before anything has merged.
+struct ByteTokens {
+    std::array<std::uint32_t, 256> ids;
+    std::vector<Merge> merges = std::vector<Merge>(1 << 16);  // of two bytes, by left * 256 + right
+
+    /// Notes a merge if it is one of two bytes.
+    void add(std::string_view made, const Merge& merge) {
+        if (made.size() == 2) merges[place_of(made.data())] = merge;
+    }
+
+    std::uint32_t id(char c) const { return ids[static_cast<unsigned char>(c)]; }
+    Merge merge(const char* p) const { return merges[place_of(p)]; }
+
+  private:
+    static std::size_t place_of(const char* p) {
+        return static_cast<std::size_t>(static_cast<unsigned char>(p[0])) << 8 | static_cast<unsigned char>(p[1]);
+    }
+};
+
+/// Ranks stand in numbers beside a place of 6 bits.
+constexpr std::size_t kShortPiece = 63;
+constexpr std::uint32_t kMostMerges = std::uint32_t{1} << 25;
+
+template <class Find>
+void merge_short(std::string_view piece, const ByteTokens& bytes, const Find& find, std::vector<std::uint32_t>& out) {
+    constexpr std::size_t kBlock = 8;
+    constexpr std::int32_t kNever = std::numeric_limits<std::int32_t>::max();
+    char text[kShortPiece + 17];
+    std::memcpy(text, piece.data(), piece.size());
+    const std::size_t n = piece.size();
+    // At each place where a token starts: its id, how it merges with the one behind it, and that rank with the place.
+    std::uint32_t ids[kShortPiece], merged[kShortPiece];
+    alignas(32) std::int32_t order[kShortPiece + 1];
+    std::uint64_t starts = (std::uint64_t{1} << n) - 1;
+    const std::size_t n_padded = (n + kBlock - 1) / kBlock * kBlock;
+    const auto note = [&](std::size_t place, const Merge& merge) {
+        merged[place] = merge.id;
+        order[place] = merge.rank == kNone ? kNever : static_cast<std::int32_t>(merge.rank << 6 | place);
+    };
+    for (std::size_t i = 0; i + 1 < n; ++i) note(i, bytes.merge(text + i));
+    for (std::size_t i = 0; i < n; ++i) ids[i] = bytes.id(text[i]);
+    std::fill(order + n - 1, order + n_padded, kNever);
+
+    const auto next = [&](std::size_t place) {  // n at the end, where no bit is set
+        return std::min<std::size_t>(n, place + 1 + static_cast<std::size_t>(std::countr_zero(starts >> (place + 1))));
+    };
+    const auto look_up = [&](std::size_t left, std::size_t right) {
+        note(left, find(ids[left], ids[right], text + left, next(right) - left));
+    };
+    for (;;) {
+        std::int32_t least[kBlock];
+        std::copy_n(order, kBlock, least);
+        for (std::size_t i = kBlock; i < n_padded; i += kBlock) {
+            for (std::size_t lane = 0; lane < kBlock; ++lane) least[lane] = std::min(least[lane], order[i + lane]);
+        }
+        const std::int32_t best = *std::min_element(least, least + kBlock);
+        if (best == kNever) break;
+        const std::size_t place = static_cast<std::size_t>(best) & 63, gone = next(place);
+        ids[place] = merged[place];
+        order[gone] = kNever;
+        starts &= ~(std::uint64_t{1} << gone);
+        if (const std::size_t right = next(place); right < n) {
+            look_up(place, right);
+        } else {
+            order[place] = kNever;
+        }
+        if (place > 0) {
+            look_up(static_cast<std::size_t>(63 - std::countl_zero(starts & ((std::uint64_t{1} << place) - 1))), place);
+        }
+    }
+    for (std::uint64_t left = starts; left != 0; left &= left - 1) out.push_back(ids[std::countr_zero(left)]);
+}
+
+template <class Find>
+void merge_long(std::string_view piece, const ByteTokens& bytes, const Find& find, std::vector<std::uint32_t>& out) {
+    if (piece.size() >= kNone) throw std::length_error("a piece of 4 GiB or more between two places to split");
+    struct Symbol {
+        std::uint32_t id, previous, next;  // id == kNone: merged into its left neighbour
+    };
+    const auto n = static_cast<std::uint32_t>(piece.size());
+    const std::string text = std::string(piece) + std::string(16, '\0');
+    std::vector<Symbol> symbols(n);
+    for (std::uint32_t i = 0; i < n; ++i) symbols[i] = {bytes.id(text[i]), i - 1, i + 1};
+    const auto merge_at = [&](std::uint32_t i) {
+        const std::uint32_t right = symbols[i].next;
+        return right < n ? find(symbols[i].id, symbols[right].id, text.data() + i, symbols[right].next - i) : Merge{};
+    };
+    // Entries are rank and place in one number: the least is the lowest rank, leftmost. An entry whose pair has
+    // changed since is told by its rank and skipped.
+    std::vector<std::uint64_t> entries;
+    for (std::uint32_t i = 0; i + 1 < n; ++i) {
+        if (const Merge merge = bytes.merge(text.data() + i); merge.rank != kNone) {
+            entries.push_back(pair_key(merge.rank, i));
+        }
+    }
+    std::priority_queue<std::uint64_t, std::vector<std::uint64_t>, std::greater<>> queue({}, std::move(entries));
+    const auto push = [&](std::uint32_t i) {
+        if (const Merge merge = merge_at(i); merge.rank != kNone) queue.push(pair_key(merge.rank, i));
+    };
+    while (!queue.empty()) {
+        const auto rank = static_cast<std::uint32_t>(queue.top() >> 32);
+        const auto i = static_cast<std::uint32_t>(queue.top());
+        queue.pop();
+        if (symbols[i].id == kNone) continue;
+        const Merge merge = merge_at(i);
+        if (merge.rank != rank) continue;
+        Symbol& right = symbols[symbols[i].next];
+        symbols[i].id = merge.id;
+        symbols[i].next = right.next;
+        right.id = kNone;
+        if (symbols[i].next < n) symbols[symbols[i].next].previous = i;
+        push(i);
+        if (i > 0) push(symbols[i].previous);
+    }
+    for (std::uint32_t i = 0; i < n; i = symbols[i].next) out.push_back(symbols[i].id);
+}
+
+}  // namespace tilth
