@@ -20,9 +20,10 @@ constexpr std::size_t kLongTextBytes = std::size_t{1} << 19;
 /// About so many bytes of short texts are a unit of work.
 constexpr std::size_t kUnitBytes = std::size_t{1} << 16;
 
-/// The first text of each unit of work, and the end.
+/// The first text of each unit of work, and the end. For one thread, all texts are one.
 template <class IsLong>
-std::vector<std::size_t> units_of(const std::vector<Text>& texts, const IsLong& is_long) {
+std::vector<std::size_t> units_of(const std::vector<Text>& texts, std::size_t threads, const IsLong& is_long) {
+    if (threads <= 1 && !texts.empty()) return {0, texts.size()};
     std::vector<std::size_t> begins{0};
     std::size_t bytes = 0;
     for (std::size_t i = 0; i < texts.size(); ++i) {
@@ -48,10 +49,13 @@ nanobind::tuple batch_to_numpy(const std::vector<Text>& texts, std::size_t threa
     {
         const nanobind::gil_scoped_release release;
         const auto is_long = [&](std::size_t i) { return threads > 1 && texts[i].view().size() > kLongTextBytes; };
-        const std::vector<std::size_t> begins = units_of(texts, is_long);
+        const std::vector<std::size_t> begins = units_of(texts, threads, is_long);
         std::vector<std::vector<Id>> units(begins.size() - 1);
         parallel_for(units.size(), threads, [&](std::size_t unit) {
             if (is_long(begins[unit])) return;
+            std::size_t bytes = 0;
+            for (std::size_t i = begins[unit]; i < begins[unit + 1]; ++i) bytes += texts[i].view().size();
+            units[unit].reserve(bytes / 4);
             for (std::size_t i = begins[unit]; i < begins[unit + 1]; ++i) {
                 const std::size_t before = units[unit].size();
                 append(texts[i].view(), units[unit]);

@@ -1,4 +1,4 @@
-// Objects that wait for a thread to use them: taken by one thread at a time, given back, and made anew if none is there.
+// Objects that wait for a thread to use them: one thread takes one and gives it back; if none is there it is made anew.
 //
 // Without a lock, so that a fork at any moment leaves it usable. At most 64 wait; what is given back beyond is freed.
 #pragma once
@@ -45,10 +45,10 @@ class IdlePool {
     void give_back(std::unique_ptr<T> object) {
         for (std::atomic<T*>& place : idle_) {
             T* empty = nullptr;
-            if (place.load(std::memory_order_relaxed) == nullptr && place.compare_exchange_strong(empty, object.get())) {
-                object.release();
-                return;
-            }
+            if (place.load(std::memory_order_relaxed) != nullptr) continue;
+            if (!place.compare_exchange_strong(empty, object.get())) continue;
+            object.release();
+            return;
         }
     }
 

@@ -1,8 +1,8 @@
 // Runs of characters and the ids that they became: a bounded memory in front of merging.
 //
-// A run is its own key and stands beside its ids, two entries to a bucket of one or two cache lines, so that a hit costs one
-// miss of the cache and no comparison of bytes elsewhere. The tables grow with use; full, they hold 131,000 runs of up to
-// 15 bytes (4 MB) and 65,000 of up to 31 (4 MB), and a newer run takes the place of an older one.
+// A run is its own key and stands beside its ids, so that a hit costs one miss of the cache and no comparison of bytes
+// elsewhere. Two entries make a bucket; a full one overflows into its neighbour, and where both are full a newer run takes
+// the place of an older one. Tables grow with use up to a limit.
 #pragma once
 
 #include <array>
@@ -54,7 +54,7 @@ struct RunKey {
     static constexpr auto kMasks = [] {
         std::array<std::array<std::uint64_t, kWords>, kMostBytes + 1> masks{};
         for (std::size_t size = 0; size <= kMostBytes; ++size) {
-            for (std::size_t byte = 0; byte < size; ++byte) masks[size][byte / 8] |= std::uint64_t{0xFF} << (byte % 8 * 8);
+            for (std::size_t i = 0; i < size; ++i) masks[size][i / 8] |= std::uint64_t{0xFF} << (i % 8 * 8);
         }
         return masks;
     }();
@@ -82,7 +82,9 @@ class RunTable {
     const Bucket& bucket(std::uint64_t hash) const { return buckets()[hash & (n_buckets_ - 1)]; }
 
     /// The entry of `key`, or one that is of another key.
-    static const Entry& likely(const Bucket& bucket, const Key& key) { return bucket.entries[bucket.entries[1].key == key]; }
+    static const Entry& likely(const Bucket& bucket, const Key& key) {
+        return bucket.entries[bucket.entries[1].key == key];
+    }
 
     /// The entry of a key that is not in its bucket; nullptr if it is in neither of the two where it may be.
     const Entry* find_in_second(std::uint64_t hash, const Key& key) const {

@@ -1,3 +1,6 @@
+// A text is cut into runs by the hundred; their lines of memory are asked for, and then they are looked up. Characters
+// that join nothing go past that by a table. Ids gather in a buffer with room to spare, so that a look-up may write as
+// many as an entry has places.
 #include "sentencepiece_encode.h"
 
 #include <algorithm>
@@ -10,40 +13,32 @@ namespace tilth {
 
 namespace {
 
-constexpr std::size_t kRuns = 128;      // that are cut before the first of them is looked up
-constexpr std::size_t kShortRun = 32;   // symbols
-constexpr std::size_t kIds = 8192;      // room for those that wait to be appended to the output
-constexpr std::size_t kMostRemembered = 15;
+constexpr std::size_t kRuns = 128;           // that are cut before the first of them is looked up
+constexpr std::size_t kShortRun = 32;        // symbols
+constexpr std::size_t kIds = 8192;           // room for those that wait to be appended to the output
+constexpr std::size_t kMostRemembered = 15;  // ids of a run
 // A batch begins with half of the room.
 static_assert(kIds / 2 > (kRuns + 1) * (kMostRemembered + 1));
 
-/// Merges 2 to kShortRun symbols in place, looking for the least rank each time; returns how many are left.
-/// `joined[i]` is the merge of symbols i and i + 1.
+/// Merges up to kShortRun symbols in place, looking for the least rank each time; returns how many are left.
+/// `merges[i]` is that of symbols i and i + 1.
 template <class Find>
-std::size_t merge_short(std::uint32_t* symbols, std::size_t n, Merge* joined, Find&& find) {
-    std::uint8_t next[kShortRun], previous[kShortRun];
-    for (std::size_t i = 0; i < n; ++i) {
-        next[i] = static_cast<std::uint8_t>(i + 1);
-        previous[i] = static_cast<std::uint8_t>(i - 1);
-    }
-    joined[n - 1] = {};
-    std::size_t left = n;
-    while (true) {
+std::size_t merge_short(std::uint32_t* symbols, std::size_t n, Merge* merges, Find&& find) {
+    while (n > 1) {
         std::uint64_t least = ~std::uint64_t{0};
-        for (std::size_t i = 0; i + 1 < n; ++i) least = std::min(least, std::uint64_t{joined[i].rank} << 8 | i);
+        for (std::size_t i = 0; i + 1 < n; ++i) least = std::min(least, std::uint64_t{merges[i].rank} << 8 | i);
         if (least >> 8 == kNone) break;
         const std::size_t place = least & 0xFF;
-        const std::size_t gone = next[place], after = next[gone];
-        symbols[place] = joined[place].id;
-        next[place] = static_cast<std::uint8_t>(after);
-        joined[gone] = {};
-        --left;
-        joined[place] = after < n ? find(symbols[place], symbols[after]) : Merge{};
-        if (after < n) previous[after] = static_cast<std::uint8_t>(place);
-        if (place > 0) joined[previous[place]] = find(symbols[previous[place]], symbols[place]);
+        symbols[place] = merges[place].id;
+        --n;
+        for (std::size_t i = place + 1; i < n; ++i) {
+            symbols[i] = symbols[i + 1];
+            merges[i] = merges[i + 1];
+        }
+        if (place > 0) merges[place - 1] = find(symbols[place - 1], symbols[place]);
+        if (place + 1 < n) merges[place] = find(symbols[place], symbols[place + 1]);
     }
-    for (std::size_t i = 0, at = 0; at < left; i = next[i]) symbols[at++] = symbols[i];
-    return left;
+    return n;
 }
 
 bool is_high(char c) { return static_cast<signed char>(c) < 0; }
@@ -127,9 +122,7 @@ class RunEncoder {
         flush();
     }
 
-    void append(std::uint32_t id) {
-        out_.push_back(static_cast<Id>(id));
-    }
+    void append(std::uint32_t id) { out_.push_back(static_cast<Id>(id)); }
 
   private:
     struct Character {
@@ -200,7 +193,8 @@ class RunEncoder {
             const bool is_cut = !tables_.may_join(left.symbol, here.symbol);
             ends[n] = p;
             n += is_cut;
-            if (is_cut && here.symbol.joiner == 0 && here.length > 1 && end - p >= 8 && is_high(p[here.length])) return n;
+            const bool joins_nothing = is_cut && here.symbol.joiner == 0 && here.length > 1;
+            if (joins_nothing && end - p >= 8 && is_high(p[here.length])) return n;  // encode_single goes on
             left = here;
             p += here.length;
             if (here.length == 1 && !is_high(p[-1]) && end - p >= 8) {
@@ -232,7 +226,8 @@ class RunEncoder {
 
     /// Makes keys and asks memory for their lines, so that the look-ups find them near.
     void prepare(const char* start, std::size_t n) {
-        const bool is_readable = readable_end_ - memory_.ends[n - 1] >= static_cast<std::ptrdiff_t>(Memory::kLongest + 1);
+        const auto behind = static_cast<std::size_t>(readable_end_ - memory_.ends[n - 1]);
+        const bool is_readable = behind >= sizeof(typename Memory::Long::Key);
         for (std::size_t i = 0; i < n; start = memory_.ends[i++]) {
             const auto size = static_cast<std::size_t>(memory_.ends[i] - start);
             if (size <= Memory::kShortest) {
@@ -277,7 +272,8 @@ class RunEncoder {
     }
 
     template <class Table>
-    [[gnu::noinline]] void encode_missed(Table& table, const typename Table::Key& key, std::uint64_t hash, std::string_view run) {
+    [[gnu::noinline]] void encode_missed(Table& table, const typename Table::Key& key, std::uint64_t hash,
+                                         std::string_view run) {
         if (const auto* const entry = table.find_in_second(hash, key)) return append(*entry);
         const std::size_t count = encode_run(run);
         if (count == 0 || count > Table::kMostIds) return;
@@ -335,9 +331,11 @@ class RunEncoder {
         } else if (symbols.size() > kShortRun) {
             merge_with_queue(symbols, find, [] { return false; });
         } else if (symbols.size() > 1) {
-            std::array<Merge, kShortRun> joined;
-            for (std::size_t i = 0; i + 1 < symbols.size(); ++i) joined[i] = tables_.first_merge_of(symbols[i], symbols[i + 1]);
-            symbols.resize(merge_short(symbols.data(), symbols.size(), joined.data(), find));
+            std::array<Merge, kShortRun> merges;
+            for (std::size_t i = 0; i + 1 < symbols.size(); ++i) {
+                merges[i] = tables_.first_merge_of(symbols[i], symbols[i + 1]);
+            }
+            symbols.resize(merge_short(symbols.data(), symbols.size(), merges.data(), find));
         }
     }
 
@@ -419,8 +417,8 @@ std::size_t SentencePieceEncoder::last_cut(std::string_view text) const {
         while (left > 0 && right - left < 4 && is_inside(left)) --left;
         const Place before = place(left), after = place(right);
         const bool is_whole = before.code < kInvalid && after.code < kInvalid && left + before.length == right;
-        const Symbol symbol = tables_.symbol(before.code);
-        if (is_whole && symbol.id < tables_.size() && !tables_.may_join(symbol, tables_.symbol(after.code))) return right;
+        const Symbol symbol = tables_.symbol(before.code), next = tables_.symbol(after.code);
+        if (is_whole && symbol.id < tables_.size() && !tables_.may_join(symbol, next)) return right;
     }
     return 0;
 }

@@ -18,7 +18,7 @@ struct ModelPiece {
 
 struct SentencePieceModel {
     std::vector<ModelPiece> pieces;
-    std::vector<std::pair<std::uint64_t, std::string_view>> others;  // number and content of the other fields that hold bytes
+    std::vector<std::pair<std::uint64_t, std::string_view>> others;  // number and content of other fields that hold bytes
 };
 
 /// Reads `content`, which must outlive the result. Raises std::invalid_argument naming the byte that cannot be.

@@ -1,4 +1,4 @@
-// What SentencePiece-style BPE looks up, read-only once built: characters, which of them may stand side by side, merges.
+// What SentencePiece-style BPE looks up, read-only once built: characters, which may stand side by side, merges.
 //
 // No merge can join two neighbouring characters that stand side by side in no piece. Which do is a table of bits, a row
 // and a column to each character that has neighbours; more than 2,047 of them share rows, so that a "may" can be wrong,
