@@ -44,6 +44,14 @@ def tilth_gpt2(texts: list[str], vocab_size: int, threads: int) -> int:
     return Tokenizer.train(texts, vocab_size=vocab_size, pattern="gpt2", special_tokens=(), threads=threads).vocab_size
 
 
+def tilth_superwords(texts: list[str], vocab_size: int, threads: int) -> int:
+    from tilth.tokenizer import Tokenizer
+
+    # Words may be joined for the last third of the vocabulary.
+    made = Tokenizer.train(texts, vocab_size=vocab_size, superwords_from=vocab_size * 2 // 3, threads=threads)
+    return made.vocab_size
+
+
 def rustbpe_llama3(texts: list[str], vocab_size: int, threads: int) -> int:
     import rustbpe
 
@@ -85,6 +93,7 @@ TRAINERS: dict[str, tuple[str, Callable[[list[str], int, int], int]]] = {
     "tokenizers (llama3 split)": ("tokenizers", tokenizers_llama3),
     "tilth (gpt2 split)": ("tilth", tilth_gpt2),
     "gigatoken (gpt2 split)": ("gigatoken", gigatoken_gpt2),
+    "superwords (llama3 split)": ("tilth", tilth_superwords),
 }
 
 
@@ -145,7 +154,7 @@ def measure(names: list[str], text_file: Path, options: argparse.Namespace) -> d
     results: dict[str, list[dict[str, float]]] = {name: [] for name in names}
     for _ in range(options.rounds):
         for name in names:
-            python = sys.executable if name.startswith("tilth") else options.python
+            python = sys.executable if TRAINERS[name][0] == "tilth" else options.python
             command = [python, __file__, "--one", name, str(text_file), str(options.vocab_size), str(options.threads)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode != 0:

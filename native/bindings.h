@@ -7,5 +7,6 @@ namespace tilth {
 
 void bind_tokenizer(nanobind::module_& m);
 void bind_sentencepiece(nanobind::module_& m);
+void bind_training(nanobind::module_& m);
 
 }  // namespace tilth

@@ -8,4 +8,5 @@ NB_MODULE(_core, m) {
     m.doc() = "The native core of tilth.";
     tilth::bind_tokenizer(m);
     tilth::bind_sentencepiece(m);
+    tilth::bind_training(m);
 }

@@ -32,7 +32,7 @@ CONFIGS = {
     "tilth.curation.config:CurationConfig": "languages max_document_bytes min_words max_words near_duplicate_threshold "
     "shingle_words num_permutations held_out_fraction shard_bytes seed",
     "tilth.tokenizer.config:TokenizerConfig": "vocab_size pattern special_tokens tie_break min_frequency "
-    "max_token_length max_training_bytes",
+    "max_token_length max_training_bytes weights superwords_from byte_fallback character_coverage",
     "tilth.model.config:ModelConfig": "vocab_size d_model n_layers n_heads n_kv_heads head_dim d_ff context_length "
     "rope_theta norm_eps tie_embeddings",
     "tilth.training.config:TrainConfig": "tokens global_batch_tokens micro_batch_size optimizer learning_rate "

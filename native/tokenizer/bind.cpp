@@ -1,4 +1,4 @@
-// Python bindings of the tokenizer core. Everything that takes time runs without the GIL.
+// Python bindings of the byte-level encoder. Everything that takes time runs without the GIL.
 #include "../bindings.h"
 
 #include <nanobind/ndarray.h>
@@ -12,11 +12,10 @@
 #include <memory>
 
 #include "../parallel.h"
+#include "../python_batch.h"
 #include "../python_ids.h"
 #include "../python_text.h"
 #include "bpe_encode.h"
-#include "bpe_train.h"
-#include "piece_counts.h"
 #include "pretokenize.h"
 #include "rank_file.h"
 #include "special_tokens.h"
@@ -181,66 +180,19 @@ nb::list encode_batch(const BpeEncoder& encoder, const nb::list& texts, const st
     return all;
 }
 
-/// The first text of each unit of work, and the end: a text too long for one unit, or texts of some size together.
-std::vector<std::size_t> units_of(const std::vector<Text>& texts, std::size_t threads) {
-    std::vector<std::size_t> begins{0};
-    std::size_t size = 0;
-    bool was_long = false;
-    for (std::size_t i = 0; i < texts.size(); ++i) {
-        const std::size_t bytes = texts[i].view().size();
-        const bool is_long = threads > 1 && bytes > 2 * kPartBytes;
-        if (i > begins.back() && (is_long || was_long || size + bytes > kPartBytes / 4)) {
-            begins.push_back(i);
-            size = 0;
-        }
-        size += bytes;
-        was_long = is_long;
-    }
-    if (!texts.empty()) begins.push_back(texts.size());
-    return begins;
-}
-
-/// The ids of all texts in one array, and where each text's begin and end.
 template <class Id>
 nb::tuple encode_batch_to_numpy(const BpeEncoder& encoder, const nb::list& texts, const std::string& pattern,
                                 const SpecialTokens* specials, std::size_t threads) {
-    const std::vector<Text> list = texts_of(texts);
     const Pattern known = pattern_named(pattern);
-    std::vector<std::int64_t> offsets(list.size() + 1);
-    std::vector<Id> all;
-    {
-        const nb::gil_scoped_release release;
-        const std::vector<std::size_t> begins = units_of(list, threads);
-        std::vector<std::vector<Id>> units(begins.size() - 1);
-        const auto is_long = [&](std::size_t unit) {
-            return threads > 1 && list[begins[unit]].view().size() > 2 * kPartBytes;
-        };
-        parallel_for(units.size(), threads, [&](std::size_t unit) {
-            if (is_long(unit)) return;
-            std::size_t bytes = 0;
-            for (std::size_t i = begins[unit]; i < begins[unit + 1]; ++i) bytes += list[i].view().size();
-            VectorSink<Id> ids(bytes);
-            for (std::size_t i = begins[unit]; i < begins[unit + 1]; ++i) {
-                const std::size_t before = ids.values.size();
-                encoder.encode(list[i].view(), known, specials, ids);
-                offsets[i + 1] = static_cast<std::int64_t>(ids.values.size() - before);
-            }
-            units[unit] = std::move(ids.values);
-        });
-        for (std::size_t unit = 0; unit < units.size(); ++unit) {
-            if (!is_long(unit)) continue;
-            units[unit] = encode_parallel<Id>(encoder, list[begins[unit]].view(), known, specials, threads);
-            offsets[begins[unit + 1]] = static_cast<std::int64_t>(units[unit].size());
-        }
-        for (std::size_t i = 0; i < list.size(); ++i) offsets[i + 1] += offsets[i];
-        if (units.size() == 1) all = std::move(units[0]);
-        if (units.size() > 1) all.reserve(static_cast<std::size_t>(offsets.back()));
-        for (std::vector<Id>& unit : units) {
-            all.insert(all.end(), unit.begin(), unit.end());
-            std::vector<Id>().swap(unit);
-        }
-    }
-    return nb::make_tuple(to_numpy(std::move(all)), to_numpy(std::move(offsets)));
+    return batch_to_numpy<Id>(
+        texts_of(texts), threads,
+        [&](std::string_view text, std::vector<Id>& ids) {
+            VectorSink<Id> sink(0);
+            sink.values.swap(ids);
+            encoder.encode(text, known, specials, sink);
+            ids.swap(sink.values);
+        },
+        [&](std::string_view text) { return encode_parallel<Id>(encoder, text, known, specials, threads); });
 }
 
 nb::list encode_pieces(const BpeEncoder& encoder, const nb::list& pieces) {
@@ -276,51 +228,6 @@ nb::ndarray<nb::numpy, std::int64_t> piece_ends(nb::handle text, const std::stri
         });
     }
     return to_numpy(std::move(ends));
-}
-
-/// On more threads each counts apart, and the sums are the same.
-void count_texts(PieceCounts& counts, const nb::list& texts, const std::string& pattern,
-                 const SpecialTokens& specials, std::int64_t weight, std::size_t threads) {
-    const std::vector<Text> list = texts_of(texts);
-    const Pattern known = pattern_named(pattern);
-    if (weight < 1) throw std::invalid_argument("a weight must be at least 1");
-    const nb::gil_scoped_release release;
-    if (threads <= 1 || list.size() <= 1) {
-        for (const Text& text : list) counts.add_text(text.view(), known, specials, weight);
-        return;
-    }
-    std::vector<PieceCounts> parts(std::min(threads, list.size()));
-    parallel_for(parts.size(), threads, [&](std::size_t part) {
-        for (std::size_t i = part; i < list.size(); i += parts.size()) {
-            parts[part].add_text(list[i].view(), known, specials, weight);
-        }
-    });
-    for (const PieceCounts& part : parts) counts.add_all(part);
-}
-
-void count_pieces(PieceCounts& counts, const nb::list& pieces, std::int64_t weight) {
-    const std::vector<Text> list = texts_of(pieces);
-    if (weight < 1) throw std::invalid_argument("a weight must be at least 1");
-    const nb::gil_scoped_release release;
-    for (const Text& piece : list) counts.add(piece.view(), weight);
-}
-
-void make_trainer(BpeTrainer* place, const PieceCounts& counts, const std::string& tie_break,
-                  const nb::bytes& byte_order, std::int64_t min_piece_count, std::int64_t min_frequency,
-                  std::optional<std::size_t> max_token_length) {
-    std::array<unsigned char, 256> order;
-    if (byte_order.size() != order.size()) throw std::invalid_argument("byte_order must hold 256 bytes");
-    std::copy_n(static_cast<const unsigned char*>(byte_order.data()), order.size(), order.begin());
-    if (tie_break != "lowest_pair" && tie_break != "lexicographic") {
-        throw std::invalid_argument("unknown tie break '" + tie_break + "'");
-    }
-    const TieBreak rule = tie_break == "lexicographic" ? TieBreak::kLexicographic : TieBreak::kLowestPair;
-    const nb::gil_scoped_release release;
-    BpeTrainer::Limits limits;
-    limits.minimum_piece_count = min_piece_count;
-    limits.minimum_pair_count = min_frequency;
-    if (max_token_length) limits.longest_token = *max_token_length;
-    new (place) BpeTrainer(counts, rule, order, limits);
 }
 
 void bind_encoder(nb::module_& m) {
@@ -367,24 +274,6 @@ void bind_encoder(nb::module_& m) {
         .def("decode", &decode, nb::arg("ids").noconvert());
 }
 
-void bind_trainer(nb::module_& m) {
-    nb::class_<PieceCounts>(m, "PieceCounts")
-        .def(nb::init<>())
-        .def("__len__", &PieceCounts::size)
-        .def("add_texts", &count_texts, "texts"_a, "pattern"_a, "specials"_a, "weight"_a, "threads"_a)
-        .def("add_pieces", &count_pieces, "pieces"_a, "weight"_a)
-        .def("write", &PieceCounts::write, "path"_a, "label"_a, nb::call_guard<nb::gil_scoped_release>())
-        .def("read", &PieceCounts::read, "path"_a, "label"_a, "minimum"_a,
-             nb::call_guard<nb::gil_scoped_release>());
-    m.def("merge_count_files", &merge_count_files, "paths"_a, "out"_a, nb::call_guard<nb::gil_scoped_release>());
-
-    nb::class_<BpeTrainer>(m, "BpeTrainer")
-        .def("__init__", &make_trainer, "counts"_a, "tie_break"_a, "byte_order"_a, "min_piece_count"_a,
-             "min_frequency"_a, "max_token_length"_a.none())
-        .def("merge", &BpeTrainer::merge, "count"_a, nb::call_guard<nb::gil_scoped_release>())
-        .def("merges", [](const BpeTrainer& trainer) { return pairs_to_numpy(trainer.merges()); });
-}
-
 }  // namespace
 
 void bind_tokenizer(nb::module_& m) {
@@ -393,7 +282,6 @@ void bind_tokenizer(nb::module_& m) {
     m.def("instruction_sets", &instruction_sets);
     m.def("use_instruction_set", &use_instruction_set, "name"_a);
     bind_encoder(m);
-    bind_trainer(m);
 }
 
 }  // namespace tilth

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "../parallel.h"
+#include "../python_batch.h"
 #include "../python_ids.h"
 #include "../python_text.h"
 #include "bpe_dropout.h"
@@ -190,6 +191,20 @@ nb::list encode_batch(const SentencePieceEncoder& encoder, const nb::list& texts
     });
 }
 
+nb::tuple encode_batch_to_numpy(const SentencePieceEncoder& encoder, const nb::list& texts,
+                                const SpecialTokens* specials, bool first_space, bool later_space, bool unless_space,
+                                std::size_t threads) {
+    const PrefixSpace prefix{first_space, later_space, unless_space};
+    return with_ids(encoder, [&]<class Id>(const std::vector<Id>&) {
+        return batch_to_numpy<Id>(
+            texts_of(texts), threads,
+            [&](std::string_view text, std::vector<Id>& ids) {
+                for (const auto& segment : encoder.segments(text, specials, prefix, kUncut)) encoder.encode(segment, ids);
+            },
+            [&](std::string_view text) { return joined(encode_parts<Id>(encoder, text, {specials, prefix, threads})); });
+    });
+}
+
 nb::ndarray<nb::numpy, std::uint32_t> encode_with_dropout(const SentencePieceEncoder& encoder, nb::handle text,
                                                           bool add_space, double dropout, std::uint64_t seed) {
     const Text held(text);
@@ -230,6 +245,8 @@ void bind_sentencepiece(nb::module_& m) {
              "threads"_a)
         .def("encode_batch", &encode_batch, "texts"_a, "specials"_a.none(), "first_space"_a, "later_space"_a,
              "unless_space"_a, "threads"_a)
+        .def("encode_batch_to_numpy", &encode_batch_to_numpy, "texts"_a, "specials"_a.none(), "first_space"_a,
+             "later_space"_a, "unless_space"_a, "threads"_a)
         .def("encode_with_dropout", &encode_with_dropout, "text"_a, "add_space"_a, "dropout"_a, "seed"_a)
         .def("encode_with_unknown", &encode_with_unknown, "text"_a, "add_space"_a)
         .def("last_cut", [](const SentencePieceEncoder& encoder,

@@ -8,6 +8,7 @@
 #include <queue>
 #include <stdexcept>
 
+#include "../unicode/character_class.h"
 #include "pretokenize_simd.h"
 
 namespace tilth {
@@ -190,17 +191,47 @@ void PieceCounts::add_all(const PieceCounts& other) {
     for (const auto& [piece, count] : other.long_) add(piece, count);
 }
 
-std::vector<std::pair<std::string, std::int64_t>> PieceCounts::sorted(std::int64_t minimum) const {
-    std::vector<std::pair<std::string, std::int64_t>> all;
-    all.reserve(size());
+std::vector<PieceCounts::Counted> PieceCounts::sorted(std::int64_t minimum) const {
+    struct Entry {
+        std::uint64_t first_bytes;  // as a number of the same order, so that sorting seldom looks at the piece
+        Counted counted;
+    };
+    std::vector<Entry> entries;
+    entries.reserve(size());
+    const auto add = [&](std::string_view piece, std::int64_t count) {
+        unsigned char first[8] = {};
+        std::memcpy(first, piece.data(), std::min<std::size_t>(piece.size(), sizeof first));
+        std::uint64_t number = 0;
+        for (const unsigned char byte : first) number = number << 8 | byte;
+        entries.push_back({number, {piece, count}});
+    };
     for (const Slot& slot : slots_) {
-        if (slot.count >= minimum && slot.count != 0) all.emplace_back(bytes_of(slot.key), slot.count);
+        if (slot.count >= minimum && slot.count != 0) add(bytes_of(slot.key), slot.count);
     }
     for (const auto& [piece, count] : long_) {
-        if (count >= minimum) all.emplace_back(piece, count);
+        if (count >= minimum) add(piece, count);
     }
-    std::sort(all.begin(), all.end());
+    std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+        return a.first_bytes != b.first_bytes ? a.first_bytes < b.first_bytes : a.counted.piece < b.counted.piece;
+    });
+    std::vector<Counted> all;
+    all.reserve(entries.size());
+    for (const Entry& entry : entries) all.push_back(entry.counted);
     return all;
+}
+
+std::map<std::string, std::int64_t> PieceCounts::characters() const {
+    std::map<std::string, std::int64_t> counts;
+    for (const auto& [piece, count] : sorted(1)) {
+        const char* const end = piece.data() + piece.size();
+        for (const char* p = piece.data(); p < end;) {
+            const auto length = static_cast<std::size_t>(character_at(p, end).length);
+            // A byte that is not ASCII and stands alone is part of no character.
+            if (length > 1 || static_cast<unsigned char>(*p) < 0x80) counts[std::string(p, length)] += count;
+            p += length;
+        }
+    }
+    return counts;
 }
 
 void PieceCounts::write(const std::string& path, const std::string& label) const {

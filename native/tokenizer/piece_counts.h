@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -21,6 +22,11 @@ namespace tilth {
 
 class PieceCounts {
   public:
+    struct Counted {
+        std::string_view piece;
+        std::int64_t count;
+    };
+
     PieceCounts() : slots_(kFirstSlots) {}
 
     void add(std::string_view piece, std::int64_t count);
@@ -31,8 +37,11 @@ class PieceCounts {
     /// The number of distinct pieces.
     std::size_t size() const { return n_short_ + long_.size(); }
 
-    /// Every piece of at least `minimum`, in order of its bytes.
-    std::vector<std::pair<std::string, std::int64_t>> sorted(std::int64_t minimum) const;
+    /// Every piece of at least `minimum`, in order of its bytes, which stand in here.
+    std::vector<Counted> sorted(std::int64_t minimum) const;
+
+    /// How often each character of valid UTF-8 occurs in the pieces.
+    std::map<std::string, std::int64_t> characters() const;
 
     /// Writes all pieces to `path`, in order. `label`, in ASCII, says how the text was cut; only counts of the
     /// same label may be added up. Raises std::runtime_error naming the file.

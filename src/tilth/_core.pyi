@@ -17,6 +17,9 @@ def rank_file_tokens(content: bytes, most_rank: int) -> list[bytes] | None:
     None if a line has another form, a token is empty, or a rank is repeated or above `most_rank`.
     """
 
+def superword_ends(text: _Text, most_digits: int) -> NDArray[np.int64]:
+    """The same for words that may be joined: numbers of up to `most_digits` apart (0: any length, with a space)."""
+
 def instruction_sets() -> str:
     """What this machine can run, the best first: avx512, avx2, neon, scalar, with spaces between."""
 
@@ -93,6 +96,20 @@ def read_sentencepiece_model(
     """
 
 @final
+class SuperwordEncoder:
+    """Byte-level BPE of merges whose tokens may hold several words. Read-only: threads may share it."""
+
+    def __init__(
+        self, tokens: list[bytes], special_ids: list[int], merges: NDArray[np.uint32], most_digits: int
+    ) -> None:
+        """As `BpeEncoder`; text is cut as `superword_ends` does. Raises: ValueError naming what cannot work."""
+    def encode(self, text: _Text, specials: SpecialTokens | None) -> NDArray[np.uint32]: ...
+    def encode_batch(
+        self, texts: list[_Text], specials: SpecialTokens | None, threads: int
+    ) -> list[NDArray[np.uint32]]:
+        """Raises: RuntimeError if a thread cannot start."""
+
+@final
 class SentencePieceEncoder:
     """SentencePiece-style BPE. Read-only: threads may share it."""
 
@@ -132,6 +149,16 @@ class SentencePieceEncoder:
         threads: int,
     ) -> list[list[int]]:
         """Raises: RuntimeError if a thread cannot start."""
+    def encode_batch_to_numpy(
+        self,
+        texts: list[_Text],
+        specials: SpecialTokens | None,
+        first_space: bool,
+        later_space: bool,
+        unless_space: bool,
+        threads: int,
+    ) -> tuple[NDArray[np.uint16] | NDArray[np.uint32], NDArray[np.int64]]:
+        """The ids of all texts, and where those of each begin and end, shape (texts + 1,)."""
     def encode_with_dropout(self, text: _Text, add_space: bool, dropout: float, seed: int) -> NDArray[np.uint32]: ...
     def encode_with_unknown(self, text: _Text, add_space: bool) -> tuple[NDArray[np.uint32], list[tuple[int, int]]]:
         """Ids, and for each unknown one its place and how many bytes of text it stands for."""
@@ -154,7 +181,11 @@ class PieceCounts:
     def __len__(self) -> int: ...
     def add_texts(self, texts: list[_Text], pattern: str, specials: SpecialTokens, weight: int, threads: int) -> None:
         """Counts each piece of `texts` `weight` times; special tokens are places to split and are not counted."""
+    def add_superwords(self, texts: list[_Text], most_digits: int, specials: SpecialTokens, weight: int) -> None:
+        """Counts each piece of `superword_ends` likewise."""
     def add_pieces(self, pieces: list[_Text], weight: int) -> None: ...
+    def characters(self) -> list[tuple[bytes, int]]:
+        """Every character of valid UTF-8, in order, and how often it occurs."""
     def write(self, path: str, label: str) -> None:
         """Writes all counts, sorted by piece; `label` says how text was cut. Raises: RuntimeError naming the file."""
     def read(self, path: str, label: str, minimum: int) -> None:
@@ -168,18 +199,27 @@ def merge_count_files(paths: list[str], out: str) -> None:
 
 @final
 class BpeTrainer:
-    """Learns merges. While training `byte_order[i]` has the id i, and new tokens get the ids from 256 up."""
+    """Learns merges. While training `tokens[i]` has the id i, and new tokens get the ids behind them."""
 
     def __init__(
         self,
         counts: PieceCounts,
+        tokens: list[bytes],
+        encoder: BpeEncoder | None,
+        superword_encoder: SuperwordEncoder | None,
+        symbols: str,
         tie_break: str,
-        byte_order: bytes,
         min_piece_count: int,
         min_frequency: int,
         max_token_length: int | None,
+        superwords: bool,
     ) -> None:
-        """`tie_break`: lowest_pair (least ids) or lexicographic (greatest bytes). Lengths are in bytes."""
+        """Pieces begin as `symbols` (bytes or characters) or, given one of the encoders of the same tokens, as its ids.
+
+        `tokens`: b"" for an id that takes no part. `tie_break`: lowest_pair (least ids) or lexicographic (greatest
+        bytes). Lengths are in bytes. `superwords`: no merge makes more than four words, or joins over ": ".
+        Raises: ValueError if two tokens are the same, or a byte has none.
+        """
     def merge(self, count: int) -> int:
         """Merges until there are `count` more tokens; fewer only when no pair is left. Returns how many.
 

@@ -16,11 +16,13 @@ try:
         PieceCounts,
         SentencePieceEncoder,
         SpecialTokens,
+        SuperwordEncoder,
         instruction_sets,
         merge_count_files,
         piece_ends,
         rank_file_tokens,
         read_sentencepiece_model,
+        superword_ends,
         use_instruction_set,
     )
 except ImportError as error:
@@ -36,10 +38,12 @@ __all__ = [
     "PieceCounts",
     "SentencePieceEncoder",
     "SpecialTokens",
+    "SuperwordEncoder",
     "instruction_sets",
     "merge_count_files",
     "piece_ends",
     "rank_file_tokens",
     "read_sentencepiece_model",
+    "superword_ends",
     "use_instruction_set",
 ]

@@ -1,8 +1,8 @@
 // Random texts through the native tokenizer, to be built with AddressSanitizer and UBSan (`make native-test`).
 //
 // What it asks: do all instruction sets cut alike, does the cached encoder give what merging piece by piece gives, do
-// ids decode to the text, do texts cut into spans give the same ids, do broken count files end in an error. Every text
-// stands in an allocation of its exact size, so that a byte read too much is found. Usage: fuzz_tokenizer [SECONDS] [SEED]
+// ids decode to the text, do texts cut into spans give the same ids, do broken count files end in an error, does
+// training of all kinds end well. Every text stands in an allocation of its exact size, so that a byte read too much is found. Usage: fuzz_tokenizer [SECONDS] [SEED]
 #include <chrono>
 #include <filesystem>
 #include <fstream>
@@ -14,6 +14,8 @@
 #include "tokenizer/bpe_train.h"
 #include "tokenizer/piece_counts.h"
 #include "tokenizer/pretokenize_simd.h"
+#include "tokenizer/superword_encode.h"
+#include "tokenizer/superword_split.h"
 
 using namespace tilth;
 
@@ -52,21 +54,49 @@ struct Model {
     std::vector<std::uint32_t> special_ids;
 };
 
-Model train(Dice& random, Pattern pattern, const SpecialTokens& specials) {
-    PieceCounts counts;
-    for (int i = 0; i < 30; ++i) counts.add_text(Exact(random_text(random)).view(), pattern, specials, 1 + below(random, 3));
-    std::array<unsigned char, 256> order;
-    for (int i = 0; i < 256; ++i) order[i] = static_cast<unsigned char>(i);
-    BpeTrainer trainer(counts, random() % 2 ? TieBreak::kLexicographic : TieBreak::kLowestPair, order, {});
-    trainer.merge(below(random, 600));
-    Model model;
-    for (int i = 0; i < 256; ++i) model.tokens.emplace_back(1, static_cast<char>(i));
+/// Adds what the trainer learned behind the tokens it began with.
+void take(const BpeTrainer& trainer, Model& model) {
     std::unordered_map<std::string, std::uint32_t> known;
+    for (const std::string& token : model.tokens) known.emplace(token, 0);
     for (const TokenPair& pair : trainer.merges()) {
         model.merges.push_back(pair);
         const std::string token = model.tokens[pair.first] + model.tokens[pair.second];
         if (known.emplace(token, 0).second) model.tokens.push_back(token);
     }
+}
+
+/// Pieces apart first and then, half the time, words that may be joined.
+Model train(Dice& random, Pattern pattern, const SpecialTokens& specials) {
+    PieceCounts counts, across;
+    for (int i = 0; i < 30; ++i) {
+        const Exact text(random_text(random));
+        counts.add_text(text.view(), pattern, specials, 1 + below(random, 3));
+        std::size_t start = 0;
+        for (const std::int64_t end : superword_ends(text.view(), static_cast<int>(below(random, 4)))) {
+            across.add(text.view().substr(start, static_cast<std::size_t>(end) - start), 1);
+            start = static_cast<std::size_t>(end);
+        }
+        check(start == text.size, "pieces for superwords join up to the text");
+    }
+    TrainingRules rules;
+    rules.tie_break = random() % 2 ? TieBreak::kLexicographic : TieBreak::kLowestPair;
+    Model model;
+    for (int i = 0; i < 256; ++i) model.tokens.emplace_back(1, static_cast<char>(i));
+    BpeTrainer trainer(counts, model.tokens, Symbols::kBytes, rules);
+    trainer.merge(below(random, 400));
+    take(trainer, model);
+    if (random() % 2) {
+        rules.superwords = true;
+        const BpeEncoder encoder(model.tokens, {}, model.merges, false);
+        const auto encode = [&](std::string_view piece, std::vector<std::uint32_t>& out) {
+            encoder.encode_piece(piece, out);
+        };
+        BpeTrainer further(across, model.tokens, encode, rules);
+        further.merge(below(random, 200));
+        take(further, model);
+    }
+    BpeTrainer of_characters(across, {"a", " ", "漢", "é", "b"}, Symbols::kCharacters, rules);
+    of_characters.merge(50);
     return model;
 }
 
@@ -149,8 +179,14 @@ int main(int argc, char** argv) {
         const BpeEncoder merging(model.tokens, {n, n + 1}, model.merges, false);
         const BpeDropout dropout(model.tokens, {n, n + 1}, model.merges);
         const BpeEncoder by_ranks = BpeEncoder::from_ranks(model.tokens, {n, n + 1});
+        const SuperwordEncoder by_words(model.tokens, {n, n + 1}, model.merges, 3);
+        const BpeEncoder merged(model.tokens, {n, n + 1}, model.merges, false);
         for (int i = 0; i < 50; ++i, ++texts) {
             const Exact text(random_text(random));
+            std::vector<std::uint32_t> whole, in_words;
+            if (text.size > 0) merged.encode_piece(text.view(), whole);
+            by_words.encode_piece(text.view(), in_words);
+            check(in_words == whole, "words first and then across them gives the same ids");
             for (const Pattern any : kPatterns) check_cuts(text.view(), any);
             check_encoding(by_merges, text.view(), pattern, specials);
             check_encoding(by_ranks, text.view(), pattern, specials);

@@ -80,7 +80,12 @@ class _Facts(ProgressColumn):
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.4g} {task.fields['unit']}/s", style="cyan")
+        if speed is None:
+            return Text("")
+        unit: str = task.fields["unit"]
+        if unit == "bytes":
+            return Text(f"{size(speed)}/s", style="cyan")
+        return Text(f"{speed:,.0f} {unit}/s" if speed >= 1000 else f"{speed:.4g} {unit}/s", style="cyan")
 
 
 class _RichBar:

@@ -26,6 +26,7 @@ _WORDS = 32_768
 _SHOWN = 6
 """Tokens of a list that the terminal shows."""
 _SHOWN_CHARACTERS = 24
+_SHOWN_SPECIAL = 8
 
 
 def tokenize(words: Sequence[str]) -> None:
@@ -41,7 +42,7 @@ def tokenize(words: Sequence[str]) -> None:
     if not words or words[0] in ("-h", "--help"):
         terminal.say(
             "usage: tilth tokenize COMMAND ...\n\n"
-            "  train    Train a byte-level BPE on a dataset\n"
+            "  train    Train a BPE tokenizer on a dataset\n"
             "  encode   Print the ids of a text\n"
             "  decode   Print the text of ids\n"
             "  show     Print what a tokenizer is, and how it cuts a text\n"
@@ -61,16 +62,18 @@ def _train(words: Sequence[str]) -> None:
         dataset: DatasetFolder,
         *,
         out: Path,
+        extend: Path | None = None,
         tokenizer: tyro.conf.OmitArgPrefixes[TokenizerConfig] = TokenizerConfig(),
     ) -> tuple[Step, Path]:
-        """Train a byte-level BPE tokenizer on a dataset.
+        """Train a BPE tokenizer on a dataset.
 
         Args:
             dataset: A dataset folder (`tilth curate` writes them).
             out: Folder for `tokenizer.json`.
+            extend: Folder or file of a byte-level tokenizer to go on from; its tokens keep their ids.
             tokenizer: What to train.
         """
-        return singles.tokenizer(dataset, tokenizer), out
+        return singles.tokenizer(dataset, tokenizer, extend), out
 
     machine, (step, out) = call_with_machine(build, words, "tokenize train", Machine())
     run_single(step, out, machine.context())
@@ -78,17 +81,21 @@ def _train(words: Sequence[str]) -> None:
 
 def _encode(words: Sequence[str]) -> None:
     def encode(
-        tokenizer: TokenizerFolder, text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
+        tokenizer: TokenizerFolder,
+        text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")],
+        *,
+        pattern: str | None = None,
     ) -> None:
         """Print the ids of a text.
 
         Args:
-            tokenizer: Folder or `tokenizer.json`.
+            tokenizer: Folder or file of a tokenizer, or a known name.
             text: The text; special tokens in it are read as such.
+            pattern: How text is cut, for a rank file that is not known: a known name or a regex.
         """
         from tilth.tokenizer import Tokenizer
 
-        print(*Tokenizer.load(tokenizer).encode(text, allowed_special="all"))
+        print(*Tokenizer.load(tokenizer, pattern=pattern).encode(text, allowed_special="all"))
 
     call(encode, words, "tokenize encode")
 
@@ -97,19 +104,24 @@ def _show(words: Sequence[str]) -> None:
     def show(
         tokenizer: TokenizerFolder,
         text: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")] = None,
+        *,
+        pattern: str | None = None,
     ) -> None:
         """Print what a tokenizer is, and how it cuts a text.
 
         Args:
-            tokenizer: Folder or `tokenizer.json`.
+            tokenizer: Folder or file of a tokenizer, or a known name.
             text: A text to cut.
+            pattern: How text is cut, for a rank file that is not known: a known name or a regex.
         """
         from tilth.tokenizer import Tokenizer
 
-        loaded = Tokenizer.load(tokenizer)
+        loaded = Tokenizer.load(tokenizer, pattern=pattern)
+        special = [f"{token} {token_id}" for token, token_id in loaded.special_tokens.items()]
+        rest = f", and {len(special) - _SHOWN_SPECIAL:,} more" if len(special) > _SHOWN_SPECIAL else ""
         print(f"vocabulary   {loaded.vocab_size:,} tokens")
-        print(f"pattern      {loaded.pattern}")
-        print(f"special      {loaded.special_tokens}")
+        print(f"pattern      {loaded.pattern or 'none: SentencePiece or a model of the `tokenizers` library'}")
+        print(f"special      {', '.join(special[:_SHOWN_SPECIAL])}{rest}")
         print(f"fingerprint  {loaded.fingerprint}")
         if text is not None:
             ids = loaded.encode(text, allowed_special="all")
@@ -130,7 +142,7 @@ def _decode(words: Sequence[str]) -> None:
         """Print the text of ids.
 
         Args:
-            tokenizer: Folder or file of a tokenizer.
+            tokenizer: Folder or file of a tokenizer, or a known name.
             ids: Ids, as `tilth tokenize encode` prints them.
             pattern: How text is cut, for a rank file that is not known: a known name or a regex.
         """
@@ -146,7 +158,7 @@ def _convert(words: Sequence[str]) -> None:
         """Write a tokenizer in another format: `tokenizer.json` into a folder, or ranks into a `.tiktoken` file.
 
         Args:
-            tokenizer: Folder or file of a tokenizer.
+            tokenizer: Folder or file of a tokenizer, or a known name.
             out: A folder, or a file whose name ends in `.tiktoken`.
             pattern: How text is cut, for a rank file that is not known: a known name or a regex.
         """
@@ -155,9 +167,13 @@ def _convert(words: Sequence[str]) -> None:
         loaded = Tokenizer.load(tokenizer, pattern=pattern)
         if out.suffix == ".tiktoken":
             loaded.save_ranks(out)
+            terminal.say(
+                f"{out} written. It does not say how text is cut or which tokens are special; read it with "
+                f"Tokenizer.load({str(out)!r}, pattern={loaded.pattern!r}, special_tokens={loaded.special_tokens!r})"
+            )
         else:
             loaded.save(out)
-        terminal.say(f"{out} written.")
+            terminal.say(f"{out} written.")
 
     call(convert, words, "tokenize convert")
 

@@ -25,9 +25,12 @@ def curate(corpus: Sequence[str], config: CurationConfig, exclude: tuple[str, ..
     )
 
 
-def tokenizer(dataset: Path, config: TokenizerConfig) -> Step:
-    """Trains a tokenizer on a dataset."""
-    return Step("tokenizer", stages.train_tokenizer, config, {"train": _made(dataset)})
+def tokenizer(dataset: Path, config: TokenizerConfig, extend: Path | None = None) -> Step:
+    """Trains a tokenizer on a dataset, from the tokenizer `extend` on if there is one."""
+    inputs: dict[str, Input] = {"train": _made(dataset)}
+    if extend is not None:
+        inputs["extend"] = _made(extend)
+    return Step("tokenizer", stages.train_tokenizer, config, inputs)
 
 
 def train(

@@ -47,13 +47,20 @@ def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) 
 
 
 def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Trains a tokenizer on the training text, and measures it on the held-out text where there is one."""
+    """Trains a tokenizer on the training text, and measures it on the held-out text where there is one.
+
+    With an input `extend`, training goes on from that tokenizer.
+    """
     from tilth.files import write_json
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer, statistics
 
     train = open_documents(inputs["train"])
-    tokenizer = Tokenizer.train(texts(train), **vars(config), progress=context.progress)
+    extend = Tokenizer.load(inputs["extend"]) if "extend" in inputs else None
+    # So that progress shows the share that is read.
+    most_bytes = min(train.n_bytes, config.max_training_bytes or train.n_bytes)
+    fields = vars(replace(config, max_training_bytes=max(most_bytes, 1)))
+    tokenizer = Tokenizer.train(train.documents(), **fields, extend=extend, progress=context.progress)
     tokenizer.save(out)
     if "held_out" in inputs:
         held_out = Dataset.open(inputs["held_out"])

@@ -101,6 +101,15 @@ class SentencePieceBpe(SegmentedScheme):
         matcher = self.matcher(found | self.always_found)
         return self._native.encode_batch(texts, matcher, *self._spaces("first"), threads)
 
+    def encode_batch_to_numpy(
+        self, texts: list[str | bytes], found: frozenset[str], threads: int
+    ) -> tuple[Ids, NDArray[np.int64]]:
+        """The ids of all texts, and where those of each begin and end, shape (texts + 1,)."""
+        if self.strips:
+            return super().encode_batch_to_numpy(texts, found, threads)
+        matcher = self.matcher(found | self.always_found)
+        return self._native.encode_batch_to_numpy(texts, matcher, *self._spaces("first"), threads)
+
     def encode_segment(self, text: bytes, where: Where) -> Ids:
         """Ids of text in which no token is looked for."""
         return self._native.encode(text, None, *self._spaces(where), 1)

@@ -1,16 +1,19 @@
 """How text is cut into pieces before merging: the known patterns by name, any other by the `regex` library.
 
-The known ones run in the native core, with the character classes of Unicode 16.0. A regex of one's own runs
-in Python: slower by two orders of magnitude, and with the Unicode version of the installed `regex`.
+The known ones, and those for superwords, run in the native core, with the character classes of Unicode 16.0. A regex
+of one's own runs in Python: slower by two orders of magnitude, and with the Unicode version of the installed `regex`.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import regex
-
+from tilth import native
 from tilth.errors import ConfigError
+
+if TYPE_CHECKING:
+    import regex
 
 _WORDS = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
 
@@ -44,13 +47,40 @@ _OTHER_WRITINGS = {
 _NAMES = {writing: name for name, writing in PATTERNS.items()} | _OTHER_WRITINGS | {name: name for name in PATTERNS}
 
 
+_NOT_JOINED = r"| ?[^\s\p{L}\p{N}]{2,}[\r\n/]*| +(?!\S)"
+_SUPERWORDS = {
+    r" ?\p{N}+" + _NOT_JOINED: 0,
+    r"\p{N}" + _NOT_JOINED: 1,
+    r"\p{N}{1,3}" + _NOT_JOINED: 3,
+}
+"""How text is cut where words may be joined, and how many digits stay together then (0: any number)."""
+_DIGITS = {"gpt2": 0, "smollm2": 1, "qwen2": 1}
+
+
+def superword_pattern(pattern: str) -> str:
+    """The regex that cuts text where words may be joined: apart are numbers, as in `pattern`, and runs of symbols.
+
+    Source: Liu et al. 2025 (SuperBPE), as their training scripts have it.
+    """
+    if pattern in _SUPERWORDS:
+        return pattern
+    digits = _DIGITS.get(pattern_name(pattern) or "", 3)
+    return next(regex for regex, most in _SUPERWORDS.items() if most == digits)
+
+
+def superword_digits(pattern: str) -> int | None:
+    """How many digits stay together in a pattern that `superword_pattern` gives (0: any number); None for another."""
+    return _SUPERWORDS.get(pattern)
+
+
 def pattern_name(pattern: str) -> str | None:
     """The name of a known pattern, given by name or as one of the regexes in use for it; None for another."""
     return _NAMES.get(pattern)
 
 
 # Read from the right, so that the last place comes first.
-_LAST_CUT = regex.compile(r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])")
+_LAST_CUT = r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])"
+_LAST_SUPERWORD_CUT = r"(?r)(?<=\p{N})(?=[\p{L} \n])"
 
 
 def last_cut(data: bytes) -> int:
@@ -58,23 +88,37 @@ def last_cut(data: bytes) -> int:
 
     That is so between a letter and a space or newline, and between a Han character and a full stop or comma.
     """
+    return _last(_LAST_CUT, data)
+
+
+def last_superword_cut(data: bytes) -> int:
+    """The same where words may be joined: behind a number that is followed by a letter, space or newline."""
+    return _last(_LAST_SUPERWORD_CUT, data)
+
+
+def _last(cut: str, data: bytes) -> int:
     text = data.decode("utf-8", "surrogateescape")
-    found = _LAST_CUT.search(text)
+    found = _compiled(cut).search(text)
     return len(text[: found.start()].encode("utf-8", "surrogateescape")) if found else 0
 
 
 class Splitter:
-    """Cuts text by a regex of one's own. What the regex does not match is kept as a piece of its own."""
+    """Cuts text by a regex of one's own, or for superwords. What the regex does not match is kept as a piece of its
+    own."""
 
     def __init__(self, pattern: str) -> None:
         """Raises: ConfigError if `pattern` is no regex."""
         self._regex = _compiled(pattern)
+        self._superword_digits = superword_digits(pattern)
 
     def pieces(self, text: bytes) -> list[bytes]:
         """The pieces of `text`, which join up to it.
 
         Invalid UTF-8 is kept: each bad byte is a character that is no letter, digit or space.
         """
+        if self._superword_digits is not None:
+            ends = native.superword_ends(text, self._superword_digits).tolist()
+            return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         characters = text.decode("utf-8", "surrogateescape")
         pieces: list[str] = []
         end = 0
@@ -97,6 +141,8 @@ def to_utf8(text: str | bytes) -> bytes:
 
 @lru_cache(maxsize=32)
 def _compiled(pattern: str) -> regex.Pattern[str]:
+    import regex  # which takes a tenth of the start-up, and known patterns do without it
+
     try:
         return regex.compile(pattern)
     except regex.error as error:

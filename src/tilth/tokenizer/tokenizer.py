@@ -22,6 +22,7 @@ from tilth.tokenizer.arrow import as_texts
 from tilth.tokenizer.bpe import byte_level_bpe
 from tilth.tokenizer.config import END_OF_TEXT, TieBreak, TokenizerConfig
 from tilth.tokenizer.conversion import write_rank_file
+from tilth.tokenizer.counting import Weighted
 from tilth.tokenizer.files import names_the_file, read, write
 from tilth.tokenizer.library import LibraryScheme, LibraryVocabulary
 from tilth.tokenizer.normalized import NormalizedBpe, NormalizedVocabulary
@@ -30,6 +31,7 @@ from tilth.tokenizer.sentencepiece import SentencePieceBpe, SentencePieceVocabul
 from tilth.tokenizer.split import to_utf8
 from tilth.tokenizer.stream import StreamDecoder
 from tilth.tokenizer.streaming import count, encode_stream
+from tilth.tokenizer.superwords import SuperwordBpe, has_superwords
 from tilth.tokenizer.text_files import EncodedPart, encode_files
 from tilth.tokenizer.training import train_vocabulary
 from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
@@ -56,7 +58,7 @@ class Tokenizer:
     @classmethod
     def train(
         cls,
-        texts: Iterable[str | tuple[str, int]],
+        texts: Iterable[Weighted],
         *,
         vocab_size: int,
         pattern: str = "llama3",
@@ -65,13 +67,23 @@ class Tokenizer:
         min_frequency: int = 1,
         max_token_length: int | None = None,
         max_training_bytes: int | None = None,
+        weights: Sequence[str] = (),
+        superwords_from: int | None = None,
+        byte_fallback: bool = False,
+        character_coverage: float = 0.9995,
+        extend: Tokenizer | None = None,
         threads: int | None = 1,
         progress: Progress = SILENT,
     ) -> Tokenizer:
-        """Trains byte-level BPE on `texts`, a `(text, weight)` among which counts `weight` times.
+        """Trains on `texts`, a `(text, weight)` among which counts `weight` times; `weights` weigh `Document`s.
 
         The fields mean what `TokenizerConfig` says of them. Counting runs on `threads` threads (None: one for each
         core that this process may use).
+
+        With `extend`, a tokenizer of plain byte-level BPE, training goes on from its tokens, which keep their ids, as
+        its special tokens do; new ones follow, then the special tokens that it lacks. The old merges come first: ids
+        of a text change only where new tokens stand for several old ones (and where a new special token stands in
+        it). With `superwords_from`, too, text is no longer cut at words, which may change what old tokens meet in.
 
         Deterministic: the order of texts and the machine do not matter, only how often each piece occurs.
         Raises: ConfigError for a value that cannot work.
@@ -84,8 +96,13 @@ class Tokenizer:
             min_frequency=min_frequency,
             max_token_length=max_token_length,
             max_training_bytes=max_training_bytes,
+            weights=tuple(weights),
+            superwords_from=superwords_from,
+            byte_fallback=byte_fallback,
+            character_coverage=character_coverage,
         )
-        return Tokenizer(train_vocabulary(texts, config, progress, threads=_resolved(threads)))
+        old = extend.vocabulary if extend is not None else None
+        return Tokenizer(train_vocabulary(texts, config, progress, threads=_resolved(threads), extend=old))
 
     @classmethod
     def load(
@@ -423,7 +440,7 @@ def _scheme_of(vocabulary: Vocabulary) -> Scheme:
         return LibraryScheme(vocabulary)
     if isinstance(vocabulary, NormalizedVocabulary):
         return NormalizedBpe(vocabulary)
-    return byte_level_bpe(vocabulary)
+    return SuperwordBpe(vocabulary) if has_superwords(vocabulary) else byte_level_bpe(vocabulary)
 
 
 def _resolved(threads: int | None) -> int:

@@ -1,57 +1,13 @@
-"""Training, against a trainer of a few lines that counts everything anew for each merge."""
+"""Training, against a plain trainer of a few lines."""
 
 import random
-from collections import Counter
-from itertools import pairwise
 
 import pytest
-import regex
 
 from tilth.errors import ConfigError
 from tilth.progress import SILENT
 from tilth.tokenizer import TieBreak, Tokenizer
-from tilth.tokenizer.byte_level import BYTE_ORDER
-from tilth.tokenizer.split import PATTERNS
-
-
-def plain_training(texts: list[str], n_merges: int, tie_break: TieBreak) -> list[bytes]:
-    words = Counter(
-        tuple(bytes([byte]) for byte in piece.encode())
-        for text in texts
-        for piece in regex.findall(PATTERNS["llama3"], text)
-    )
-    order = bytes(range(256)) if tie_break == "lowest_pair" else BYTE_ORDER
-    ids = {bytes([byte]): i for i, byte in enumerate(order)}
-    made: list[bytes] = []
-    for _ in range(n_merges):
-        counts: Counter[tuple[bytes, bytes]] = Counter()
-        for word, count in words.items():
-            for pair in pairwise(word):
-                counts[pair] += count
-        if not counts:
-            break
-        if tie_break == "lexicographic":
-            best = max(counts, key=lambda pair: (counts[pair], pair))
-        else:
-            best = max(counts, key=lambda pair: (counts[pair], -ids[pair[0]], -ids[pair[1]]))
-        merged = best[0] + best[1]
-        made.append(merged)
-        ids[merged] = len(ids)
-        words = Counter({merge(word, best, merged): count for word, count in words.items()})
-    return made
-
-
-def merge(word: tuple[bytes, ...], pair: tuple[bytes, bytes], merged: bytes) -> tuple[bytes, ...]:
-    result: list[bytes] = []
-    i = 0
-    while i < len(word):
-        if word[i : i + 2] == pair:
-            result.append(merged)
-            i += 2
-        else:
-            result.append(word[i])
-            i += 1
-    return tuple(result)
+from unit.tokenizer.plain_training import plain_training
 
 
 def learned(tokenizer: Tokenizer) -> list[bytes]:

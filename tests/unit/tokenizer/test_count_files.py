@@ -7,14 +7,8 @@ import pytest
 
 from tilth.errors import ConfigError, DataError
 from tilth.tokenizer import Tokenizer, TokenizerConfig
-from tilth.tokenizer.training import (
-    count_pieces,
-    count_to_file,
-    merge_counts,
-    read_counts,
-    train_vocabulary,
-    vocabulary_of,
-)
+from tilth.tokenizer.counting import count_pieces, count_to_file, merge_counts, read_counts
+from tilth.tokenizer.training import train_vocabulary, vocabulary_of
 
 CONFIG = TokenizerConfig(vocab_size=400)
 

@@ -2,12 +2,14 @@
 
 import multiprocessing
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tilth.errors import ConfigError, DataError
 from tilth.tokenizer import END_OF_TEXT, Tokenizer
+from unit.tokenizer import model_files as files
 
 TEXT = "the cat in the hat, the hat on the cat; éa 漢字 123"
 
@@ -71,6 +73,18 @@ def test_a_batch_gives_what_single_texts_give(tokenizer: Tokenizer, threads: int
     assert tokenizer.encode_batch([]) == []
     ids, offsets = tokenizer.encode_batch_to_numpy([])
     assert ids.tolist() == [] and offsets.tolist() == [0]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_sentencepiece_batch_gives_what_single_texts_give(tmp_path: Path, threads: int) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(files.model())
+    tokenizer = Tokenizer.load(tmp_path)
+    texts = [TEXT, "", "the</s> cat", " ", b"\xff the", "the cat " * 80_000, *[TEXT] * 3]
+    for allowed in ((), "all"):
+        ids, offsets = tokenizer.encode_batch_to_numpy(texts, threads, allowed_special=allowed, disallowed_special=())
+        expected = [tokenizer.encode(text, allowed_special=allowed, disallowed_special=()) for text in texts]
+        assert [part.tolist() for part in np.split(ids, offsets[1:-1])] == expected
+        assert ids.dtype == tokenizer.dtype
 
 
 def test_ids_that_are_no_tokens_are_refused(tokenizer: Tokenizer) -> None:
