@@ -12,7 +12,7 @@
 #include <cstring>
 #include <string_view>
 
-#include "piece_cache.h"
+#include "line_array.h"
 
 namespace tilth {
 

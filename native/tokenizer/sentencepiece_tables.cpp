@@ -205,7 +205,8 @@ void SentencePieceTables::build_first_pairs() {
         const Place left = place_at(piece.data(), end);
         if (left.length == piece.size()) continue;
         const Place right = place_at(piece.data() + left.length, end);
-        if (left.length + right.length == piece.size()) pairs.push_back(pair_key(symbol(left.code).id, symbol(right.code).id));
+        if (left.length + right.length < piece.size()) continue;
+        pairs.push_back(pair_key(symbol(left.code).id, symbol(right.code).id));
     }
     first_pairs_ = PairTable(pairs.size());
     for (const std::uint64_t pair : pairs) first_pairs_.insert(pair, pairs_.find(pair));
