@@ -98,12 +98,13 @@ std::vector<TokenPair> BpeEncoder::merges() const {
 }
 
 void BpeEncoder::encode_piece(std::string_view piece, std::vector<std::uint32_t>& out) const {
+    if (!take_whole(piece, out)) merge_piece(piece, out);
+}
+
+bool BpeEncoder::take_whole(std::string_view piece, std::vector<std::uint32_t>& out) const {
     const std::uint32_t whole = whole_pieces_ ? token_ids_.find(piece) : kNone;
-    if (whole != kNone) {
-        out.push_back(whole);
-    } else {
-        merge_piece(piece, out);
-    }
+    if (whole != kNone) out.push_back(whole);
+    return whole != kNone;
 }
 
 /// Each merge waits for the one before it; all that may come up can be asked for at once.

@@ -121,6 +121,7 @@ class BpeEncoder {
                bool whole_pieces);
 
     void add_merge(TokenPair pair, Merge merge);
+    bool take_whole(std::string_view piece, std::vector<std::uint32_t>& out) const;
     void ask_for_tokens(std::string_view piece) const;
     void merge_piece(std::string_view piece, std::vector<std::uint32_t>& out) const;
 

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <bit>
 
-#include "../unicode/character_class.h"
-
 namespace tilth {
 
 namespace {

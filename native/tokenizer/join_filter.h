@@ -9,7 +9,11 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "../unicode/character_class.h"
+#include "hash_tables.h"
 
 namespace tilth {
 
@@ -22,6 +26,31 @@ class JoinFilter {
         const std::uint8_t a = joins_[left], b = joins_[right];
         if ((a & kNext) != 0 && (b & kPrevious) != 0 && has_pair(left, right)) return true;
         return (a & kNextPart) != 0 || (b & kPreviousPart) != 0 || (part_joins_[left & 0x3F] >> (right >> 12) & 1) != 0;
+    }
+
+    /// Calls `visit(part, code)` for the parts that `piece` falls into; `code` is that of a part which is a character of
+    /// three bytes, otherwise kNone. Tokens hold only parts, and parts merge apart.
+    template <class Visit>
+    void for_each_part(std::string_view piece, Visit&& visit) const {
+        const char* const end = piece.data() + piece.size();
+        const char* part = piece.data();
+        std::uint32_t before = kNone;  // the character of three bytes that ends at p, if there is one
+        const auto visit_until = [&](const char* p) {
+            visit(std::string_view(part, static_cast<std::size_t>(p - part)), p - part == 3 ? before : kNone);
+            part = p;
+        };
+        for (const char* p = part; end - p >= 3;) {
+            if (!is_three_bytes(p)) {
+                before = kNone;
+                ++p;
+                continue;
+            }
+            const std::uint32_t code = three_byte_code(p);
+            if (before != kNone && !may_join(before, code)) visit_until(p);
+            before = code;
+            p += 3;
+        }
+        visit(std::string_view(part, static_cast<std::size_t>(end - part)), kNone);
     }
 
   private:

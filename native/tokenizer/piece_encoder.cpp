@@ -80,43 +80,25 @@ void PieceEncoder::encode_unknown(std::string_view piece, const PieceKey& key, c
     }
 }
 
-/// A piece that is long, or a run of characters of three bytes: cut where no merge can cross.
+/// A piece that is long, or a run of characters of three bytes: its parts are looked up, not the whole.
 void PieceEncoder::encode_rare(std::string_view piece) {
-    const char* const end = piece.data() + piece.size();
-    const char* part = piece.data();
-    std::uint32_t before = kNone;  // the character of three bytes that ends at p, if there is one
-    for (const char* p = part; end - p >= 3;) {
-        if (!is_three_bytes(p)) {
-            before = kNone;
-            ++p;
-            continue;
-        }
-        const std::uint32_t code = three_byte_code(p);
-        if (before != kNone && !encoder_.joins_.may_join(before, code)) {
-            p - part == 3 ? encode_character(part, before) : encode_inner({part, static_cast<std::size_t>(p - part)});
-            part = p;
-        }
-        before = code;
-        p += 3;
-    }
-    if (part == piece.data()) {
-        encode_new(piece, key_of(piece), false);
-    } else {
-        encode_inner({part, static_cast<std::size_t>(end - part)});
-    }
+    encoder_.joins_.for_each_part(piece, [&](std::string_view part, std::uint32_t code) {
+        if (part.size() == piece.size()) return encode_new(piece, key_of(piece), false);
+        if (code == kNone) return encode_inner(part);
+        append(ids_of_character(part, code));
+        if (n_ids_ > kIds) flush();
+    });
 }
 
-/// An inner part that is one character of three bytes.
-void PieceEncoder::encode_character(const char* p, std::uint32_t code) {
+/// Those of an inner part that is one character of three bytes.
+const FewIds& PieceEncoder::ids_of_character(std::string_view character, std::uint32_t code) {
     FewIds& ids = cache_.characters.of(code);
     if (ids.size() == 0) {
-        std::vector<std::uint32_t>& merged = cache_.scratch;
-        merged.clear();
-        encoder_.merge_piece({p, 3}, merged);
+        std::vector<std::uint32_t> merged;
+        encoder_.merge_piece(character, merged);
         ids = FewIds(merged.data(), merged.size());
     }
-    append(ids);
-    if (n_ids_ > kIds) flush();
+    return ids;
 }
 
 void PieceEncoder::encode_inner(std::string_view part) {
@@ -157,7 +139,11 @@ bool PieceEncoder::take(std::span<const std::uint32_t> ids) {
 void PieceEncoder::encode_new(std::string_view piece, const PieceKey& key, bool inner) {
     std::vector<std::uint32_t>& ids = cache_.scratch;
     ids.clear();
-    inner ? encoder_.merge_piece(piece, ids) : encoder_.encode_piece(piece, ids);
+    if (inner) {
+        encoder_.merge_piece(piece, ids);
+    } else {
+        encode_whole(piece, ids);
+    }
     if (piece.size() > PieceKey::kMostBytes) {
         if (piece.size() <= LongPieces::kLongest) cache_.long_pieces.insert(piece, inner, ids);
     } else if (FewIds::fit(ids.data(), ids.size())) {
@@ -166,6 +152,20 @@ void PieceEncoder::encode_new(std::string_view piece, const PieceKey& key, bool 
         cache_.known_pieces.set(key.hash(), KnownPieces::sign_of_many(key), cache_.many_ids.keep(ids));
     }
     append(ids.data(), ids.size());
+}
+
+/// Looks up or merges, in parts where the piece has any.
+void PieceEncoder::encode_whole(std::string_view piece, std::vector<std::uint32_t>& ids) {
+    if (!leads_three_bytes(piece[0]) && (piece.size() < 2 || !leads_three_bytes(piece[1]))) {
+        return encoder_.encode_piece(piece, ids);
+    }
+    if (encoder_.take_whole(piece, ids)) return;
+    encoder_.joins_.for_each_part(piece, [&](std::string_view part, std::uint32_t code) {
+        if (code == kNone) return encoder_.merge_piece(part, ids);
+        std::uint32_t few[FewIds::kMost];
+        const std::size_t n = ids_of_character(part, code).copy_to(few);
+        ids.insert(ids.end(), few, few + n);
+    });
 }
 
 void PieceEncoder::append(const std::uint32_t* ids, std::size_t count) {

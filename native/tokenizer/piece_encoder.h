@@ -25,9 +25,10 @@ class PieceEncoder {
     void look_up(const char* start, const char* const* ends, std::size_t n);
     void encode_unknown(std::string_view piece, const PieceKey& key, const KnownPieces::Line* line);
     void encode_rare(std::string_view piece);
-    void encode_character(const char* p, std::uint32_t code);
+    const FewIds& ids_of_character(std::string_view character, std::uint32_t code);
     void encode_inner(std::string_view part);
     void encode_new(std::string_view piece, const PieceKey& key, bool inner);
+    void encode_whole(std::string_view piece, std::vector<std::uint32_t>& ids);
     bool take_known(const PieceKey& key, const KnownPieces::Line* line);
     bool take(std::span<const std::uint32_t> ids);
     void append(const std::uint32_t* ids, std::size_t count);
