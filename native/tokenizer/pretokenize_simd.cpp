@@ -29,9 +29,9 @@ struct Masks {
     std::uint64_t blank;    // \s but CR and LF
     std::uint64_t newline;  // CR and LF
     std::uint64_t apostrophe, slash;
-    std::uint64_t wide_letter;       // all bytes of letters beyond ASCII that are told by their bytes
-    std::uint64_t wide_symbol_lead;  // first bytes of such symbols, which have three
-    std::uint64_t unknown;           // the rest beyond ASCII
+    std::uint64_t wide_letter;  // all bytes of letters beyond ASCII
+    std::uint64_t wide_tail;    // those of letters and symbols beyond ASCII, but for the first of each
+    std::uint64_t unknown;      // what is beyond ASCII and neither
 
     std::uint64_t letter() const { return upper | lower | wide_letter; }
 };

@@ -16,7 +16,8 @@ inline const char* const kBits[] = {
     "a",  "b",  "S",  "t",  "LL", " ",  " ",  "  ",       "\n",   "\r\n", "\t",   "1",        "23",       "'",      "'s",
     "'re", "'Ll", ".", "/",  "//", "-",  "--", "word",     " Word", "é",   "漢",   "字",       "的",       "。",     "あ",
     "ſ",  "\xCC\x81", "😀", "\xFF", "\xE6\xBC", "\xC2\xA0", " 漢", "camelCase", "UPPER", "<s>", "<s><t>", "0000", "    ",
-    ".\n", "\n  \n", "\xE2\x96\x81", "ж", " не", "\xED\xA0\x80", "\xE0\x80\x80", "\xF0\x9F"};
+    ".\n", "\n  \n", "\xE2\x96\x81", "ж", " не", "\xED\xA0\x80", "\xE0\x80\x80", "\xF0\x9F", "हि",
+    "न्द", " اَل", "ไทย", "Việt", "Ελ", "٣", "½", "\xE2\x80\xA8", "ǅ", "カ", "ー", "，", "“", "한국"};
 
 inline std::size_t below(Dice& random, std::size_t n) { return random() % n; }
 
