@@ -1,4 +1,7 @@
-"""Which kind of file a vocabulary is in, and what reads or writes it. Told by content and name, never by trial."""
+"""Which kind of file a vocabulary is in, and what reads or writes it. Told by content and name, never by trial.
+
+Readers and writers are imported when they are needed, so that loading one kind of file does not wait for the others.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,11 @@ from numpy.typing import NDArray
 from tilth.errors import ConfigError, DataError, TilthError
 from tilth.files import write_bytes
 from tilth.tokenizer.gpt2_files import find_files, read_gpt2_files
-from tilth.tokenizer.huggingface import FILE_NAME, read_vocabulary, write_vocabulary
-from tilth.tokenizer.huggingface_pieces import write_pieces
 from tilth.tokenizer.library import LibraryVocabulary
-from tilth.tokenizer.names import KNOWN
+from tilth.tokenizer.names import FILE_NAME, KNOWN
 from tilth.tokenizer.normalized import NormalizedVocabulary
 from tilth.tokenizer.published import PUBLISHED, cached_files, cached_ranks, not_cached
 from tilth.tokenizer.sentencepiece import SentencePieceVocabulary
-from tilth.tokenizer.sentencepiece_model import is_model, read_model
 from tilth.tokenizer.tiktoken_ranks import is_rank_file, read_ranks
 from tilth.tokenizer.vocabulary import Vocabulary
 
@@ -47,10 +47,14 @@ def write(directory: Path, vocabulary: Vocabulary, merges: NDArray[np.uint32]) -
     Raises: DataError if the file cannot say it.
     """
     if isinstance(vocabulary, SentencePieceVocabulary):
+        from tilth.tokenizer.huggingface_pieces import write_pieces
+
         write_pieces(directory, vocabulary)
     elif isinstance(vocabulary, LibraryVocabulary):
         write_bytes(directory / FILE_NAME, vocabulary.content.encode())
     elif isinstance(vocabulary, NormalizedVocabulary) or type(vocabulary) is Vocabulary:
+        from tilth.tokenizer.huggingface import write_vocabulary
+
         write_vocabulary(directory, vocabulary, merges)
     else:
         raise DataError(f"{directory}: there is no file for a {type(vocabulary).__name__}.")
@@ -71,11 +75,15 @@ def read(path: Path, pattern: str | None = None, special_tokens: Mapping[str, in
     if pair is not None:
         return read_gpt2_files(*pair, pattern=pattern, special_tokens=special_tokens)
     if file.suffix == ".json":
+        from tilth.tokenizer.huggingface import read_vocabulary
+
         _refuse_options(file, pattern, special_tokens)
         return read_vocabulary(file)
     content = file.read_bytes()
     if is_rank_file(content):
         return read_ranks(file, content, pattern=pattern, special_tokens=special_tokens)
+    from tilth.tokenizer.sentencepiece_model import is_model, read_model
+
     if is_model(content):
         _refuse_options(file, pattern, special_tokens)
         return read_model(file, content)

@@ -23,12 +23,11 @@ from tilth.tokenizer.config import END_OF_TEXT
 from tilth.tokenizer.huggingface_parts import PartsReader
 from tilth.tokenizer.huggingface_pieces import PiecesReader
 from tilth.tokenizer.library import LIBRARY_MODELS, read_library
+from tilth.tokenizer.names import FILE_NAME
 from tilth.tokenizer.normalized import NORMAL_FORMS, NormalizedVocabulary, missing_bytes
 from tilth.tokenizer.segmented import AddedToken, SegmentedVocabulary
 from tilth.tokenizer.split import PATTERNS, pattern_name
 from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
-
-FILE_NAME = "tokenizer.json"
 
 _Json = dict[str, Any]
 

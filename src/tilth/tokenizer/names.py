@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 from tilth.errors import ConfigError
 
+FILE_NAME = "tokenizer.json"
+"""What the field calls the file that says all of a tokenizer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Known:

@@ -11,7 +11,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,8 +21,6 @@ from tilth.progress import SILENT, Progress
 from tilth.tokenizer.arrow import as_texts
 from tilth.tokenizer.bpe import byte_level_bpe
 from tilth.tokenizer.config import END_OF_TEXT, TieBreak, TokenizerConfig
-from tilth.tokenizer.conversion import write_rank_file
-from tilth.tokenizer.counting import Weighted
 from tilth.tokenizer.files import names_the_file, read, write
 from tilth.tokenizer.library import LibraryScheme, LibraryVocabulary
 from tilth.tokenizer.normalized import NormalizedBpe, NormalizedVocabulary
@@ -32,9 +30,11 @@ from tilth.tokenizer.split import to_utf8
 from tilth.tokenizer.stream import StreamDecoder
 from tilth.tokenizer.streaming import count, encode_stream
 from tilth.tokenizer.superwords import SuperwordBpe, has_superwords
-from tilth.tokenizer.text_files import EncodedPart, encode_files
-from tilth.tokenizer.training import train_vocabulary
 from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
+
+if TYPE_CHECKING:
+    from tilth.tokenizer.counting import Weighted
+    from tilth.tokenizer.text_files import EncodedPart
 
 Special = Literal["all"] | Collection[str]
 """A set of special tokens: all of them, or those named."""
@@ -101,6 +101,10 @@ class Tokenizer:
             byte_fallback=byte_fallback,
             character_coverage=character_coverage,
         )
+        from tilth.tokenizer.training import (
+            train_vocabulary,  # here, as below: a tokenizer that is only used starts fast
+        )
+
         old = extend.vocabulary if extend is not None else None
         return Tokenizer(train_vocabulary(texts, config, progress, threads=_resolved(threads), extend=old))
 
@@ -145,6 +149,8 @@ class Tokenizer:
 
         Raises: DataError if ranks alone would not give the same ids.
         """
+        from tilth.tokenizer.conversion import write_rank_file
+
         write_rank_file(Path(path), self.vocabulary, self.merges)
 
     def encode(
@@ -253,6 +259,8 @@ class Tokenizer:
         are ordinary text.
         Raises: DataError naming file and row if a text is missing or the file is broken.
         """
+        from tilth.tokenizer.text_files import encode_files
+
         return encode_files(self, paths, column, allowed_special)
 
     def encode_with_dropout(
