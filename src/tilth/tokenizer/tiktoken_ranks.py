@@ -24,8 +24,8 @@ def read_ranks(
 ) -> Vocabulary:
     """The vocabulary of a rank file, whose `content` was read from `path`.
 
-    `pattern` may be the name of a known tokenizer, which brings its special tokens. Both options go before what the
-    content's hash says.
+    `pattern` may be the name of a known tokenizer, which brings its special tokens where their ids follow on the ranks.
+    Both options go before what the content's hash says.
     Raises: DataError naming file and line; ConfigError if the file is not known and no pattern is given.
     """
     name = RANK_FILES.get(hashlib.sha256(content).hexdigest()) if pattern is None else pattern
@@ -36,15 +36,25 @@ def read_ranks(
         )
     if name in KNOWN and not KNOWN[name].pattern:
         raise ConfigError(f"{path} is a rank file; {name} is a SentencePiece vocabulary.", fix="Name another pattern.")
-    specials = KNOWN[name].special_tokens if special_tokens is None and name in KNOWN else dict(special_tokens or {})
     tokens = native.rank_file_tokens(content, MAX_ID)
+    # What is wrong with a file that the core does not take, or all the same right, the reader here finds out.
+    ranks = _parse(path, content) if tokens is None else tokens
+    specials = dict(special_tokens or {}) if special_tokens is not None else _known_specials(name, len(ranks))
     return Vocabulary(
-        # What is wrong with a file that the core does not take, or all the same right, the reader here finds out.
-        tokens=place_tokens(str(path), _parse(path, content) if tokens is None else tokens, specials),
+        tokens=place_tokens(str(path), ranks, specials),
         merges=None,
         pattern=KNOWN[name].pattern if name in KNOWN else name,
         special_tokens=dict(specials),
     )
+
+
+def _known_specials(name: str, n_ranks: int) -> dict[str, int]:
+    """The special tokens that go with a known name, if their ids follow on so many ranks, or on one that is left out.
+
+    A vocabulary of one's own, of another size, has only the name's way to cut text.
+    """
+    specials = KNOWN[name].special_tokens if name in KNOWN else {}
+    return specials if min(specials.values(), default=0) - n_ranks in (0, 1) else {}
 
 
 def write_ranks(path: Path, vocabulary: Vocabulary) -> None:

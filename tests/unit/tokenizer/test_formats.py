@@ -40,7 +40,8 @@ def test_a_rank_file_needs_a_pattern(tmp_path: Path) -> None:
 def test_a_known_name_brings_its_special_tokens(tmp_path: Path) -> None:
     path = tmp_path / "my.tiktoken"
     path.write_bytes(files.ranks())
-    assert Tokenizer.load(path, pattern="llama3").special_tokens["<|eot_id|>"] == 128009
+    # Llama-3's special tokens belong to its 128,000 ranks, not to a vocabulary of another size that is cut alike.
+    assert Tokenizer.load(path, pattern="llama3").special_tokens == {}
     assert len(KNOWN["llama3"].special_tokens) == 256 and len(KNOWN["llama4"].special_tokens) == 2048
     assert known("llama4").special_tokens["<|patch|>"] == 200092
     assert known("phi3").special_tokens["<|user|>"] == 32010
