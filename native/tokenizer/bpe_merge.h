@@ -47,23 +47,21 @@ constexpr std::uint32_t kMostMerges = std::uint32_t{1} << 25;
 
 template <class Find>
 void merge_short(std::string_view piece, const ByteTokens& bytes, const Find& find, std::vector<std::uint32_t>& out) {
-    constexpr std::size_t kBlock = 8;
     constexpr std::int32_t kNever = std::numeric_limits<std::int32_t>::max();
     char text[kShortPiece + 17];
     std::memcpy(text, piece.data(), piece.size());
     const std::size_t n = piece.size();
     // At each place where a token starts: its id, how it merges with the one behind it, and that rank with the place.
     std::uint32_t ids[kShortPiece], merged[kShortPiece];
-    alignas(32) std::int32_t order[kShortPiece + 1];
+    std::int32_t order[kShortPiece];
     std::uint64_t starts = (std::uint64_t{1} << n) - 1;
-    const std::size_t n_padded = (n + kBlock - 1) / kBlock * kBlock;
     const auto note = [&](std::size_t place, const Merge& merge) {
         merged[place] = merge.id;
         order[place] = merge.rank == kNone ? kNever : static_cast<std::int32_t>(merge.rank << 6 | place);
     };
     for (std::size_t i = 0; i + 1 < n; ++i) note(i, bytes.merge(text + i));
     for (std::size_t i = 0; i < n; ++i) ids[i] = bytes.id(text[i]);
-    std::fill(order + n - 1, order + n_padded, kNever);
+    order[n - 1] = kNever;
 
     const auto next = [&](std::size_t place) {  // n at the end, where no bit is set
         return std::min<std::size_t>(n, place + 1 + static_cast<std::size_t>(std::countr_zero(starts >> (place + 1))));
@@ -72,16 +70,14 @@ void merge_short(std::string_view piece, const ByteTokens& bytes, const Find& fi
         note(left, find(ids[left], ids[right], text + left, next(right) - left));
     };
     for (;;) {
-        std::int32_t least[kBlock];
-        std::copy_n(order, kBlock, least);
-        for (std::size_t i = kBlock; i < n_padded; i += kBlock) {
-            for (std::size_t lane = 0; lane < kBlock; ++lane) least[lane] = std::min(least[lane], order[i + lane]);
+        // One by one: a vector would wait for the ranks that were just written.
+        std::int32_t best = kNever;
+        for (std::uint64_t left = starts; left != 0; left &= left - 1) {
+            best = std::min(best, order[std::countr_zero(left)]);
         }
-        const std::int32_t best = *std::min_element(least, least + kBlock);
         if (best == kNever) break;
         const std::size_t place = static_cast<std::size_t>(best) & 63, gone = next(place);
         ids[place] = merged[place];
-        order[gone] = kNever;
         starts &= ~(std::uint64_t{1} << gone);
         if (const std::size_t right = next(place); right < n) {
             look_up(place, right);

@@ -170,9 +170,9 @@ class LongPieces {
 
     /// The ids of a piece, or none. An inner part is another piece than a whole one.
     std::span<const std::uint32_t> find(std::string_view piece, bool inner) const {
-        if (lines_.empty() || piece.size() > kLongest) return {};
+        if (!memory_ || piece.size() > kLongest) return {};
         const std::uint64_t hash = hash_bytes(piece);
-        for (const Slot& slot : lines_[hash >> kShift].slots) {
+        for (const Slot& slot : lines()[hash >> kShift].slots) {
             if (slot.hash != hash || slot.length != piece.size() || slot.inner != inner) continue;
             const std::uint32_t* const found = arena_.data() + slot.start;
             if (std::memcmp(found + slot.n_ids, piece.data(), piece.size()) == 0) return {found, slot.n_ids};
@@ -182,16 +182,16 @@ class LongPieces {
 
     /// `piece` is of at most kLongest bytes.
     void insert(std::string_view piece, bool inner, std::span<const std::uint32_t> ids) {
-        if (lines_.empty() || arena_.size() >= kArenaWords) {
+        if (!memory_ || arena_.size() >= kArenaWords) {
             arena_.clear();
-            lines_.assign(kLines, {});
+            memory_.emplace(kLines * sizeof(Line));
         }
         const std::size_t start = arena_.size();
         arena_.insert(arena_.end(), ids.begin(), ids.end());
         arena_.resize(arena_.size() + (piece.size() + 3) / 4);
         std::memcpy(arena_.data() + start + ids.size(), piece.data(), piece.size());
         const std::uint64_t hash = hash_bytes(piece);
-        Line& line = lines_[hash >> kShift];
+        Line& line = lines()[hash >> kShift];
         Slot* place = std::find_if(line.slots, line.slots + kWays, [](const Slot& slot) { return slot.length == 0; });
         if (place == line.slots + kWays) place = &line.slots[next_victim_++ % kWays];
         *place = {hash, static_cast<std::uint32_t>(start), static_cast<std::uint8_t>(piece.size()), inner,
@@ -203,16 +203,19 @@ class LongPieces {
     static constexpr int kShift = 64 - std::countr_zero(kLines);
 
     struct Slot {
-        std::uint64_t hash = 0;
-        std::uint32_t start = 0;
-        std::uint8_t length = 0;  // 0: empty
-        bool inner = false;
-        std::uint16_t n_ids = 0;
+        std::uint64_t hash;
+        std::uint32_t start;
+        std::uint8_t length;  // 0: empty
+        bool inner;
+        std::uint16_t n_ids;
     };
     struct alignas(64) Line {
         Slot slots[kWays];
     };
-    std::vector<Line> lines_;
+
+    Line* lines() const { return reinterpret_cast<Line*>(memory_->data()); }
+
+    std::optional<LineArray> memory_;
     std::vector<std::uint32_t> arena_;
     std::size_t next_victim_ = 0;
 };
