@@ -238,7 +238,9 @@ def start(words: Sequence[str], name: str, threads: int, peers: str | None) -> t
     import subprocess
     import tempfile
 
-    environment = os.environ | {"RAYON_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "true"}
+    # One thread for numpy's BLAS: its threads spin for a while after the import, and count as CPU time.
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "true"}
+    environment |= {"RAYON_NUM_THREADS": str(threads)}
     if peers and name != "tilth":
         environment["PYTHONPATH"] = peers
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as errors:

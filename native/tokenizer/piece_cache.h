@@ -1,9 +1,9 @@
 // What pieces have become before: a bounded, thread-private cache in front of merging.
 //
-// Text repeats itself: a few thousand pieces make up nine tenths of it. Pieces of up to 7 and up to 15 bytes are
-// their own keys, in buckets of one cache line that hold the ids beside the key, so that a hit costs one line and no
-// comparison of bytes elsewhere. Longer pieces have their bytes and ids in an arena. The tables grow with use, so
-// that a short text touches little memory, up to some 40 MB in all; full, they forget.
+// Text repeats itself: a few thousand pieces make up nine tenths of it. Pieces of up to 15 bytes are their own keys and
+// stand in a cache line with up to four ids, so that a hit costs one line and no comparison of bytes elsewhere. Rows
+// of more ids, and pieces of more bytes, stand in arenas. The tables grow with use, so that a short text touches little
+// memory, up to some 60 MB in all; full, they forget.
 #pragma once
 
 #include <algorithm>
@@ -109,8 +109,9 @@ class KnownPieces {
     void grow() {
         const LineArray old = std::move(memory_);
         const std::size_t n_old = n_lines();
-        memory_ = LineArray(4 * n_old * sizeof(Line));
-        shift_ -= 2;
+        const int bits = 4 * n_old <= kMostLines ? 2 : 1;
+        memory_ = LineArray((n_old << bits) * sizeof(Line));
+        shift_ -= bits;
         size_ = 0;
         const auto* const old_lines = reinterpret_cast<const Line*>(old.data());
         for (const std::size_t way : {0, 1}) {
@@ -124,7 +125,7 @@ class KnownPieces {
 
   private:
     static constexpr std::uint64_t kMany = std::uint64_t{0x40} << 56;
-    static constexpr std::size_t kFirstLines = 256, kMostLines = std::size_t{1} << 18;
+    static constexpr std::size_t kFirstLines = 256, kMostLines = std::size_t{1} << 19;
 
     Line* lines() const { return reinterpret_cast<Line*>(memory_.data()); }
     std::size_t n_lines() const { return std::size_t{1} << (64 - shift_); }
