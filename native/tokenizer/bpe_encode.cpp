@@ -6,28 +6,6 @@
 
 namespace tilth {
 
-CachePool::~CachePool() {
-    for (std::atomic<PieceCache*>& slot : idle_) delete slot.load();
-}
-
-std::unique_ptr<PieceCache> CachePool::take() {
-    for (std::atomic<PieceCache*>& slot : idle_) {
-        if (slot.load(std::memory_order_relaxed) == nullptr) continue;
-        if (PieceCache* const cache = slot.exchange(nullptr)) return std::unique_ptr<PieceCache>(cache);
-    }
-    return std::make_unique<PieceCache>();
-}
-
-void CachePool::give_back(std::unique_ptr<PieceCache> cache) {
-    for (std::atomic<PieceCache*>& slot : idle_) {
-        PieceCache* empty = nullptr;
-        if (slot.compare_exchange_strong(empty, cache.get())) {
-            cache.release();
-            return;
-        }
-    }
-}
-
 BpeEncoder::BpeEncoder(std::vector<std::string> tokens, const std::vector<std::uint32_t>& special_ids,
                        std::size_t n_pairs, bool whole_pieces)
     : tokens_(std::move(tokens)),
@@ -164,9 +142,8 @@ std::vector<Span> BpeEncoder::spans(std::string_view text, const SpecialTokens* 
 
 void BpeEncoder::encode(const Span& span, Pattern pattern, IdSink& out) const {
     if (span.special != kNone) return out.append(&span.special, 1);
-    auto cache = caches_->take();
+    const IdlePool<PieceCache>::Lease cache(*caches_);
     PieceEncoder(*this, *cache, out).encode(span.text, pattern);
-    caches_->give_back(std::move(cache));
 }
 
 void BpeEncoder::decode(const std::uint32_t* ids, std::size_t count, std::string& out) const {

@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -20,6 +19,7 @@
 
 #include "bpe_merge.h"
 #include "hash_tables.h"
+#include "idle_pool.h"
 #include "join_filter.h"
 #include "piece_cache.h"
 #include "pretokenize.h"
@@ -68,17 +68,6 @@ class ArraySink : public IdSink {
   private:
     Id* data_;
     std::size_t capacity_;
-};
-
-/// Caches that wait for a thread. Without a lock, so that a fork at any moment leaves it usable.
-class CachePool {
-  public:
-    ~CachePool();
-    std::unique_ptr<PieceCache> take();
-    void give_back(std::unique_ptr<PieceCache> cache);
-
-  private:
-    std::array<std::atomic<PieceCache*>, 64> idle_{};
 };
 
 /// A part of a text that can be encoded apart from the others: a special token, or text without any.
@@ -135,7 +124,7 @@ class BpeEncoder {
     JoinFilter joins_;
     std::optional<PairTable> pairs_;  // none: tokens whose bytes join to a token merge
     std::vector<TokenPair> merges_;   // the same in their order
-    std::unique_ptr<CachePool> caches_ = std::make_unique<CachePool>();
+    std::unique_ptr<IdlePool<PieceCache>> caches_ = std::make_unique<IdlePool<PieceCache>>();
 };
 
 }  // namespace tilth
