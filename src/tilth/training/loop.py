@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -76,12 +77,23 @@ def train(
     Raises: ConfigError for settings that do not fit each other or the checkpoint; TilthError if the loss is
     not finite.
     """
-    trainer = _Trainer(model_config, config, dataset, tokenizer, out, held_out, device, compile)
-    trainer.resume()
-    result = trainer.run(progress)
+    with denormals_flushed():
+        trainer = _Trainer(model_config, config, dataset, tokenizer, out, held_out, device, compile)
+        trainer.resume()
+        result = trainer.run(progress)
     save_model(result.model, out / "model")
     write_json(out / "summary.json", result.summary())
     return result
+
+
+@contextmanager
+def denormals_flushed() -> Generator[None]:
+    """Denormals as zeros, in this thread and as long as it lasts: in a saturated softmax they cost 24 times the time."""
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)
 
 
 def initial_model(config: ModelConfig, seed: int) -> Transformer:
@@ -104,7 +116,6 @@ class _Trainer:
         compile: bool,
     ) -> None:
         _check(model_config, config, tokenizer)
-        torch.set_flush_denormal(True)
         self.config, self.out, self.tokenizer = config, out, tokenizer
         self.excerpt = held_out_excerpt(held_out.documents(), config.eval_bytes) if held_out else None
         self.checkpoint = out / "checkpoint" / "state.safetensors"
