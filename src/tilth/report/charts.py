@@ -114,8 +114,9 @@ def ticks(low: float, high: float, most: int = 6, whole: bool = False) -> list[f
     power = 10.0 ** math.floor(math.log10(span / most)) if span > 0 else 1.0
     power = max(power, 1.0) if whole else power
     step = next(s for factor in (1, 2, 5, 10, 20) if span / (s := power * factor) <= most - 1)
-    first = math.ceil(low / step - 1e-9)
-    return [round(step * i, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+    slack = 1e-9 * span / step
+    first = math.ceil(low / step - slack)
+    return [round(step * i, 12) for i in range(first, math.floor(high / step + slack) + 1)]
 
 
 def log_ticks(low: float, high: float) -> list[float]:

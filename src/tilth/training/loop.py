@@ -88,7 +88,7 @@ def train(
 
 @contextmanager
 def denormals_flushed() -> Generator[None]:
-    """Denormals as zeros, in this thread and as long as it lasts: in a saturated softmax they cost 24 times the time."""
+    """Denormals as zeros, in this thread, as long as it lasts: in a saturated softmax they cost 24 times the time."""
     torch.set_flush_denormal(True)
     try:
         yield
