@@ -15,10 +15,27 @@
 
 namespace tilth {
 
+/// Long texts are cut into parts of about this size, which threads take one after the other.
+constexpr std::size_t kPartBytes = std::size_t{1} << 18;
 /// Texts of more bytes than this are long.
-constexpr std::size_t kLongTextBytes = std::size_t{1} << 19;
+constexpr std::size_t kLongTextBytes = 2 * kPartBytes;
 /// About so many bytes of short texts are a unit of work.
 constexpr std::size_t kUnitBytes = std::size_t{1} << 16;
+
+/// All parts in one, which take their memory away with them.
+template <class Id>
+std::vector<Id> joined(std::vector<std::vector<Id>>&& parts) {
+    if (parts.size() == 1) return std::move(parts[0]);
+    std::vector<Id> all;
+    std::size_t n = 0;
+    for (const auto& part : parts) n += part.size();
+    all.reserve(n);
+    for (auto& part : parts) {
+        all.insert(all.end(), part.begin(), part.end());
+        std::vector<Id>().swap(part);
+    }
+    return all;
+}
 
 /// The first text of each unit of work, and the end. For one thread, all texts are one.
 template <class IsLong>
@@ -68,12 +85,7 @@ nanobind::tuple batch_to_numpy(const std::vector<Text>& texts, std::size_t threa
             offsets[begins[unit + 1]] = static_cast<std::int64_t>(units[unit].size());
         }
         for (std::size_t i = 0; i < texts.size(); ++i) offsets[i + 1] += offsets[i];
-        if (units.size() == 1) all = std::move(units[0]);
-        if (units.size() > 1) all.reserve(static_cast<std::size_t>(offsets.back()));
-        for (std::vector<Id>& unit : units) {
-            all.insert(all.end(), unit.begin(), unit.end());
-            std::vector<Id>().swap(unit);
-        }
+        all = joined(std::move(units));
     }
     return nanobind::make_tuple(to_numpy(std::move(all)), to_numpy(std::move(offsets)));
 }

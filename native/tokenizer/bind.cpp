@@ -77,9 +77,6 @@ nb::list encode(const BpeEncoder& encoder, nb::handle text, const std::string& p
     return to_list(std::move(ids.values));
 }
 
-/// Texts are cut into parts of about this size, which threads take one after the other.
-constexpr std::size_t kPartBytes = 1 << 18;
-
 /// The ids of each span of `text`, in order.
 template <class Id>
 std::vector<std::vector<Id>> encode_spans(const BpeEncoder& encoder, std::string_view text, Pattern pattern,
@@ -103,16 +100,7 @@ std::vector<Id> encode_parallel(const BpeEncoder& encoder, std::string_view text
         encoder.encode(text, pattern, specials, ids);
         return std::move(ids.values);
     }
-    std::vector<Id> all;
-    std::size_t n = 0;
-    std::vector<std::vector<Id>> parts = encode_spans<Id>(encoder, text, pattern, specials, threads);
-    for (const auto& part : parts) n += part.size();
-    all.reserve(n);
-    for (auto& part : parts) {
-        all.insert(all.end(), part.begin(), part.end());
-        std::vector<Id>().swap(part);
-    }
-    return all;
+    return joined(encode_spans<Id>(encoder, text, pattern, specials, threads));
 }
 
 template <class Id>
@@ -160,7 +148,7 @@ nb::list encode_batch(const BpeEncoder& encoder, const nb::list& texts, const st
         // Short texts are a unit of work each; a long one is cut, so that all threads work on it.
         std::vector<std::size_t> short_texts;
         for (std::size_t i = 0; i < list.size(); ++i) {
-            if (threads <= 1 || list[i].view().size() <= 2 * kPartBytes) short_texts.push_back(i);
+            if (threads <= 1 || list[i].view().size() <= kLongTextBytes) short_texts.push_back(i);
         }
         parallel_for(short_texts.size(), threads, [&](std::size_t i) {
             VectorSink<std::uint32_t> ids(list[short_texts[i]].view().size());

@@ -28,8 +28,6 @@ using Ids = std::vector<std::uint32_t>;
 using IdArray = nb::ndarray<const std::uint32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using PairArray = nb::ndarray<const std::uint32_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
 
-/// Texts are cut into parts of about this size, which threads take one after the other.
-constexpr std::size_t kPartBytes = 1 << 18;
 constexpr std::size_t kUncut = std::size_t{1} << 62;
 
 std::vector<std::string> strings_of(const std::vector<nb::bytes>& tokens) {
@@ -123,7 +121,7 @@ struct Request {
 template <class Id>
 std::vector<std::vector<Id>> encode_parts(const SentencePieceEncoder& encoder, std::string_view text,
                                           const Request& request) {
-    const bool is_long = request.threads > 1 && text.size() > 2 * kPartBytes;
+    const bool is_long = request.threads > 1 && text.size() > kLongTextBytes;
     const auto segments = encoder.segments(text, request.specials, request.prefix, is_long ? kPartBytes : kUncut);
     std::vector<std::size_t> ends;  // of the segments that one thread takes at a time
     for (std::size_t i = 0, bytes = 0; i < segments.size(); ++i) {
@@ -137,20 +135,6 @@ std::vector<std::vector<Id>> encode_parts(const SentencePieceEncoder& encoder, s
         for (std::size_t i = part == 0 ? 0 : ends[part - 1]; i < ends[part]; ++i) encoder.encode(segments[i], parts[part]);
     });
     return parts;
-}
-
-template <class Id>
-std::vector<Id> joined(std::vector<std::vector<Id>>&& parts) {
-    if (parts.size() == 1) return std::move(parts[0]);
-    std::vector<Id> all;
-    std::size_t n = 0;
-    for (const auto& part : parts) n += part.size();
-    all.reserve(n);
-    for (auto& part : parts) {
-        all.insert(all.end(), part.begin(), part.end());
-        std::vector<Id>().swap(part);
-    }
-    return all;
 }
 
 nb::object encode(const SentencePieceEncoder& encoder, nb::handle text, const SpecialTokens* specials, bool first_space,
@@ -178,7 +162,7 @@ nb::list encode_batch(const SentencePieceEncoder& encoder, const nb::list& texts
         {
             const nb::gil_scoped_release release;
             // Short texts are a unit of work each; a long one is cut, so that all threads work on it.
-            const auto is_long = [&](std::size_t i) { return threads > 1 && list[i].view().size() > 2 * kPartBytes; };
+            const auto is_long = [&](std::size_t i) { return threads > 1 && list[i].view().size() > kLongTextBytes; };
             parallel_for(list.size(), threads, [&](std::size_t i) { is_long(i) ? void() : encode_one(i, 1); });
             for (std::size_t i = 0; i < list.size(); ++i) is_long(i) ? encode_one(i, threads) : void();
         }

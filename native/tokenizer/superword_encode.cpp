@@ -1,10 +1,10 @@
 #include "superword_encode.h"
 
 #include <algorithm>
-#include <functional>
 #include <stdexcept>
 #include <unordered_map>
 
+#include "merge_queue.h"
 #include "superword_split.h"
 
 namespace tilth {
@@ -67,15 +67,13 @@ void SuperwordEncoder::encode(std::string_view text, const SpecialTokens* specia
             start = static_cast<std::size_t>(end);
         }
     };
-    std::size_t start = 0;
-    while (specials != nullptr) {
-        const auto match = specials->find(text, start);
-        if (!match) break;
-        add(text.substr(start, match->start - start));
-        out.push_back(match->id);
-        start = match->end;
+    for (const Span& span : BpeEncoder::spans(text, specials, text.size() + 1)) {
+        if (span.special != kNone) {
+            out.push_back(span.special);
+        } else {
+            add(span.text);
+        }
     }
-    add(text.substr(start));
 }
 
 void SuperwordEncoder::encode_piece(std::string_view piece, std::vector<std::uint32_t>& out) const {
@@ -94,48 +92,17 @@ void SuperwordEncoder::encode_words(std::string_view piece, std::vector<std::uin
     if (start < piece.size()) words_.encode_piece(piece.substr(start), out);
 }
 
-/// Carries out the merges that are left among ids[start:], the lowest rank first, the leftmost of equals.
+/// Carries out the merges that are left among ids[start:].
 void SuperwordEncoder::merge_words(std::vector<std::uint32_t>& ids, std::size_t start) const {
-    const std::size_t size = ids.size() - start;
-    if (size < 2) return;
-    if (size >= kNone) throw std::length_error("a piece of 2^32 tokens or more between two places to split");
-    const auto n = static_cast<std::uint32_t>(size);
-    std::uint32_t* const symbols = ids.data() + start;  // kNone: merged into its left neighbour
-    const auto merge_of = [&](std::uint32_t left, std::uint32_t right) {
-        return pairs_.find(pair_key(symbols[left], symbols[right]));
-    };
-    // Rank and place in one number: the least is the lowest rank, leftmost.
-    std::vector<std::uint64_t> heap;
-    for (std::uint32_t i = 0; i + 1 < n; ++i) {
-        if (const Merge merge = merge_of(i, i + 1); merge.rank != kNone) heap.push_back(pair_key(merge.rank, i));
-    }
-    if (heap.empty()) return;
-    std::make_heap(heap.begin(), heap.end(), std::greater<>());
-    std::vector<std::uint32_t> next(n), previous(n);
-    for (std::uint32_t i = 0; i < n; ++i) next[i] = i + 1, previous[i] = i - 1;
-    const auto push = [&](std::uint32_t left) {
-        if (next[left] >= n) return;
-        const Merge merge = merge_of(left, next[left]);
-        if (merge.rank == kNone) return;
-        heap.push_back(pair_key(merge.rank, left));
-        std::push_heap(heap.begin(), heap.end(), std::greater<>());
-    };
-    while (!heap.empty()) {
-        const auto rank = static_cast<std::uint32_t>(heap.front() >> 32), left = static_cast<std::uint32_t>(heap.front());
-        std::pop_heap(heap.begin(), heap.end(), std::greater<>());
-        heap.pop_back();
-        if (symbols[left] == kNone || next[left] >= n) continue;
-        const std::uint32_t right = next[left];
-        const Merge merge = merge_of(left, right);
-        if (merge.rank != rank) continue;  // the pair has changed since
-        symbols[left] = merge.id;
-        symbols[right] = kNone;
-        next[left] = next[right];
-        if (next[left] < n) previous[next[left]] = left;
-        push(left);
-        if (left > 0) push(previous[left]);
-    }
-    ids.erase(std::remove(ids.begin() + static_cast<std::ptrdiff_t>(start), ids.end(), kNone), ids.end());
+    const auto find = [&](std::uint32_t left, std::uint32_t right) { return pairs_.find(pair_key(left, right)); };
+    if (ids.size() - start >= kNone) throw std::length_error("2^32 tokens or more between two places to split");
+    bool merges = false;
+    for (std::size_t i = start; i + 1 < ids.size() && !merges; ++i) merges = find(ids[i], ids[i + 1]).rank != kNone;
+    if (!merges) return;
+    std::vector<std::uint32_t> symbols(ids.begin() + static_cast<std::ptrdiff_t>(start), ids.end());
+    merge_with_queue(symbols, find, [] { return false; });
+    ids.resize(start);
+    ids.insert(ids.end(), symbols.begin(), symbols.end());
 }
 
 }  // namespace tilth

@@ -22,7 +22,7 @@ namespace tilth {
 class TokenTable {
   public:
     explicit TokenTable(std::size_t n_tokens)
-        : shift_(64 - std::countr_zero(std::bit_ceil(n_tokens / 2 + 1))),
+        : shift_(64 - std::countr_zero(std::bit_ceil(std::max<std::size_t>(n_tokens / 2 + 1, 16)))),
           memory_(n_lines() * sizeof(Line)),
           filter_(n_lines()) {}
 

@@ -46,7 +46,7 @@ def test_five_kills_change_nothing(corpus: Path, tmp_path: Path) -> None:
 
     tilth(*words(quiet), cwd=tmp_path)
     moments = {
-        "while it curates": "curate/*.partial/work/**/*.parquet",
+        "while it curates": "curate/*.partial/**/*.parquet",
         "while the tokenizer is written": "tokenizer/*.partial",
         "while it trains, after a checkpoint": "pretrain/*.partial/checkpoint",
         "while the loop runs, after its base": "improve/*.partial/**/*.safetensors",
