@@ -10,8 +10,8 @@ import tilth
 from tilth.cli import VERBS
 from tilth.recipes import BUILT_IN, load_recipe
 
-EXPORTS = """ ConfigError Context Conversation DataError Dataset DependencyError Document ModelConfig Preference
-Problem Rollout Sample Source Step StepError TilthError Tokenizer Transformer __version__ curation evaluation export
+EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document ModelConfig
+Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ curation evaluation export
 improve inference load_model model recipes report tokenizer training
 """
 VERB_LIST = "run plan why report ls show curate tokenize train eval improve export chat"
@@ -41,7 +41,8 @@ CONFIGS = {
     "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples prompts_per_difficulty "
     "d_model n_layers n_heads d_ff batch_size learning_rate newest_share views agree promote_at max_draws seed",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens",
-    "tilth.execute:Context": "runs workers device executor progress",
+    "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
+    "eval_every_tokens",
     "tilth.steps:Step": "name fn config inputs version",
 }
 RECIPES = {"quickstart": "corpus depth vocab_size tokens rounds seed"}

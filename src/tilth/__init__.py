@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tilth.steps import Step
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
-    from tilth.types import Conversation, Document, Preference, Problem, Rollout, Sample
+    from tilth.types import Document, Problem, Rollout
 
 _FOLDERS = (
     "curation", "evaluation", "export", "improve", "inference", "model", "recipes", "report", "tokenizer", "training",
@@ -45,7 +45,7 @@ _NAMES = {
     "tilth.steps": ("Step",),
     "tilth.storage": ("Dataset",),
     "tilth.tokenizer": ("Tokenizer",),
-    "tilth.types": ("Conversation", "Document", "Preference", "Problem", "Rollout", "Sample"),
+    "tilth.types": ("Document", "Problem", "Rollout"),
 }
 __getattr__ = attach(
     "tilth",
@@ -56,16 +56,13 @@ __getattr__ = attach(
 __all__ = [
     "ConfigError",
     "Context",
-    "Conversation",
     "DataError",
     "Dataset",
     "DependencyError",
     "Document",
     "ModelConfig",
-    "Preference",
     "Problem",
     "Rollout",
-    "Sample",
     "Source",
     "Step",
     "StepError",

@@ -42,6 +42,14 @@ class Context:
     """What `map_shards` runs on."""
     progress: Progress = SILENT
     """Shows how far the work is."""
+    jobs: int = 1
+    """Independent steps that run side by side."""
+    micro_batch_size: int | None = None
+    """Rows that go through a model at a time in training, to save memory; None: all of a step."""
+    checkpoint_seconds: float = 30.0
+    """Most seconds of training between checkpoints: the most work that a kill costs."""
+    eval_every_tokens: int = 500_000
+    """Tokens between measurements on held-out text; the start and the end are always measured."""
 
 
 class Executor(Protocol):

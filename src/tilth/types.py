@@ -1,9 +1,7 @@
 """The plain records that travel between stages, and the Arrow schemas they have on disk.
 
-All are frozen dataclasses. `Document` is the currency of curation and training; `Conversation`, `Preference` and
-`Problem` follow the field's shapes (`messages`; `prompt, chosen, rejected`; `prompt, answer, verifier`); `Rollout` is
-one answer a model gave; `Sample` is text that was made, with the lineage that leads back to its sources. Ids come
-from source and content, never from order or machine, so that the same input gives the same ids anywhere.
+All are frozen dataclasses. `Document` is the currency of curation and training; `Problem` follows the field's shape
+(`prompt, answer, verifier`), and `Rollout` is one answer that a model gave.
 """
 
 from __future__ import annotations
@@ -88,34 +86,6 @@ class Document:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Message:
-    """One turn of a conversation."""
-
-    role: Literal["system", "user", "assistant", "tool"]
-    content: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Conversation:
-    """A chat: the field's `messages` column."""
-
-    id: str
-    messages: tuple[Message, ...]
-    source: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Preference:
-    """A prompt with a better and a worse answer."""
-
-    id: str
-    prompt: str
-    chosen: str
-    rejected: str
-    source: str = ""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
     """A task whose answers a named verifier can check."""
 
@@ -140,39 +110,6 @@ class Rollout:
     reward: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lineage:
-    """How a made text came to be."""
-
-    parents: tuple[str, ...]
-    """Ids of the documents or samples it was made from."""
-    recipe: str
-    model: str
-    """Fingerprint or name of the model that wrote it."""
-    verdicts: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Gate or verifier -> what it decided."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
-    """A text that was made rather than found."""
-
-    id: str
-    text: str
-    lineage: Lineage
-
-    def row(self) -> dict[str, str | None]:
-        """Returns the sample as a row of `SAMPLE_SCHEMA`: a document row plus `lineage`."""
-        document = Document(id=self.id, text=self.text, source=f"made/{self.lineage.recipe}")
-        lineage = {
-            "parents": list(self.lineage.parents),
-            "recipe": self.lineage.recipe,
-            "model": self.lineage.model,
-            "verdicts": dict(self.lineage.verdicts),
-        }
-        return document.row() | {"lineage": json.dumps(lineage, ensure_ascii=False, sort_keys=True)}
-
-
 DOCUMENT_SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -184,9 +121,6 @@ DOCUMENT_SCHEMA = pa.schema(
     ]
 )
 """Columns of a dataset; stages may add `score_<name>` (float) and `lineage` (JSON string)."""
-
-SAMPLE_SCHEMA = DOCUMENT_SCHEMA.append(pa.field("lineage", pa.string()))
-"""A dataset of made text."""
 
 REJECT_SCHEMA = pa.schema(
     [

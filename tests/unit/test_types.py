@@ -1,9 +1,7 @@
-import json
-
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilth.types import DOCUMENT_SCHEMA, SAMPLE_SCHEMA, Document, Lineage, Sample, documents_table
+from tilth.types import DOCUMENT_SCHEMA, Document, documents_table
 
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 documents = st.builds(
@@ -21,11 +19,3 @@ def test_documents_go_through_arrow_unchanged(batch: list[Document]) -> None:
     table = documents_table(batch)
     assert table.schema.equals(DOCUMENT_SCHEMA)
     assert [Document.from_row(row) for row in table.to_pylist()] == batch
-
-
-def test_a_sample_carries_its_lineage() -> None:
-    lineage = Lineage(parents=("a", "b"), recipe="reverse", model="m1", verdicts={"vote": "kept"})
-    row = Sample(id="s", text="abc", lineage=lineage).row()
-    assert set(row) == set(SAMPLE_SCHEMA.names)
-    assert json.loads(str(row["lineage"]))["parents"] == ["a", "b"]
-    assert row["source"] == "made/reverse"
