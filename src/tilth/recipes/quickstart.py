@@ -16,7 +16,7 @@ from tilth.curation.config import CurationConfig
 from tilth.errors import ConfigError
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
-from tilth.recipes import stages
+from tilth.recipes import step_functions
 from tilth.sources import Source
 from tilth.steps import Input, Step
 from tilth.tokenizer.config import TokenizerConfig
@@ -76,29 +76,33 @@ def chain(
     loop: LoopConfig,
 ) -> Step:
     """Ties the steps of the main job for any configs; returns the last, the report."""
-    curate = Step("curate", stages.curate, curation, python_text() if corpus is None else {"corpus": Source(corpus)})
+    curate = Step(
+        "curate", step_functions.curate, curation, python_text() if corpus is None else {"corpus": Source(corpus)}
+    )
     data: dict[str, Input] = {"train": curate / "train", "held_out": curate / "held_out"}
-    vocabulary = Step("tokenizer", stages.train_tokenizer, tokenizer, data)
+    vocabulary = Step("tokenizer", step_functions.train_tokenizer, tokenizer, data)
     data = data | {"tokenizer": vocabulary}
-    pretrain = Step("pretrain", stages.pretrain, stages.Pretraining(model=model, training=training), data)
+    pretrain = Step(
+        "pretrain", step_functions.pretrain, step_functions.Pretraining(model=model, training=training), data
+    )
     data = data | {"pretrain": pretrain}
-    samples = Step("samples", stages.sample, stages.Sampling(seed=training.seed), data)
-    baselines = Step("baselines", stages.measure_baselines, {"max_bytes": training.eval_bytes}, data)
-    improve = Step("improve", stages.improve, loop)
+    samples = Step("samples", step_functions.sample, step_functions.Sampling(seed=training.seed), data)
+    baselines = Step("baselines", step_functions.measure_baselines, {"max_bytes": training.eval_bytes}, data)
+    improve = Step("improve", step_functions.improve, loop)
     model_files = {
         "model": pretrain / "model",
         "tokenizer": vocabulary,
         "baselines": baselines / "baselines.json",
     }
-    export = Step("export", stages.export, {}, model_files)
+    export = Step("export", step_functions.export, {}, model_files)
     told = (curate, vocabulary, pretrain, samples, baselines, improve, export)
-    return Step("report", stages.write_report, {}, {step.name: step for step in told})
+    return Step("report", step_functions.write_report, {}, {step.name: step for step in told})
 
 
 def python_text() -> Mapping[str, Input]:
     """Returns the text of this machine's Python: its source files, and the documentation they don't hold."""
     version = ".".join(map(str, sys.version_info[:3]))
-    documentation = Step("documentation", stages.write_documentation, {"python": version})
+    documentation = Step("documentation", step_functions.write_documentation, {"python": version})
     return {
         "python": Source(sysconfig.get_path("stdlib"), exclude=OUTSIDE_THE_LIBRARY),
         "documentation": documentation / "text",

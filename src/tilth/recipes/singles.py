@@ -8,7 +8,7 @@ from pathlib import Path
 from tilth.curation.config import CurationConfig
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
-from tilth.recipes import stages
+from tilth.recipes import step_functions
 from tilth.sources import Source
 from tilth.steps import RECORD, Input, Step
 from tilth.tokenizer.config import TokenizerConfig
@@ -19,7 +19,7 @@ def curate(corpus: Sequence[str], config: CurationConfig, exclude: tuple[str, ..
     """Curates files, folders or URLs."""
     return Step(
         "curate",
-        stages.curate,
+        step_functions.curate,
         config,
         {f"corpus_{place}": Source(path, exclude) for place, path in enumerate(corpus)},
     )
@@ -30,7 +30,7 @@ def tokenizer(dataset: Path, config: TokenizerConfig, extend: Path | None = None
     inputs: dict[str, Input] = {"train": _made(dataset)}
     if extend is not None:
         inputs["extend"] = _made(extend)
-    return Step("tokenizer", stages.train_tokenizer, config, inputs)
+    return Step("tokenizer", step_functions.train_tokenizer, config, inputs)
 
 
 def train(
@@ -40,17 +40,17 @@ def train(
     inputs: dict[str, Input] = {"train": _made(dataset), "tokenizer": _made(tokenizer)}
     if held_out is not None:
         inputs["held_out"] = _made(held_out)
-    return Step("pretrain", stages.pretrain, stages.Pretraining(model=model, training=training), inputs)
+    return Step("pretrain", step_functions.pretrain, step_functions.Pretraining(model=model, training=training), inputs)
 
 
 def improve(config: LoopConfig) -> Step:
     """Runs the self-improving loop."""
-    return Step("improve", stages.improve, config)
+    return Step("improve", step_functions.improve, config)
 
 
 def export(model: Path, tokenizer: Path) -> Step:
     """Writes a model as a Hugging Face folder."""
-    return Step("export", stages.export, {}, {"model": _made(model), "tokenizer": _made(tokenizer)})
+    return Step("export", step_functions.export, {}, {"model": _made(model), "tokenizer": _made(tokenizer)})
 
 
 def _made(path: Path) -> Source:
