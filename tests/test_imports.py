@@ -30,6 +30,8 @@ FLOORS = {
         "perform",
         "requests",
         "workers",
+        "environment",
+        "jobs",
         "native",
         "_core",
         "version",

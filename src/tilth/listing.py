@@ -128,11 +128,13 @@ def _kind(mode: int) -> str:
 def _remote_files(root: str, exclude: Sequence[str]) -> Iterator[InputFile]:
     fs, inner = filesystem(root)
     base = str(inner).rstrip("/")
-    if fs.isfile(inner):
-        yield InputFile(path=root, name=base.rpartition("/")[2], bytes=_size(fs.info(inner)))
+    try:
+        facts: dict[str, Any] = fs.info(inner)  # of a web server it asks for the head alone
+    except FileNotFoundError:
+        raise _missing(root) from None
+    if facts["type"] != "directory":
+        yield InputFile(path=root, name=base.rpartition("/")[2], bytes=_size(facts))
         return
-    if not fs.isdir(inner):
-        raise _missing(root)
     prefix = root.split("://", 1)[0] + "://"
     for folder, folders, entries in fs.walk(inner, detail=True):
         relative = str(folder)[len(base) :].strip("/")
