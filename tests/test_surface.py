@@ -3,12 +3,16 @@
 import dataclasses
 import importlib
 import inspect
+from pathlib import Path
 
 import pytest
 
 import tilth
 from tilth.cli import VERBS
+from tilth.execute import Context
+from tilth.identity import canonical
 from tilth.recipes import BUILT_IN, load_recipe
+from tilth.steps import in_order
 
 EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document ModelConfig
 Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ curation evaluation export
@@ -45,6 +49,105 @@ CONFIGS = {
     "eval_every_tokens endpoints keys cache",
     "tilth.steps:Step": "name fn config inputs version label",
 }
+IN_IDENTITIES = (
+    "tilth.curation.config:CurationConfig",
+    "tilth.tokenizer.config:TokenizerConfig",
+    "tilth.model.config:ModelConfig",
+    "tilth.training.config:TrainConfig",
+    "tilth.improve.config:LoopConfig",
+    "tilth.recipes.step_functions:Sampling",
+)
+"""Configs of steps. Their fields at default are no part of an identity, so a changed default goes unseen there."""
+DEFAULTS: dict[str, dict[str, object]] = {
+    "tilth.curation.config:CurationConfig": {
+        "languages": ["en"],
+        "max_document_bytes": 10000000,
+        "min_words": 50,
+        "max_words": 100000,
+        "near_duplicate_threshold": 0.8,
+        "shingle_words": 5,
+        "num_permutations": 128,
+        "held_out_fraction": 0.02,
+        "shard_bytes": 67108864,
+        "seed": 0,
+    },
+    "tilth.tokenizer.config:TokenizerConfig": {
+        "vocab_size": 8192,
+        "pattern": "llama3",
+        "special_tokens": ["<|endoftext|>"],
+        "tie_break": "huggingface",
+        "min_frequency": 1,
+        "max_token_length": None,
+        "max_training_bytes": 200000000,
+        "weights": [],
+        "superwords_from": None,
+        "byte_fallback": False,
+        "character_coverage": 0.9995,
+    },
+    "tilth.model.config:ModelConfig": {
+        "d_model": 256,
+        "n_layers": 4,
+        "n_heads": 4,
+        "n_kv_heads": None,
+        "head_dim": None,
+        "d_ff": None,
+        "context_length": 256,
+        "rope_theta": 10000.0,
+        "norm_eps": 1e-05,
+        "tie_embeddings": True,
+    },
+    "tilth.training.config:TrainConfig": {
+        "tokens": 3000000,
+        "global_batch_tokens": 2048,
+        "micro_batch_size": None,
+        "optimizer": "muon",
+        "learning_rate": 0.008,
+        "muon_learning_rate": 0.02,
+        "schedule": "wsd",
+        "warmup_tokens": 20000,
+        "decay_fraction": 0.9,
+        "weight_decay": 0.1,
+        "beta1": 0.9,
+        "beta2": 0.95,
+        "gradient_clip": 1.0,
+        "seed": 0,
+        "eval_every_tokens": 500000,
+        "eval_bytes": 200000,
+        "checkpoint_every_tokens": 250000,
+    },
+    "tilth.improve.config:LoopConfig": {
+        "rounds": 8,
+        "base_difficulty": 6,
+        "base_steps": 800,
+        "round_steps": 100,
+        "samples": 1000,
+        "prompts_per_difficulty": 200,
+        "d_model": 64,
+        "n_layers": 3,
+        "n_heads": 4,
+        "d_ff": 160,
+        "batch_size": 128,
+        "learning_rate": 0.002,
+        "newest_share": 0.25,
+        "views": 4,
+        "agree": 3,
+        "promote_at": 0.5,
+        "max_draws": 4,
+        "seed": 0,
+    },
+    "tilth.recipes.step_functions:Sampling": {
+        "prompts": 4,
+        "prompt_characters": 160,
+        "max_tokens": 80,
+        "temperature": 0.7,
+        "seed": 0,
+    },
+}
+"""Defaults of the fields that enter identities.
+
+When you change one, raise the `version` of every step that uses the config (`recipes/`): it would be served results that
+were made with the old default. A new field needs no version, if its default is what the step did before.
+"""
 RECIPES = {"quickstart": "corpus depth vocab_size tokens rounds seed"}
 
 
@@ -71,11 +174,47 @@ def test_verbs() -> None:
     assert list(VERBS) == VERB_LIST.split()
 
 
-@pytest.mark.parametrize("place", CONFIGS)
-def test_config_fields(place: str) -> None:
-    module, name = place.split(":")
-    config = getattr(importlib.import_module(module), name)
-    assert [field.name for field in dataclasses.fields(config)] == CONFIGS[place].split()
+def load(path: str) -> type:
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("path", CONFIGS)
+def test_config_fields(path: str) -> None:
+    assert [field.name for field in dataclasses.fields(load(path))] == CONFIGS[path].split()
+
+
+def defaults(config: type) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for field in dataclasses.fields(config):
+        if field.default is not dataclasses.MISSING:
+            found[field.name] = canonical(field.default, defaults=True)
+        elif field.default_factory is not dataclasses.MISSING:
+            found[field.name] = canonical(field.default_factory(), defaults=True)
+    return found
+
+
+@pytest.mark.parametrize("path", IN_IDENTITIES)
+def test_a_changed_default_is_a_changed_version(path: str) -> None:
+    assert defaults(load(path)) == DEFAULTS[path]
+
+
+def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:
+    listed = {load(path) for path in IN_IDENTITIES}
+    used: set[type] = set()
+
+    def visit(value: object) -> None:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            used.add(type(value))
+            for field in dataclasses.fields(value):
+                visit(getattr(value, field.name))
+
+    (tmp_path / "a.txt").write_text("text")
+    target = load_recipe("quickstart")(corpus=str(tmp_path))
+    for step in in_order(target, Context(runs=tmp_path / "runs")):
+        visit(step.config)
+    # Configs without a default of their own, which only tie others together, need no list.
+    assert {config for config in used if defaults(config)} == listed
 
 
 def test_recipes() -> None:

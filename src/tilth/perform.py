@@ -148,7 +148,7 @@ def _execute(work: Work, context: Context) -> Done:
         label=work.label,
         fingerprint=work.fingerprint,
         version=work.version,
-        config=canonical(work.config, defaults=True) or {},
+        config=full_config(work.config),
         inputs=dict(work.identity["inputs"]),
         input_steps=dict(work.input_steps),
         source_bases={name: listing.basis for name, listing in work.listings.items()},
@@ -173,6 +173,12 @@ def _execute(work: Work, context: Context) -> Done:
             verified.add(work.folder / name, output.sha256)
     verified.save()
     return Done(cached=False, seconds=seconds)
+
+
+def full_config(config: object) -> dict[str, Any]:
+    """Returns a config with all its fields, as a record has it; one that has no fields is its `value`."""
+    full = canonical(config, defaults=True)
+    return full if isinstance(full, dict) else {} if full is None else {"value": full}
 
 
 def _path(folder: Path, inner: str) -> Path:

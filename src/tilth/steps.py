@@ -24,7 +24,7 @@ from tilth.execute import Context
 from tilth.identity import canonical, changes, fingerprint_of
 from tilth.jobs import Jobs
 from tilth.perform import Counts as Counts
-from tilth.perform import Done, StepFn, Work, finished_record, partial_folder, perform
+from tilth.perform import Done, StepFn, Work, finished_record, full_config, partial_folder, perform
 from tilth.perform import Inputs as Inputs
 from tilth.sources import Listing, Source
 from tilth.step_record import RECORD as RECORD
@@ -351,8 +351,8 @@ def _differences(step: Step, record: StepRecord, identities: Identities) -> list
     new = identities.of(step)
     if new["version"] != record.version:
         lines.append(f"{step.label}: version {record.version} -> {new['version']}")
-    config = canonical(step.config, defaults=True) or {}
-    old_config = _with_new_defaults(record.config, config, new["config"] or {})
+    config = full_config(step.config)
+    old_config = _with_new_defaults(record.config, config, new["config"])
     lines += [f"{step.label}: {change}" for change in changes(old_config, config)]
     for name in sorted(new["inputs"].keys() | record.inputs.keys()):
         before, now = record.inputs.get(name), new["inputs"].get(name)

@@ -295,6 +295,13 @@ def test_the_record_says_what_made_it_and_what_each_file_is(corpus: Path, contex
     assert {re.split("[<>=]", name)[0] for name in project["dependencies"]} <= set(LIBRARIES)
 
 
+@pytest.mark.parametrize("config", [None, "text", 3, [1, 2], {"a": 1}])
+def test_a_config_may_be_any_plain_value(context: Context, config: object) -> None:
+    steps.run(Step("plain", write_two, config), context)
+    assert states(Step("plain", write_two, config), context) == {"plain": "cached"}
+    assert any("a" in line for line in steps.why(Step("plain", write_two, {"a": 2}), context))
+
+
 def test_the_commit_is_that_of_tilth_s_own_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def git(*words: str) -> str:
         command = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b", *words]

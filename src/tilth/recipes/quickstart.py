@@ -95,8 +95,8 @@ def chain(
         "baselines": baselines / "baselines.json",
     }
     export = Step("export", step_functions.export, {}, model_files)
-    told = (curate, vocabulary, pretrain, samples, baselines, improve, export)
-    return Step("report", step_functions.write_report, {}, {step.name: step for step in told})
+    shown = (curate, vocabulary, pretrain, samples, baselines, improve, export)
+    return Step("report", step_functions.write_report, {}, {step.label: step for step in shown})
 
 
 def python_text() -> Mapping[str, Input]:
