@@ -85,7 +85,7 @@ def test_imports_go_down(path: Path) -> None:
         other = parts[1]
         assert other in FLOOR_OF, f"{path} imports {name} through the package's front door"
         if FLOOR_OF[own] == 0:
-            assert FLOOR_OF[other] == 0, f"{path} imports {name}, which stands above it"
+            assert FLOOR_OF[other] == 0, f"{path} imports {name}, which is above it"
         else:
             assert FLOOR_OF[other] < FLOOR_OF[own], f"{path} imports {name}, which is not below it"
 

@@ -145,8 +145,8 @@ DEFAULTS: dict[str, dict[str, object]] = {
 }
 """Defaults of the fields that enter identities.
 
-When you change one, raise the `version` of every step that uses the config (`recipes/`): it would be served results that
-were made with the old default. A new field needs no version, if its default is what the step did before.
+When you change one, raise the `version` of every step that uses the config (`recipes/`): without that, it is served
+results made with the old default. A new field needs no version, if its default is what the step did before.
 """
 RECIPES = {"quickstart": "corpus depth vocab_size tokens rounds seed"}
 
@@ -163,7 +163,7 @@ def test_stage_exports(stage: str) -> None:
     assert sorted(module.__all__) == sorted(STAGES[stage].split())
     for name in module.__all__:
         assert getattr(module, name) is not None
-        # A submodule of the same name would take the function's place as soon as something imports it.
+        # A submodule of the same name would replace the function as soon as something imports it.
         assert not inspect.ismodule(getattr(module, name)) or (stage, name) in {
             ("curation", "dedup"),
             ("curation", "rules"),

@@ -19,7 +19,7 @@ class TilthError(Exception):
         return self.message if self.fix is None else f"{self.message}\n{self.fix}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Keyword arguments are lost by the default pickling, and errors travel back from worker processes.
+        # Keyword arguments are lost by the default pickling, and errors are sent back from worker processes.
         return (_rebuild, (type(self), self.message, self.fix))
 
 

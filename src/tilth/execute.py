@@ -1,8 +1,8 @@
 """Maps a pure function over shards: on processes of this machine or, the same function unchanged, on a Ray cluster.
 
-The unit of work is a shard: a worker gets one at a time and writes its results to files; what it returns should be
-small. Work that one machine cannot hold is written as map -> files -> reduce on top of this. The trade-off of fresh
-processes is the import of the function's module in every worker, a second or so: `workers=1` runs in place.
+A worker gets one shard at a time and writes its results to files; what it returns should be
+small. Work that one machine cannot hold is written as map -> files -> reduce on top of this. Every worker
+imports the function's module, which takes a second or so: `workers=1` runs in this process.
 Work that waits on a network instead has `tilth.requests`.
 """
 
@@ -35,7 +35,7 @@ _AHEAD = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """Where and with what work runs: facts of the machine, which never enter a step's identity."""
+    """Facts of the machine that work runs on. They never enter a step's identity."""
 
     runs: Path = Path("runs")
     """Folder that holds the outputs of all steps."""
@@ -52,7 +52,7 @@ class Context:
     micro_batch_size: int | None = None
     """Rows that go through a model at a time in training, to save memory; None: all of a step."""
     checkpoint_seconds: float = 30.0
-    """Most seconds of training between checkpoints: the most work that a kill costs."""
+    """Most seconds of training between checkpoints: the most work that a kill loses."""
     eval_every_tokens: int = 500_000
     """Tokens between measurements on held-out text; the start and the end are always measured."""
     endpoints: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -77,7 +77,7 @@ class LocalExecutor:
 
     workers: int
     say: Callable[[str], None] = lambda line: None
-    """Told when a shard is tried again."""
+    """Called with a line when a shard is tried again."""
 
     def map(self, fn: Callable[[S], R], shards: Sequence[S]) -> Iterator[R]:
         """Yields results in order; the first failure ends the workers and is raised."""

@@ -1,8 +1,8 @@
-"""What a piece of work was asked to do, as canonical JSON; and folders that know whose work they hold.
+"""Identities of work: its config as canonical JSON, and claims that store an identity in the folder of the work.
 
 Two configs are one identity if they ask for the same: fields at their default are left out, so that a new option
 re-runs nothing, and numbers are written by their declared type, so that `0` and `0.0` are one. A changed default is
-therefore invisible here: whoever changes one bumps the version of the steps that use it (a golden list of defaults in
+therefore invisible here: whoever changes one raises the version of the steps that use it (a golden list of defaults in
 `tests/test_surface.py` is the reminder).
 """
 
@@ -134,7 +134,7 @@ def _fields(value: Any, path: str, defaults: bool, declared: Any) -> dict[str, A
         item = canonical(getattr(value, field.name), inner, defaults=defaults, declared=hint)
         if defaults or item != _default(field, hint):
             written[field.name] = item
-    # Where several classes may stand, fields alone do not tell which of them does.
+    # A field that may hold one of several classes: their fields alone do not tell which it is.
     if get_origin(declared) in (Union, types.UnionType):
         written["type"] = type(value).__name__
     return written

@@ -40,7 +40,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _is_note(name: str) -> bool:
-    """Whether a file says whose work a folder holds, and is no part of that work."""
+    """Whether a file is a claim or a note of the machinery, not an output."""
     return name == FUNCTION or (name.startswith(".") and name.endswith(".claim.json"))
 
 
@@ -110,7 +110,7 @@ class Verified:
         self.is_changed = True
 
     def save(self) -> None:
-        """Writes what is remembered, where that can be written: it is only a memory aid."""
+        """Writes what is remembered, where that can be written: it only saves time."""
         if self.is_changed:
             # What another process wrote meanwhile is kept, and files that are gone are forgotten.
             merged = _read(self.path) | self.known

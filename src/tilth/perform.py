@@ -127,7 +127,7 @@ def perform(work: Work, context: Context) -> Done:
             ) from None
     if record.function_sha256 != function_sha256(work.fn):
         context.progress.say(
-            f"{work.label}: cached, but its function changed since; bump its version if results differ."
+            f"{work.label}: cached, but its function changed since; raise its version if results differ."
         )
     return Done(cached=True, seconds=record.seconds)
 

@@ -26,7 +26,7 @@ class Progress(Protocol):
     """Makes bars. A bar lives as long as its `with` block."""
 
     def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> AbstractContextManager[Bar]:
-        """Starts a bar of `total` units (None: unknown) that stands at `done`."""
+        """Starts a bar of `total` units (None: unknown) of which `done` are done."""
         ...
 
     def say(self, line: str) -> None:

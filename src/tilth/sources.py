@@ -147,12 +147,12 @@ def _content_hashes(files: list[InputFile], stamps: Mapping[str, str], runs: Pat
 
 
 def _remember(path: Path, value: Mapping[str, str]) -> None:
-    with suppress(OSError):  # only a memory aid: a folder that is read-only or full goes without it
+    with suppress(OSError):  # only saves time: where it cannot be written, files are hashed again
         write_json(path, dict(value))
 
 
 def _read(path: Path) -> dict[str, str]:
-    """Returns a mapping of names to hashes; an unreadable file is an empty one, since losing it costs a second look."""
+    """Returns a mapping of names to hashes; an unreadable file reads as an empty one: files are hashed again."""
     try:
         value: object = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

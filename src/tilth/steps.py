@@ -1,9 +1,9 @@
-"""Steps: pieces of work whose identity is what they were asked to do, run once and kept.
+"""Steps: functions with a config and inputs. A step is identified by these, runs once, and its output is kept.
 
 The fingerprint of a step is the SHA-256 of its kind (`name`), its version, the fields of its config that differ from
-their defaults, and the fingerprints of its inputs. Facts of the machine arrive in `Context` and cannot enter it; nor
-does the label under which a recipe knows the step. Code is not hashed: that would re-run on a changed comment and still
-miss a changed helper; the author bumps `version` instead, and a cache hit whose function changed since says so in one
+their defaults, and the fingerprints of its inputs. Facts of the machine are in `Context` and cannot enter it; nor
+does the step's label. Code is not hashed: that would re-run on a changed comment and still
+miss a changed helper; the author raises `version` instead, and a cache hit whose function changed since says so in one
 line.
 
 A step works in `runs/<name>/<fingerprint>.partial/` and is renamed to `runs/<name>/<fingerprint>/` at the end, with a

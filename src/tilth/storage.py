@@ -212,7 +212,7 @@ def _no_dataset(folder: Path | str) -> DataError:
 def finish_dataset(folder: Path | str, *, shards: Sequence[str], made_by: str, parents: Sequence[str] = ()) -> Dataset:
     """Writes the manifest over the Parquet files named `shards`, in the order of their names.
 
-    Shards without a document are removed: they say nothing, and readers stumble over them.
+    Shards without a document are removed: some readers fail on them.
     Raises: ConfigError if the folder holds other Parquet files, which readers of `*.parquet` would take for shards.
     """
     if strangers := sorted(set(_parquet_names(folder)) - set(shards)):

@@ -1,4 +1,4 @@
-"""Worker processes of this machine: one task at a time each, and the truth about how one died.
+"""Worker processes of this machine: each runs one task at a time; how one died is reported.
 
 A worker is started fresh (`spawn`, safe beside threads). It ends with its parent, and on Ctrl-C the parent decides.
 What goes to it is pickled by the parent beforehand, so that what cannot be loaded in the worker is an error that comes
@@ -160,7 +160,7 @@ def _run(task: bytes) -> Any:
 
 
 def call(fn: Callable[[Any], Any], argument: Any) -> Returned | Raised:
-    """Returns what `fn` returned or raised, as it can travel to another process."""
+    """Returns what `fn` returned or raised, in a form that can be sent to another process."""
     try:
         value = fn(argument)
         pickle.dumps(value)
@@ -170,7 +170,7 @@ def call(fn: Callable[[Any], Any], argument: Any) -> Returned | Raised:
 
 
 def _raised(error: BaseException) -> Raised:
-    """Returns the error as it can travel to the parent."""
+    """Returns the error in a form that can be sent to the parent."""
     trace = "".join(traceback.format_exception(error))
     try:
         pickle.loads(pickle.dumps(error))

@@ -1,4 +1,4 @@
-"""Identities: one text for one request, with defaults left out; and folders that know whose work they hold."""
+"""Identities: one text for one request, with defaults left out; and claims of folders."""
 
 import json
 from dataclasses import dataclass, field

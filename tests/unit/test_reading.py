@@ -23,7 +23,7 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Unreliable(io.BytesIO):
-    """A stream whose reads fail after so many bytes; every new one gets further."""
+    """A stream whose reads fail after so many bytes; each further one fails later."""
 
     opened = 0
 

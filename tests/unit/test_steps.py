@@ -402,7 +402,7 @@ def test_only_the_part_that_is_an_input_is_read_and_once(context: Context, monke
         steps.run(Step("reader", write_number, Config(factor=factor), {"two": two / "a"}), context)
     assert read == ["number"]
     assert json.loads((context.runs / outputs.VERIFIED).read_text())
-    (context.runs / outputs.VERIFIED).write_text("[1]")  # a memory aid: what is in it is not believed
+    (context.runs / outputs.VERIFIED).write_text("[1]")  # it only saves time: what does not fit is ignored
     steps.run(Step("reader", write_number, Config(factor=7), {"two": two / "a"}), context)
     assert read == ["number", "number"]
 
@@ -424,7 +424,7 @@ def test_a_file_that_changes_while_it_is_read_is_no_result(corpus: Path, context
     assert states(step, context) == {"first": "new"}  # nothing of the mixture is left to continue from
 
 
-# Whose work a folder holds
+# Claims of folders
 
 
 def test_a_partial_folder_is_never_a_finished_one(corpus: Path, context: Context) -> None:

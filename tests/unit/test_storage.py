@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilth.errors import ConfigError, DataError, DependencyError
@@ -234,6 +234,7 @@ def test_streams_decompress_by_name(tmp_path: Path, suffix: str) -> None:
         assert stream.read() == content
 
 
+@settings(deadline=None)  # each example is flushed to disk
 @given(st.lists(texts, max_size=20))
 def test_jsonl_round_trips(tmp_path_factory: pytest.TempPathFactory, lines: list[str]) -> None:
     path = tmp_path_factory.mktemp("jsonl") / "x.jsonl.gz"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
@@ -79,9 +79,13 @@ def call(fn: Callable[..., T], words: Sequence[str], verb: str) -> T:
 def call_with_options(fn: Callable[..., T], words: Sequence[str], verb: str, default: Chosen) -> tuple[Chosen, T]:
     """Like `call`, with the fields of `default` added to the options of `fn`; returns both."""
 
-    def combined(*, runtime: Chosen, **fields: Any) -> tuple[Chosen, T]:
-        return runtime, fn(**fields)
+    def combined(*, runtime: Chosen, **arguments: Any) -> tuple[Chosen, T]:
+        return runtime, fn(**arguments)
 
+    taken = {field.name for field in fields(default)} & set(inspect.signature(fn).parameters)
+    if taken:
+        names = ", ".join(f"`{name}`" for name in sorted(taken))
+        raise ConfigError(f"`{verb}` has fields named as options of every recipe: {names}.", fix="Rename the fields.")
     hints = get_type_hints(fn, include_extras=True)
     parameters = [p.replace(annotation=hints[p.name]) for p in inspect.signature(fn).parameters.values()]
     flat = tyro.conf.OmitArgPrefixes[type(default)]

@@ -1,0 +1,115 @@
+"""The verbs over recipes and records, on a recipe of two seeds."""
+
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from tilth.cli import main
+
+RECIPE = '''
+from pathlib import Path
+from tilth.sources import Source
+from tilth.steps import Step
+
+def write(config, inputs, out, context):
+    """Writes a file, and fails where it is told to."""
+    (out / "file.txt").write_text(str(config))
+    if config.get("fails"):
+        raise OSError(28, "No space left on device")
+
+def seeds(*, n: int = 2, corpus: str = "") -> Step:
+    inputs = {"corpus": Source(corpus)} if corpus else {}
+    each = {f"seed {i}": Step("write", write, {"seed": i}, inputs, label=f"seed {i}") for i in range(n)}
+    return Step("last", write, {}, each)
+
+def clash(*, jobs: int = 2) -> Step:
+    return seeds(n=jobs)
+
+def full() -> Step:
+    return Step("write", write, {"fails": True})
+'''
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(RECIPE)
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as exit_:
+        main(words)
+    out, err = capsys.readouterr()
+    assert isinstance(exit_.value.code, int)
+    return exit_.value.code, out, err
+
+
+def test_labels_are_what_people_see_and_ask_for(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    code, _, err = run(capsys, "run", "mine.py:seeds")
+    assert code == 0
+    assert "seed 0" in err
+    assert "seed 1" in err
+    _, listed, _ = run(capsys, "ls")
+    assert sum("write" in line and "seed" in line for line in listed.splitlines()) == 2
+    _, why, _ = run(capsys, "why", "last", "mine.py:seeds", "--n", "3")
+    assert why == "last: input seed 2 added\n"
+    _, why, _ = run(capsys, "why", "seed 1", "mine.py:seeds")
+    assert "seed 1 is cached" in why
+    (shown, _) = (folder / "runs" / "write").glob("????????????????")
+    _, said, _ = run(capsys, "show", str(shown))
+    assert "(seed " in said
+    assert "threads, torch" in said
+    assert "wrote   1 files" in said
+
+
+def test_a_damaged_step_is_planned_as_such_and_found_by_check(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    run(capsys, "run", "mine.py:seeds")
+    assert run(capsys, "check")[0] == 0
+    (step, _) = sorted((folder / "runs" / "write").glob("????????????????"))
+    (step / "file.txt").unlink()
+    code, planned, said = run(capsys, "plan", "mine.py:seeds")
+    assert code == 0
+    assert "damaged" in planned
+    assert "Everything is cached" not in said
+    code, _, said = run(capsys, "run", "mine.py:seeds")
+    assert code == 2
+    assert "file.txt is missing" in said
+    code, listed, said = run(capsys, "check")
+    assert code == 2
+    assert "is missing" in listed
+    assert "1 files in 1 of 3 steps" in said
+
+
+def test_plan_says_how_a_remote_corpus_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    fs = fsspec.filesystem("memory")
+    fs.pipe_file("/planned/a.txt", b"text")
+    code, _, said = run(capsys, "plan", "mine.py:seeds", "--corpus", "memory://planned")
+    assert code == 0
+    assert said.count("memory://planned is identified by size and time: its files were not read.") == 1
+    run(capsys, "run", "mine.py:seeds", "--corpus", "memory://planned")
+    (record, *_) = Path("runs/write").glob("*/step.json")
+    assert '"corpus": "size and time"' in record.read_text()
+    fs.rm("/planned", recursive=True)
+
+
+def test_a_field_named_as_an_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, said = run(capsys, "run", "mine.py:clash")
+    assert code == 2
+    assert "`jobs`" in said
+
+
+@pytest.mark.parametrize("word", ["--jobs", "--workers", "--micro-batch-size", "--eval-every-tokens"])
+def test_runtime_options_are_checked(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, said = run(capsys, "run", "mine.py:seeds", word, "0")
+    assert code == 2
+    assert f"`{word}` is 0" in said
+
+
+def test_an_error_of_the_system_without_a_file_name_is_a_box(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, said = run(capsys, "run", "mine.py:full")
+    assert code == 2
+    assert "No space left on device" in said
+    assert "Make room" in said
