@@ -9,10 +9,10 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <memory>
 #include <optional>
 
 #include "../parallel.h"
+#include "../python_ids.h"
 #include "../python_text.h"
 #include "bpe_encode.h"
 #include "bpe_train.h"
@@ -28,15 +28,6 @@ using namespace nb::literals;
 namespace tilth {
 
 namespace {
-
-template <class T>
-nb::ndarray<nb::numpy, T> to_numpy(std::vector<T>&& values, std::size_t columns) {
-    auto owned = std::make_unique<std::vector<T>>(std::move(values));
-    const std::size_t shape[] = {owned->size() / columns, columns};
-    T* const data = owned->data();
-    nb::capsule owner(owned.release(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-    return nb::ndarray<nb::numpy, T>(data, columns == 1 ? 1 : 2, shape, owner);
-}
 
 nb::ndarray<nb::numpy, std::uint32_t> merges_of(const BpeTrainer& trainer) {
     std::vector<std::uint32_t> flat;

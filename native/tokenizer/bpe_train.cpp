@@ -142,8 +142,8 @@ std::uint32_t BpeTrainer::index_of(Pair pair) {
     while (index_[slot] != kNone && pairs_[index_[slot]].pair != pair) slot = (slot + 1) & mask;
     if (index_[slot] != kNone) return index_[slot];
     const auto added = static_cast<std::uint32_t>(pairs_.size());
-    index_[slot] = added;
     pairs_.push_back({pair, 0, {}});
+    index_[slot] = added;
     if (2 * pairs_.size() > index_.size()) grow_index();
     return added;
 }
@@ -169,6 +169,8 @@ void BpeTrainer::change(std::uint32_t left_place, std::uint32_t right_place, int
 }
 
 std::size_t BpeTrainer::merge(std::size_t count) {
+    if (is_interrupted_) throw std::logic_error("a merge was interrupted by an error: make a new trainer");
+    is_interrupted_ = true;  // until all is done: an exception leaves counts and symbols that do not fit each other
     std::size_t done = 0;
     while (done < count && !queue_.empty()) {
         const Entry top = queue_.top();
@@ -185,6 +187,7 @@ std::size_t BpeTrainer::merge(std::size_t count) {
         }
         if (may_merge(pairs_[top.pair].pair)) done += merge_pair(top.pair);
     }
+    is_interrupted_ = false;
     return done;
 }
 

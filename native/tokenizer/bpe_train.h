@@ -55,6 +55,7 @@ class BpeTrainer {
 
     /// Merges until there are `count` more tokens; returns how many there were to make. A merge whose bytes are a
     /// token already makes no new one: it keeps that one's id, as in Hugging Face's trainer.
+    /// Raises std::logic_error after an earlier call ended in an error, such as std::bad_alloc, in the middle of a merge.
     std::size_t merge(std::size_t count);
 
     const std::vector<TokenPair>& merges() const { return merges_; }
@@ -99,6 +100,7 @@ class BpeTrainer {
     std::vector<Occurrences> pairs_;
     std::vector<std::uint32_t> index_;  // where in pairs_ a pair is, by its hash; at most half full
     std::priority_queue<Entry, std::vector<Entry>, IsWorse> queue_;
+    bool is_interrupted_ = false;  // a call of `merge` ended in an exception
 };
 
 }  // namespace tilth

@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "hash_tables.h"
@@ -106,11 +107,12 @@ class KnownPieces {
     /// Full is a quarter of the places: a piece that is not in its own line costs more than memory does.
     bool is_full() const { return size_ >= n_lines() / 2 && n_lines() < kMostLines; }
 
+    /// Raises std::bad_alloc and then leaves the table as it was.
     void grow() {
-        const LineArray old = std::move(memory_);
         const std::size_t n_old = n_lines();
         const int bits = 4 * n_old <= kMostLines ? 2 : 1;
-        memory_ = LineArray((n_old << bits) * sizeof(Line));
+        LineArray old((n_old << bits) * sizeof(Line));
+        std::swap(old, memory_);
         shift_ -= bits;
         size_ = 0;
         const auto* const old_lines = reinterpret_cast<const Line*>(old.data());

@@ -128,17 +128,28 @@ void PieceCounts::add(std::string_view piece, std::int64_t count) {
 }
 
 void PieceCounts::add_key(const PieceKey& key, std::uint64_t hash, std::int64_t count) {
-    const std::size_t mask = slots_.size() - 1;
-    std::size_t i = hash & mask;
-    while (slots_[i].count != 0 && (slots_[i].key.low != key.low || slots_[i].key.high != key.high)) i = (i + 1) & mask;
+    const auto find_slot = [&] {
+        const std::size_t mask = slots_.size() - 1;
+        std::size_t i = hash & mask;
+        while (slots_[i].count != 0 && (slots_[i].key.low != key.low || slots_[i].key.high != key.high)) {
+            i = (i + 1) & mask;
+        }
+        return i;
+    };
+    std::size_t i = find_slot();
     if (slots_[i].count == 0) {
+        // Before the piece is added: the table must keep empty slots even if there is no memory to grow.
+        if (2 * (n_short_ + 1) > slots_.size()) {
+            grow();
+            i = find_slot();
+        }
         slots_[i].key = key;
         ++n_short_;
     }
     slots_[i].count += count;
-    if (2 * n_short_ > slots_.size()) grow();
 }
 
+/// Raises std::bad_alloc and then leaves the table as it was.
 void PieceCounts::grow() {
     std::vector<Slot> old(4 * slots_.size());
     old.swap(slots_);

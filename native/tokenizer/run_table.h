@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "line_array.h"
 
@@ -120,12 +121,12 @@ class RunTable {
         buckets()[hash & (n_buckets_ - 1)].entries[1] = entry;
     }
 
+    /// Raises std::bad_alloc and then leaves the table as it was.
     void grow() {
-        const LineArray old = std::move(lines_);
+        LineArray old(4 * n_buckets_ * sizeof(Bucket));
+        std::swap(old, lines_);
         const auto* const old_buckets = reinterpret_cast<const Bucket*>(old.data());
-        const std::size_t n_old = n_buckets_;
-        n_buckets_ *= 4;
-        lines_ = LineArray(n_buckets_ * sizeof(Bucket));
+        const std::size_t n_old = std::exchange(n_buckets_, 4 * n_buckets_);
         size_ = 0;
         for (std::size_t i = 0; i < n_old; ++i) {
             for (const Entry& entry : old_buckets[i].entries) {

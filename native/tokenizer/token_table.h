@@ -21,6 +21,7 @@ namespace tilth {
 
 class TokenTable {
   public:
+    /// At least 16 lines, however few tokens: a shift by all 64 bits is undefined.
     explicit TokenTable(std::size_t n_tokens)
         : shift_(64 - std::countr_zero(std::bit_ceil(std::max<std::size_t>(n_tokens / 2 + 1, 16)))),
           memory_(n_lines() * sizeof(Line)),
