@@ -162,6 +162,8 @@ void check_ways(Dice& random, const SentencePieceEncoder& encoder, const Oracle&
     SentencePieceEncoder::Options options;
     options.add_space = below(random, 2) == 0;
     const Ids expected = oracle.encode(text, options.add_space);
+    is_ended_by_failing_allocation(random, 12, [&] { encode<std::uint16_t>(encoder, text, options); });
+    is_ended_by_failing_allocation(random, 12, [&] { encode<std::uint32_t>(encoder, text, options); });
     check(encode<std::uint16_t>(encoder, text, options) == expected, "ids are those of merging the whole");
     check(encode<std::uint16_t>(encoder, text, options) == expected, "and again, from memory");
     check(encode<std::uint32_t>(encoder, text, options) == expected, "and as uint32");
@@ -254,6 +256,25 @@ void check_files(Dice& random) {
     }
 }
 
+/// Vocabularies of up to three tokens, which are refused or encode.
+void check_tiny(Dice& random) {
+    Model model;
+    for (std::size_t n = below(random, 4); n > 0; --n) {
+        model.vocabulary.pieces.push_back(n == 2 ? "" : std::string(n, 'a'));
+    }
+    model.ranks.assign(model.vocabulary.pieces.size(), below(random, 2) == 0 ? kNone : 0);
+    model.vocabulary.unknown_id = static_cast<std::uint32_t>(below(random, 4));
+    const bool is_refused = model.vocabulary.unknown_id >= model.vocabulary.pieces.size();
+    try {
+        const SentencePieceEncoder encoder(model.tables());
+        check(!is_refused, "an unknown token outside of the vocabulary is refused");
+        const Exact text(random_text(random));
+        check(encode<std::uint16_t>(encoder, text.view(), {}) == Oracle(model).encode(text.view(), false), "few tokens");
+    } catch (const std::invalid_argument&) {
+        check(is_refused, "a tiny vocabulary encodes");
+    }
+}
+
 }  // namespace
 
 void fuzz_sentencepiece(Dice& random) {
@@ -266,5 +287,8 @@ void fuzz_sentencepiece(Dice& random) {
         check_dropout(random, model, encoder, text.view());
         check_files(random);
     }
-    for (int i = 0; i < 5; ++i) check_broken(random, model);
+    for (int i = 0; i < 5; ++i) {
+        check_broken(random, model);
+        check_tiny(random);
+    }
 }

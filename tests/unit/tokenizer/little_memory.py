@@ -1,7 +1,7 @@
 """Run as a program by `test_out_of_memory`: encodes or counts until memory ends, then with memory again.
 
-Arguments: what to do, and how many MiB more than at the start may be mapped. Prints how many calls ended in a MemoryError;
-exits with 1 if what comes after them is wrong.
+Arguments: what to do, and how many MiB more than at the start may be mapped. Prints how many calls ended in a
+MemoryError; exits with 1 if what comes after them is wrong.
 """
 
 from __future__ import annotations
