@@ -23,7 +23,7 @@ std::string_view bytes_of(const PieceKey& key) {
     return {reinterpret_cast<const char*>(&key), key.high >> 56};
 }
 
-constexpr std::uint64_t kEnd = ~std::uint64_t{0};  // where the size of a piece would stand
+constexpr std::uint64_t kEnd = ~std::uint64_t{0};  // in the position of the size of a piece
 
 /// Counts of one file, one after the other.
 class CountReader {
@@ -237,7 +237,7 @@ std::map<std::string, std::int64_t> PieceCounts::characters() const {
         const char* const end = piece.data() + piece.size();
         for (const char* p = piece.data(); p < end;) {
             const auto length = static_cast<std::size_t>(character_at(p, end).length);
-            // A byte that is not ASCII and stands alone is part of no character.
+            // A single byte that is not ASCII is part of no character.
             if (length > 1 || static_cast<unsigned char>(*p) < 0x80) counts[std::string(p, length)] += count;
             p += length;
         }

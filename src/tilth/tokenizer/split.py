@@ -1,7 +1,8 @@
 """How text is cut into pieces before merging: the known patterns by name, any other by the `regex` library.
 
-The known ones, and those for superwords, run in the native core, with the character classes of Unicode 16.0. A regex
-of one's own runs in Python: slower by two orders of magnitude, and with the Unicode version of the installed `regex`.
+The known ones, and those for superwords, run in the native core, with the character classes of Unicode 16.0. A custom
+regex runs in Python: slower by two orders of magnitude, and with the Unicode version of the installed `regex`. It has a
+time limit, because it may backtrack for ever.
 """
 
 from __future__ import annotations
@@ -79,13 +80,13 @@ def pattern_name(pattern: str) -> str | None:
     return _NAMES.get(pattern)
 
 
-# Read from the right, so that the last place comes first.
+# Read from the right, so that the last position comes first.
 _LAST_CUT = r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])"
 _LAST_SUPERWORD_CUT = r"(?r)(?<=\p{N})(?=[\p{L} \n])"
 
 
 def last_cut(data: bytes) -> int:
-    """The last byte of `data` before which all of `PATTERNS` end a piece, whatever stands around; 0: there is none.
+    """The last byte of `data` before which all of `PATTERNS` end a piece in every context; 0: there is none.
 
     That is so between a letter and a space or newline, and between a Han character and a full stop or comma.
     """
@@ -104,15 +105,14 @@ def _last(cut: str, data: bytes) -> int:
 
 
 TIME_LIMIT_SECONDS = 5.0
-"""How long a regex of the user's own may take on any text, in seconds of its thread's CPU time."""
+"""How long a custom regex may take on any text, in seconds of its thread's CPU time."""
 TIME_LIMIT_SECONDS_PER_MEGABYTE = 20.0
 """How much longer it may take for each megabyte of text; a regex without nested counts needs about half a second."""
 _EXCERPT_CHARACTERS = 40
 
 
 class Splitter:
-    """Cuts text by a regex of one's own, or for superwords. What the regex does not match is kept as a piece of its
-    own."""
+    """Cuts text by a custom regex, or for superwords. Text that the regex does not match is a piece too."""
 
     def __init__(self, pattern: str) -> None:
         """Raises: ConfigError if `pattern` is no regex."""
