@@ -33,9 +33,9 @@ test: setup
 
 FUZZ_SECONDS ?= 20
 FUZZ_SOURCES := $(wildcard tests/native/*.cpp) native/unicode/character_class.cpp \
-	$(filter-out native/tokenizer/bind%.cpp,$(wildcard native/tokenizer/*.cpp))
+	$(filter-out native/tokenizer/bind%.cpp native/tokenizer/line_array.cpp,$(wildcard native/tokenizer/*.cpp))
 
-# Needs only a C++20 compiler.
+# Needs only a C++20 compiler. line_array.cpp is compiled as a part of fuzz_allocation.cpp.
 build/fuzz_tokenizer: $(FUZZ_SOURCES) $(wildcard native/*/*.h native/*/*.inc tests/native/*.h)
 	mkdir -p build
 	$(CXX) -std=c++20 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -Inative $(FUZZ_SOURCES) -o $@ -pthread

@@ -1,4 +1,4 @@
-// The module `tilth._core`. Its typed face is src/tilth/native.py; nothing else imports it.
+// The module `tilth._core`. Its typed interface is src/tilth/native.py; nothing else imports it.
 //
 // C++ exceptions become Python's by nanobind's rules: bad_alloc -> MemoryError, invalid_argument and length_error ->
 // ValueError, out_of_range -> IndexError, anything else (a thread that cannot start) -> RuntimeError.

@@ -1,7 +1,7 @@
 // The ids of many texts on their way to Python as one numpy array with offsets, encoded on several threads.
 //
-// Short texts are a unit of work together, so that a thread takes work and memory seldom; a long text is a unit of its
-// own, which all threads work on.
+// Several short texts are one task, so that threads seldom ask for work and memory; a long text is a task of its own,
+// which all threads work on.
 #pragma once
 
 #include <cstdint>
@@ -15,14 +15,14 @@
 
 namespace tilth {
 
-/// Long texts are cut into parts of about this size, which threads take one after the other.
+/// Long texts are cut into parts of about this size, which are tasks of threads.
 constexpr std::size_t kPartBytes = std::size_t{1} << 18;
 /// Texts of more bytes than this are long.
 constexpr std::size_t kLongTextBytes = 2 * kPartBytes;
-/// About so many bytes of short texts are a unit of work.
-constexpr std::size_t kUnitBytes = std::size_t{1} << 16;
+/// The size of a task of short texts, about.
+constexpr std::size_t kTaskBytes = std::size_t{1} << 16;
 
-/// All parts in one, which take their memory away with them.
+/// All parts in one vector; each is freed once it is copied.
 template <class Id>
 std::vector<Id> joined(std::vector<std::vector<Id>>&& parts) {
     if (parts.size() == 1) return std::move(parts[0]);
@@ -37,15 +37,15 @@ std::vector<Id> joined(std::vector<std::vector<Id>>&& parts) {
     return all;
 }
 
-/// The first text of each unit of work, and the end. For one thread, all texts are one.
+/// The first text of each task, and the end. For one thread, all texts are one task.
 template <class IsLong>
-std::vector<std::size_t> units_of(const std::vector<Text>& texts, std::size_t threads, const IsLong& is_long) {
+std::vector<std::size_t> tasks_of(const std::vector<Text>& texts, std::size_t threads, const IsLong& is_long) {
     if (threads <= 1 && !texts.empty()) return {0, texts.size()};
     std::vector<std::size_t> begins{0};
     std::size_t bytes = 0;
     for (std::size_t i = 0; i < texts.size(); ++i) {
         const std::size_t size = texts[i].view().size();
-        if (i > begins.back() && (is_long(i) || is_long(i - 1) || bytes + size > kUnitBytes)) {
+        if (i > begins.back() && (is_long(i) || is_long(i - 1) || bytes + size > kTaskBytes)) {
             begins.push_back(i);
             bytes = 0;
         }
@@ -66,26 +66,26 @@ nanobind::tuple batch_to_numpy(const std::vector<Text>& texts, std::size_t threa
     {
         const nanobind::gil_scoped_release release;
         const auto is_long = [&](std::size_t i) { return threads > 1 && texts[i].view().size() > kLongTextBytes; };
-        const std::vector<std::size_t> begins = units_of(texts, threads, is_long);
-        std::vector<std::vector<Id>> units(begins.size() - 1);
-        parallel_for(units.size(), threads, [&](std::size_t unit) {
-            if (is_long(begins[unit])) return;
+        const std::vector<std::size_t> begins = tasks_of(texts, threads, is_long);
+        std::vector<std::vector<Id>> results(begins.size() - 1);
+        parallel_for(results.size(), threads, [&](std::size_t task) {
+            if (is_long(begins[task])) return;
             std::size_t bytes = 0;
-            for (std::size_t i = begins[unit]; i < begins[unit + 1]; ++i) bytes += texts[i].view().size();
-            units[unit].reserve(bytes / 4);
-            for (std::size_t i = begins[unit]; i < begins[unit + 1]; ++i) {
-                const std::size_t before = units[unit].size();
-                append(texts[i].view(), units[unit]);
-                offsets[i + 1] = static_cast<std::int64_t>(units[unit].size() - before);
+            for (std::size_t i = begins[task]; i < begins[task + 1]; ++i) bytes += texts[i].view().size();
+            results[task].reserve(bytes / 4);
+            for (std::size_t i = begins[task]; i < begins[task + 1]; ++i) {
+                const std::size_t before = results[task].size();
+                append(texts[i].view(), results[task]);
+                offsets[i + 1] = static_cast<std::int64_t>(results[task].size() - before);
             }
         });
-        for (std::size_t unit = 0; unit < units.size(); ++unit) {
-            if (!is_long(begins[unit])) continue;
-            units[unit] = encode_long(texts[begins[unit]].view());
-            offsets[begins[unit + 1]] = static_cast<std::int64_t>(units[unit].size());
+        for (std::size_t task = 0; task < results.size(); ++task) {
+            if (!is_long(begins[task])) continue;
+            results[task] = encode_long(texts[begins[task]].view());
+            offsets[begins[task + 1]] = static_cast<std::int64_t>(results[task].size());
         }
         for (std::size_t i = 0; i < texts.size(); ++i) offsets[i + 1] += offsets[i];
-        all = joined(std::move(units));
+        all = joined(std::move(results));
     }
     return nanobind::make_tuple(to_numpy(std::move(all)), to_numpy(std::move(offsets)));
 }

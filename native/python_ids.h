@@ -17,7 +17,8 @@ nanobind::ndarray<nanobind::numpy, T> to_numpy(std::vector<T>&& values, std::siz
     auto owned = std::make_unique<std::vector<T>>(std::move(values));
     const std::size_t shape[] = {owned->size() / columns, columns};
     T* const data = owned->data();
-    nanobind::capsule owner(owned.release(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+    nanobind::capsule owner(owned.get(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+    owned.release();  // only now: making the capsule may fail
     return nanobind::ndarray<nanobind::numpy, T>(data, columns == 1 ? 1 : 2, shape, owner);
 }
 

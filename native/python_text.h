@@ -1,7 +1,7 @@
 // Text that comes from Python, without a copy.
 //
 // A `bytes` is taken as it is, valid UTF-8 or not. A `str` with lone surrogates, which UTF-8 cannot hold, is read as
-// tiktoken reads it: surrogate pairs become the character they stand for, lone ones U+FFFD.
+// tiktoken reads it: surrogate pairs become the character they encode, lone ones U+FFFD.
 #pragma once
 
 #include <nanobind/nanobind.h>

@@ -145,7 +145,7 @@ nb::list encode_batch(const BpeEncoder& encoder, const nb::list& texts, const st
     std::vector<std::vector<Ids>> results(list.size());
     {
         const nb::gil_scoped_release release;
-        // Short texts are a unit of work each; a long one is cut, so that all threads work on it.
+        // A short text is one task; a long one is cut, so that all threads work on it.
         std::vector<std::size_t> short_texts;
         for (std::size_t i = 0; i < list.size(); ++i) {
             if (threads <= 1 || list[i].view().size() <= kLongTextBytes) short_texts.push_back(i);
@@ -233,9 +233,9 @@ void bind_encoder(nb::module_& m) {
     nb::class_<BpeEncoder>(m, "BpeEncoder")
         .def(
             "__init__",
-            [](BpeEncoder* place, const std::vector<nb::bytes>& tokens, const Ids& special_ids,
+            [](BpeEncoder* self, const std::vector<nb::bytes>& tokens, const Ids& special_ids,
                const PairArray& merges, bool ignore_merges) {
-                new (place) BpeEncoder(to_strings(tokens), special_ids, to_pairs(merges), ignore_merges);
+                new (self) BpeEncoder(to_strings(tokens), special_ids, to_pairs(merges), ignore_merges);
             },
             "tokens"_a, "special_ids"_a, nb::arg("merges").noconvert(), "ignore_merges"_a)
         .def_static("from_ranks",

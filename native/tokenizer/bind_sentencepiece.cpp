@@ -93,15 +93,15 @@ nb::tuple read_model(nb::handle content) {
     return nb::make_tuple(as_bytes, spaced, to_numpy(std::move(scores)), to_numpy(std::move(kinds)), others);
 }
 
-void make_encoder(SentencePieceEncoder* place, const nb::list& pieces, const IdArray& ranks,
+void make_encoder(SentencePieceEncoder* self, const nb::list& pieces, const IdArray& ranks,
                   const std::optional<PairArray>& merges, const Ids& byte_ids, std::optional<std::uint32_t> unknown_id,
                   const Ids& user_defined, bool split_at_spaces) {
     SentencePieces vocabulary{spaced_pieces(pieces), byte_ids, unknown_id.value_or(kNone), user_defined, split_at_spaces};
     if (merges) {
-        new (place) SentencePieceEncoder(SentencePieceTables::from_merges(std::move(vocabulary), pairs_of(*merges)));
+        new (self) SentencePieceEncoder(SentencePieceTables::from_merges(std::move(vocabulary), pairs_of(*merges)));
     } else {
         const Ids by_id(ranks.data(), ranks.data() + ranks.shape(0));
-        new (place) SentencePieceEncoder(SentencePieceTables::from_ranks(std::move(vocabulary), by_id));
+        new (self) SentencePieceEncoder(SentencePieceTables::from_ranks(std::move(vocabulary), by_id));
     }
 }
 
@@ -161,7 +161,7 @@ nb::list encode_batch(const SentencePieceEncoder& encoder, const nb::list& texts
         };
         {
             const nb::gil_scoped_release release;
-            // Short texts are a unit of work each; a long one is cut, so that all threads work on it.
+            // A short text is one task; a long one is cut, so that all threads work on it.
             const auto is_long = [&](std::size_t i) { return threads > 1 && list[i].view().size() > kLongTextBytes; };
             parallel_for(list.size(), threads, [&](std::size_t i) { is_long(i) ? void() : encode_one(i, 1); });
             for (std::size_t i = 0; i < list.size(); ++i) is_long(i) ? encode_one(i, threads) : void();
@@ -238,8 +238,8 @@ void bind_sentencepiece(nb::module_& m) {
 
     nb::class_<BpeDropout>(m, "BpeDropout")
         .def("__init__",
-             [](BpeDropout* place, const std::vector<nb::bytes>& tokens, const Ids& special_ids,
-                const PairArray& merges) { new (place) BpeDropout(strings_of(tokens), special_ids, pairs_of(merges)); },
+             [](BpeDropout* self, const std::vector<nb::bytes>& tokens, const Ids& special_ids,
+                const PairArray& merges) { new (self) BpeDropout(strings_of(tokens), special_ids, pairs_of(merges)); },
              "tokens"_a, "special_ids"_a, nb::arg("merges").noconvert())
         .def("encode_pieces",
              [](const BpeDropout& encoder, const nb::list& pieces, double dropout, std::uint64_t seed) {

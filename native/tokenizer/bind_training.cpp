@@ -9,10 +9,10 @@
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
-#include <memory>
 #include <optional>
 
 #include "../parallel.h"
+#include "../python_ids.h"
 #include "../python_text.h"
 #include "bpe_encode.h"
 #include "bpe_train.h"
@@ -28,15 +28,6 @@ using namespace nb::literals;
 namespace tilth {
 
 namespace {
-
-template <class T>
-nb::ndarray<nb::numpy, T> to_numpy(std::vector<T>&& values, std::size_t columns) {
-    auto owned = std::make_unique<std::vector<T>>(std::move(values));
-    const std::size_t shape[] = {owned->size() / columns, columns};
-    T* const data = owned->data();
-    nb::capsule owner(owned.release(), [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-    return nb::ndarray<nb::numpy, T>(data, columns == 1 ? 1 : 2, shape, owner);
-}
 
 nb::ndarray<nb::numpy, std::uint32_t> merges_of(const BpeTrainer& trainer) {
     std::vector<std::uint32_t> flat;
@@ -126,7 +117,7 @@ TieBreak tie_break_named(const std::string& name) {
     throw std::invalid_argument("unknown tie break '" + name + "'");
 }
 
-void make_trainer(BpeTrainer* place, const PieceCounts& counts, const std::vector<nb::bytes>& tokens,
+void make_trainer(BpeTrainer* self, const PieceCounts& counts, const std::vector<nb::bytes>& tokens,
                   const BpeEncoder* encoder, const SuperwordEncoder* superword_encoder, const std::string& symbols, const std::string& tie_break,
                   std::int64_t min_piece_count, std::int64_t min_frequency,
                   std::optional<std::size_t> max_token_length, bool superwords) {
@@ -142,23 +133,23 @@ void make_trainer(BpeTrainer* place, const PieceCounts& counts, const std::vecto
     using Out = std::vector<std::uint32_t>;
     if (superword_encoder != nullptr) {
         const auto encode = [&](std::string_view piece, Out& out) { superword_encoder->encode_piece(piece, out); };
-        new (place) BpeTrainer(counts, std::move(strings), encode, rules);
+        new (self) BpeTrainer(counts, std::move(strings), encode, rules);
     } else if (encoder != nullptr) {
         const auto encode = [&](std::string_view piece, Out& out) { encoder->encode_piece(piece, out); };
-        new (place) BpeTrainer(counts, std::move(strings), encode, rules);
+        new (self) BpeTrainer(counts, std::move(strings), encode, rules);
     } else {
         const Symbols kind = symbols == "bytes" ? Symbols::kBytes : Symbols::kCharacters;
-        new (place) BpeTrainer(counts, std::move(strings), kind, rules);
+        new (self) BpeTrainer(counts, std::move(strings), kind, rules);
     }
 }
 
 using PairArray = nb::ndarray<const std::uint32_t, nb::shape<-1, 2>, nb::c_contig, nb::device::cpu>;
 
-void make_superword_encoder(SuperwordEncoder* place, const std::vector<nb::bytes>& tokens,
+void make_superword_encoder(SuperwordEncoder* self, const std::vector<nb::bytes>& tokens,
                             const std::vector<std::uint32_t>& special_ids, const PairArray& merges, int most_digits) {
     std::vector<TokenPair> pairs(merges.shape(0));
     for (std::size_t i = 0; i < pairs.size(); ++i) pairs[i] = {merges.data()[2 * i], merges.data()[2 * i + 1]};
-    new (place) SuperwordEncoder(strings_of(tokens), special_ids, pairs, most_digits);
+    new (self) SuperwordEncoder(strings_of(tokens), special_ids, pairs, most_digits);
 }
 
 nb::ndarray<nb::numpy, std::uint32_t> encode(const SuperwordEncoder& encoder, nb::handle text,

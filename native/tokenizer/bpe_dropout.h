@@ -1,6 +1,6 @@
 // Byte-level BPE with merges left out at random (BPE-dropout, Provilkov et al. 2020): training on many cuts of a text.
 //
-// Apart from the exact encoder, whose short cuts (whole pieces, memories) must not know of it; so its own table.
+// It has a table of its own: the exact encoder's shortcuts (whole pieces, caches) are right only without dropout.
 #pragma once
 
 #include <array>

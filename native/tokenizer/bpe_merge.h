@@ -1,8 +1,8 @@
 // Merging of one piece: of all adjacent pairs the one of lowest rank first, the leftmost of equals.
 //
-// A pair is asked for by a function `find(left id, right id, start, size)`, where the two tokens' bytes stand at
+// A pair is asked for by a function `find(left id, right id, start, size)`, where the two tokens' bytes are at
 // `start`, with 16 bytes to read from there. Short pieces look for the least of an array; long ones keep a heap, so
-// that n bytes cost O(n log n) whatever stands in them.
+// that n bytes take O(n log n) whatever they are.
 #pragma once
 
 #include <algorithm>
@@ -29,19 +29,19 @@ struct ByteTokens {
 
     /// Notes a merge if it is one of two bytes.
     void add(std::string_view made, const Merge& merge) {
-        if (made.size() == 2) merges[place_of(made.data())] = merge;
+        if (made.size() == 2) merges[index_of_pair(made.data())] = merge;
     }
 
     std::uint32_t id(char c) const { return ids[static_cast<unsigned char>(c)]; }
-    Merge merge(const char* p) const { return merges[place_of(p)]; }
+    Merge merge(const char* p) const { return merges[index_of_pair(p)]; }
 
   private:
-    static std::size_t place_of(const char* p) {
+    static std::size_t index_of_pair(const char* p) {
         return static_cast<std::size_t>(static_cast<unsigned char>(p[0])) << 8 | static_cast<unsigned char>(p[1]);
     }
 };
 
-/// Ranks stand in numbers beside a place of 6 bits.
+/// A rank and a position of 6 bits share a number.
 constexpr std::size_t kShortPiece = 63;
 constexpr std::uint32_t kMostMerges = std::uint32_t{1} << 25;
 
@@ -51,20 +51,21 @@ void merge_short(std::string_view piece, const ByteTokens& bytes, const Find& fi
     char text[kShortPiece + 17];
     std::memcpy(text, piece.data(), piece.size());
     const std::size_t n = piece.size();
-    // At each place where a token starts: its id, how it merges with the one behind it, and that rank with the place.
+    // At each position where a token starts: its id, what it and the next become, and that rank with the position.
     std::uint32_t ids[kShortPiece], merged[kShortPiece];
     std::int32_t order[kShortPiece];
     std::uint64_t starts = (std::uint64_t{1} << n) - 1;
-    const auto note = [&](std::size_t place, const Merge& merge) {
-        merged[place] = merge.id;
-        order[place] = merge.rank == kNone ? kNever : static_cast<std::int32_t>(merge.rank << 6 | place);
+    const auto note = [&](std::size_t position, const Merge& merge) {
+        merged[position] = merge.id;
+        order[position] = merge.rank == kNone ? kNever : static_cast<std::int32_t>(merge.rank << 6 | position);
     };
     for (std::size_t i = 0; i + 1 < n; ++i) note(i, bytes.merge(text + i));
     for (std::size_t i = 0; i < n; ++i) ids[i] = bytes.id(text[i]);
     order[n - 1] = kNever;
 
-    const auto next = [&](std::size_t place) {  // n at the end, where no bit is set
-        return std::min<std::size_t>(n, place + 1 + static_cast<std::size_t>(std::countr_zero(starts >> (place + 1))));
+    const auto next = [&](std::size_t position) {  // n at the end, where no bit is set
+        const std::size_t first = position + 1;
+        return std::min<std::size_t>(n, first + static_cast<std::size_t>(std::countr_zero(starts >> first)));
     };
     const auto look_up = [&](std::size_t left, std::size_t right) {
         note(left, find(ids[left], ids[right], text + left, next(right) - left));
@@ -76,16 +77,17 @@ void merge_short(std::string_view piece, const ByteTokens& bytes, const Find& fi
             best = std::min(best, order[std::countr_zero(left)]);
         }
         if (best == kNever) break;
-        const std::size_t place = static_cast<std::size_t>(best) & 63, gone = next(place);
-        ids[place] = merged[place];
+        const std::size_t position = static_cast<std::size_t>(best) & 63, gone = next(position);
+        ids[position] = merged[position];
         starts &= ~(std::uint64_t{1} << gone);
-        if (const std::size_t right = next(place); right < n) {
-            look_up(place, right);
+        if (const std::size_t right = next(position); right < n) {
+            look_up(position, right);
         } else {
-            order[place] = kNever;
+            order[position] = kNever;
         }
-        if (place > 0) {
-            look_up(static_cast<std::size_t>(63 - std::countl_zero(starts & ((std::uint64_t{1} << place) - 1))), place);
+        if (position > 0) {
+            const std::uint64_t before = starts & ((std::uint64_t{1} << position) - 1);
+            look_up(static_cast<std::size_t>(63 - std::countl_zero(before)), position);
         }
     }
     for (std::uint64_t left = starts; left != 0; left &= left - 1) out.push_back(ids[std::countr_zero(left)]);
@@ -93,7 +95,7 @@ void merge_short(std::string_view piece, const ByteTokens& bytes, const Find& fi
 
 template <class Find>
 void merge_long(std::string_view piece, const ByteTokens& bytes, const Find& find, std::vector<std::uint32_t>& out) {
-    if (piece.size() >= kNone) throw std::length_error("a piece of 4 GiB or more between two places to split");
+    if (piece.size() >= kNone) throw std::length_error("a piece of 4 GiB or more between two boundaries");
     struct Symbol {
         std::uint32_t id, previous, next;  // id == kNone: merged into its left neighbour
     };
@@ -105,8 +107,8 @@ void merge_long(std::string_view piece, const ByteTokens& bytes, const Find& fin
         const std::uint32_t right = symbols[i].next;
         return right < n ? find(symbols[i].id, symbols[right].id, text.data() + i, symbols[right].next - i) : Merge{};
     };
-    // Entries are rank and place in one number: the least is the lowest rank, leftmost. An entry whose pair has
-    // changed since is told by its rank and skipped.
+    // Entries are rank and position in one number: the least is the lowest rank, leftmost. An entry whose pair has
+    // changed since has another rank and is skipped.
     std::vector<std::uint64_t> entries;
     for (std::uint32_t i = 0; i + 1 < n; ++i) {
         if (const Merge merge = bytes.merge(text.data() + i); merge.rank != kNone) {

@@ -113,7 +113,7 @@ void BpeTrainer::reserve(std::size_t n_symbols) {
     symbols_.reserve(n_symbols);
 }
 
-/// Adds a piece; kNone among its ids is a place that nothing merges across.
+/// Adds a piece; nothing merges across a kNone among its ids.
 void BpeTrainer::add_symbols(const std::uint32_t* ids, std::size_t n, std::int64_t count) {
     for (std::size_t start = 0, stop = 0; start < n; start = stop + 1) {
         for (stop = start; stop < n && ids[stop] != kNone;) ++stop;
@@ -121,9 +121,9 @@ void BpeTrainer::add_symbols(const std::uint32_t* ids, std::size_t n, std::int64
         const auto piece = static_cast<std::uint32_t>(piece_counts_.size());
         piece_counts_.push_back(count);
         for (std::size_t i = start; i < stop; ++i) {
-            const auto place = static_cast<std::uint32_t>(symbols_.size());
-            symbols_.push_back({ids[i], i > start ? place - 1 : kNone, i + 1 < stop ? place + 1 : kNone, piece});
-            if (i > start) change(place - 1, place, 1, nullptr);
+            const auto position = static_cast<std::uint32_t>(symbols_.size());
+            symbols_.push_back({ids[i], i > start ? position - 1 : kNone, i + 1 < stop ? position + 1 : kNone, piece});
+            if (i > start) change(position - 1, position, 1, nullptr);
         }
     }
 }
@@ -142,8 +142,8 @@ std::uint32_t BpeTrainer::index_of(Pair pair) {
     while (index_[slot] != kNone && pairs_[index_[slot]].pair != pair) slot = (slot + 1) & mask;
     if (index_[slot] != kNone) return index_[slot];
     const auto added = static_cast<std::uint32_t>(pairs_.size());
-    index_[slot] = added;
     pairs_.push_back({pair, 0, {}});
+    index_[slot] = added;
     if (2 * pairs_.size() > index_.size()) grow_index();
     return added;
 }
@@ -158,17 +158,19 @@ void BpeTrainer::grow_index() {
     }
 }
 
-/// Notes that the pair at these two places came up (sign 1) or went away (-1); new pairs go to `fresh`.
-void BpeTrainer::change(std::uint32_t left_place, std::uint32_t right_place, int sign,
+/// Notes that the pair at these two positions appeared (sign 1) or disappeared (-1); new pairs go to `fresh`.
+void BpeTrainer::change(std::uint32_t left_position, std::uint32_t right_position, int sign,
                         std::vector<std::uint32_t>* fresh) {
     const std::size_t n_before = pairs_.size();
-    const std::uint32_t index = index_of(pair_key(symbols_[left_place].id, symbols_[right_place].id));
-    pairs_[index].count += sign * piece_counts_[symbols_[left_place].piece];
-    if (sign > 0) pairs_[index].places.push_back(left_place);
+    const std::uint32_t index = index_of(pair_key(symbols_[left_position].id, symbols_[right_position].id));
+    pairs_[index].count += sign * piece_counts_[symbols_[left_position].piece];
+    if (sign > 0) pairs_[index].positions.push_back(left_position);
     if (pairs_.size() > n_before && fresh != nullptr) fresh->push_back(index);
 }
 
 std::size_t BpeTrainer::merge(std::size_t count) {
+    if (is_interrupted_) throw std::logic_error("a merge was interrupted by an error: make a new trainer");
+    is_interrupted_ = true;  // until all is done: an exception leaves counts and symbols that do not fit each other
     std::size_t done = 0;
     while (done < count && !queue_.empty()) {
         const Entry top = queue_.top();
@@ -185,6 +187,7 @@ std::size_t BpeTrainer::merge(std::size_t count) {
         }
         if (may_merge(pairs_[top.pair].pair)) done += merge_pair(top.pair);
     }
+    is_interrupted_ = false;
     return done;
 }
 
@@ -208,21 +211,21 @@ bool BpeTrainer::merge_pair(std::uint32_t index) {
     const std::size_t n_before = tokens_.size();
     const std::uint32_t merged = id_of_merged(left, right);
     merges_.emplace_back(left, right);
-    const std::vector<std::uint32_t> places = std::move(pairs_[index].places);
-    pairs_[index].places.clear();
+    const std::vector<std::uint32_t> positions = std::move(pairs_[index].positions);
+    pairs_[index].positions.clear();
     std::vector<std::uint32_t> fresh;
-    for (const std::uint32_t place : places) {
-        Symbol& symbol = symbols_[place];
+    for (const std::uint32_t position : positions) {
+        Symbol& symbol = symbols_[position];
         if (symbol.id != left || symbol.next == kNone || symbols_[symbol.next].id != right) continue;
         Symbol& gone = symbols_[symbol.next];
-        if (symbol.previous != kNone) change(symbol.previous, place, -1, nullptr);
+        if (symbol.previous != kNone) change(symbol.previous, position, -1, nullptr);
         if (gone.next != kNone) change(symbol.next, gone.next, -1, nullptr);
         symbol.id = merged;
         symbol.next = gone.next;
         gone.id = kNone;
-        if (symbol.next != kNone) symbols_[symbol.next].previous = place;
-        if (symbol.previous != kNone) change(symbol.previous, place, 1, &fresh);
-        if (symbol.next != kNone) change(place, symbol.next, 1, &fresh);
+        if (symbol.next != kNone) symbols_[symbol.next].previous = position;
+        if (symbol.previous != kNone) change(symbol.previous, position, 1, &fresh);
+        if (symbol.next != kNone) change(position, symbol.next, 1, &fresh);
     }
     for (const std::uint32_t made : fresh) {
         if (pairs_[made].count > 0) queue_.push({pairs_[made].count, made});

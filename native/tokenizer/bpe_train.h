@@ -1,9 +1,9 @@
 // Training of BPE: merges the most frequent pair of neighbours, again and again.
 //
-// All distinct pieces stand in one array of symbols with links to the neighbours, and every pair knows the places
-// where it arose, so a merge costs as much as the places that it changes, even within one piece of megabytes. Training
-// begins with bytes, with characters, or with the tokens of a vocabulary that is to grow. Price: 16 bytes per symbol
-// (at first, per byte of distinct pieces), and the places of pairs. Counts have 64 bits.
+// All distinct pieces are in one array of symbols with links to the neighbours, and every pair has a list of its
+// positions, so the time of a merge depends on the positions that it changes, even within one piece of megabytes.
+// Training begins with bytes, with characters, or with the tokens of a vocabulary that is to grow. Memory: 16 bytes per symbol
+// (at first, per byte of distinct pieces), and the positions of pairs. Counts have 64 bits.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,7 @@ enum class Symbols {
 
 struct TrainingRules {
     TieBreak tie_break = TieBreak::kLowestPair;
-    std::int64_t minimum_piece_count = 1;         // pieces below it teach nothing
+    std::int64_t minimum_piece_count = 1;         // pieces below it are ignored
     std::int64_t minimum_pair_count = 1;          // training ends when no pair reaches it
     std::size_t longest_token = ~std::size_t{0};  // in bytes; a pair that would be longer never merges
     bool superwords = false;  // a pair never merges into more than four words, nor over a colon and a space (SuperBPE)
@@ -55,6 +55,7 @@ class BpeTrainer {
 
     /// Merges until there are `count` more tokens; returns how many there were to make. A merge whose bytes are a
     /// token already makes no new one: it keeps that one's id, as in Hugging Face's trainer.
+    /// Raises std::logic_error after an earlier call ended in an exception, such as std::bad_alloc.
     std::size_t merge(std::size_t count);
 
     const std::vector<TokenPair>& merges() const { return merges_; }
@@ -67,7 +68,7 @@ class BpeTrainer {
     struct Occurrences {
         Pair pair;
         std::int64_t count = 0;
-        std::vector<std::uint32_t> places;  // of the left symbol, ascending; some may have been merged away
+        std::vector<std::uint32_t> positions;  // of the left symbol, ascending; some may have been merged away
     };
     struct Entry {
         std::int64_t count;
@@ -88,7 +89,7 @@ class BpeTrainer {
     bool may_merge(Pair pair) const;
     bool merge_pair(std::uint32_t index);
     std::uint32_t id_of_merged(std::uint32_t left, std::uint32_t right);
-    void change(std::uint32_t left_place, std::uint32_t right_place, int sign, std::vector<std::uint32_t>* fresh);
+    void change(std::uint32_t left_position, std::uint32_t right_position, int sign, std::vector<std::uint32_t>* fresh);
 
     TrainingRules rules_;
     std::vector<std::string> tokens_;
@@ -99,6 +100,7 @@ class BpeTrainer {
     std::vector<Occurrences> pairs_;
     std::vector<std::uint32_t> index_;  // where in pairs_ a pair is, by its hash; at most half full
     std::priority_queue<Entry, std::vector<Entry>, IsWorse> queue_;
+    bool is_interrupted_ = false;  // a call of `merge` ended in an exception
 };
 
 }  // namespace tilth

@@ -1,4 +1,4 @@
-// Objects that wait for a thread to use them: one thread takes one and gives it back; if none is there it is made anew.
+// Objects that wait for a thread to use them: one thread takes one and gives it back; if none is there, it makes one.
 //
 // Without a lock, so that a fork at any moment leaves it usable. A thread looks first where one was given back on its
 // core, so that threads side by side don't swap objects, which are warm in the caches of the core that used them. At
@@ -22,7 +22,7 @@ class IdlePool {
   public:
     IdlePool() = default;
     ~IdlePool() {
-        for (std::atomic<T*>& place : idle_) delete place.load();
+        for (std::atomic<T*>& slot : idle_) delete slot.load();
     }
     IdlePool(const IdlePool&) = delete;
     IdlePool& operator=(const IdlePool&) = delete;
@@ -42,38 +42,38 @@ class IdlePool {
     };
 
   private:
-    static constexpr std::size_t kPlaces = 64;
+    static constexpr std::size_t kSlots = 64;
 
-    static std::size_t first_place() {
+    static std::size_t first_slot() {
 #ifdef __linux__
-        if (const int core = sched_getcpu(); core >= 0) return static_cast<std::size_t>(core) % kPlaces;
+        if (const int core = sched_getcpu(); core >= 0) return static_cast<std::size_t>(core) % kSlots;
 #endif
-        return std::hash<std::thread::id>()(std::this_thread::get_id()) % kPlaces;
+        return std::hash<std::thread::id>()(std::this_thread::get_id()) % kSlots;
     }
 
     std::unique_ptr<T> take() {
-        const std::size_t first = first_place();
-        for (std::size_t i = 0; i < kPlaces; ++i) {
-            std::atomic<T*>& place = idle_[(first + i) % kPlaces];
-            if (place.load(std::memory_order_relaxed) == nullptr) continue;
-            if (T* const found = place.exchange(nullptr)) return std::unique_ptr<T>(found);
+        const std::size_t first = first_slot();
+        for (std::size_t i = 0; i < kSlots; ++i) {
+            std::atomic<T*>& slot = idle_[(first + i) % kSlots];
+            if (slot.load(std::memory_order_relaxed) == nullptr) continue;
+            if (T* const found = slot.exchange(nullptr)) return std::unique_ptr<T>(found);
         }
         return std::make_unique<T>();
     }
 
     void give_back(std::unique_ptr<T> object) {
-        const std::size_t first = first_place();
-        for (std::size_t i = 0; i < kPlaces; ++i) {
-            std::atomic<T*>& place = idle_[(first + i) % kPlaces];
+        const std::size_t first = first_slot();
+        for (std::size_t i = 0; i < kSlots; ++i) {
+            std::atomic<T*>& slot = idle_[(first + i) % kSlots];
             T* empty = nullptr;
-            if (place.load(std::memory_order_relaxed) != nullptr) continue;
-            if (!place.compare_exchange_strong(empty, object.get())) continue;
+            if (slot.load(std::memory_order_relaxed) != nullptr) continue;
+            if (!slot.compare_exchange_strong(empty, object.get())) continue;
             object.release();
             return;
         }
     }
 
-    std::array<std::atomic<T*>, kPlaces> idle_{};
+    std::array<std::atomic<T*>, kSlots> idle_{};
 };
 
 }  // namespace tilth

@@ -7,9 +7,9 @@ namespace tilth {
 
 namespace {
 
-/// Calls `visit(token, at)` for each place in a token between a trailing byte and the lead of three bytes.
+/// Calls `visit(token, at)` for each position in a token between a trailing byte and the lead of three bytes.
 template <class Visit>
-void for_each_place(const std::vector<std::string>& tokens, Visit visit) {
+void for_each_boundary(const std::vector<std::string>& tokens, Visit visit) {
     for (const std::string& token : tokens) {
         for (std::size_t at = 1; at < token.size(); ++at) {
             if ((token[at] & 0xF0) == 0xE0 && (token[at - 1] & 0xC0) == 0x80) visit(token, at);
@@ -17,23 +17,23 @@ void for_each_place(const std::vector<std::string>& tokens, Visit visit) {
     }
 }
 
-constexpr std::size_t kBitsPerPlace = 16;
+constexpr std::size_t kBitsPerBoundary = 16;
 constexpr std::size_t kFewestBits = 1 << 10;
 
 }  // namespace
 
 JoinFilter::JoinFilter(const std::vector<std::string>& tokens) {
-    std::size_t places = 0;
-    for_each_place(tokens, [&](const std::string&, std::size_t) { ++places; });
-    const std::size_t n_bits = std::bit_ceil(std::max(kFewestBits, kBitsPerPlace * places));
+    std::size_t boundaries = 0;
+    for_each_boundary(tokens, [&](const std::string&, std::size_t) { ++boundaries; });
+    const std::size_t n_bits = std::bit_ceil(std::max(kFewestBits, kBitsPerBoundary * boundaries));
     pairs_.assign(n_bits / 64, 0);
     shift_ = 64 - std::countr_zero(n_bits);
-    for_each_place(tokens, [&](const std::string& token, std::size_t place) { add(token, place); });
+    for_each_boundary(tokens, [&](const std::string& token, std::size_t position) { add(token, position); });
 }
 
-void JoinFilter::add(const std::string& token, std::size_t place) {
-    const char* const p = token.data() + place;
-    const bool whole_left = place >= 3, whole_right = token.size() - place >= 3;
+void JoinFilter::add(const std::string& token, std::size_t position) {
+    const char* const p = token.data() + position;
+    const bool whole_left = position >= 3, whole_right = token.size() - position >= 3;
     const std::uint32_t left = whole_left ? three_byte_code(p - 3) : 0, right = whole_right ? three_byte_code(p) : 0;
     if (whole_left && whole_right) {
         joins_[left] |= kNext;

@@ -3,7 +3,7 @@
 //
 // Where none does, no merge can cross, and the text on both sides is encoded apart: long runs without spaces fall into
 // parts of a character or two, which repeat. Of every character it is kept whether tokens join it to a neighbour, and
-// of pairs a Bloom filter; tokens that end within a character count by the byte next to the place. A false "may"
+// of pairs a Bloom filter; tokens that end within a character count by the byte next to the boundary. A false "may"
 // costs time, never exactness.
 #pragma once
 

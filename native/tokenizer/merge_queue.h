@@ -1,6 +1,6 @@
 // Merging of one run of symbols with a queue: the pair of lowest rank first, the leftmost of equals.
 //
-// O(n log n) whatever stands in the run. The caller may let a merge pass by (BPE-dropout): it comes back into the queue
+// O(n log n) whatever the run holds. The caller may let a merge pass by (BPE-dropout): it comes back into the queue
 // once another merge is done, as in `tokenizers`.
 #pragma once
 
@@ -38,7 +38,7 @@ void merge_with_queue(std::vector<std::uint32_t>& ids, Find&& find, PassBy&& pas
     std::vector<std::uint32_t> previous(n), next(n);
     for (std::uint32_t i = 0; i < n; ++i) previous[i] = i - 1, next[i] = i + 1;
     const auto merge_at = [&](std::uint32_t i) { return next[i] < n ? find(ids[i], ids[next[i]]) : Merge{}; };
-    // An entry is rank and place in one number; one whose pair has changed since is told by its rank and skipped.
+    // An entry is rank and position in one number; one whose pair has changed since has another rank and is skipped.
     std::priority_queue<std::uint64_t, std::vector<std::uint64_t>, std::greater<>> queue;
     std::vector<std::uint64_t> passed_by;
     const auto push = [&](std::uint32_t i) {

@@ -1,9 +1,9 @@
-// What pieces have become before: a bounded, thread-private cache in front of merging.
+// The ids of pieces that occurred before: a bounded, thread-private cache in front of merging.
 //
 // Text repeats itself: a few thousand pieces make up nine tenths of it. Pieces of up to 15 bytes are their own keys and
-// stand in a cache line with up to four ids, so that a hit costs one line and no comparison of bytes elsewhere. Rows
-// of more ids, and pieces of more bytes, stand in arenas. The tables grow with use, so that a short text touches little
-// memory, up to some 60 MB in all; full, they forget.
+// share a cache line with up to four ids, so that a hit reads one line and compares no bytes elsewhere. Rows
+// of more ids, and pieces of more bytes, are in arenas. The tables grow with use, so that a short text touches little
+// memory, up to some 60 MB in all; full, they drop entries.
 #pragma once
 
 #include <algorithm>
@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "hash_tables.h"
@@ -49,7 +50,7 @@ class FewIds {
     static constexpr std::uint32_t kIdBits = 28;
     using Quad = std::uint32_t __attribute__((vector_size(16)));
 
-    Quad ids_{};  // how many there are stands in the upper bits of the last
+    Quad ids_{};  // their number is in the upper bits of the last
 };
 
 /// Pieces of up to 15 bytes, two to a cache line with their ids. A full line overflows into the one beside it.
@@ -66,24 +67,24 @@ class KnownPieces {
         bool is_full() const { return ids[0].size() > 0 && ids[1].size() > 0; }
     };
 
-    /// The key of a piece that has more ids than fit. It is in the same lines, and its ids are a place in `ManyIds`.
+    /// The key of a piece that has more ids than fit. It is in the same lines, and its ids are a position in `ManyIds`.
     static PieceKey sign_of_many(const PieceKey& key) { return {key.low, key.high | kMany}; }
 
     KnownPieces() : memory_(kFirstLines * sizeof(Line)), shift_(64 - std::countr_zero(kFirstLines)) {}
 
-    /// Where a piece should stand, until the table grows.
+    /// The line of a piece, until the table grows.
     const Line* line(std::uint64_t hash) const { return lines() + (hash >> shift_); }
 
-    /// Where it stands if that line was full.
+    /// Its second line, for when the first is full.
     const Line* beside(const Line* line) const { return lines() + (static_cast<std::size_t>(line - lines()) ^ 1); }
 
     void insert(std::uint64_t hash, const PieceKey& key, const FewIds& ids) {
         const std::size_t own = hash >> shift_;
-        for (const std::size_t place : {2 * own, 2 * own + 1, 2 * (own ^ 1), 2 * (own ^ 1) + 1}) {
-            Line& line = lines()[place / 2];
-            if (line.ids[place % 2].size() > 0) continue;
-            line.keys[place % 2] = key;
-            line.ids[place % 2] = ids;
+        for (const std::size_t slot : {2 * own, 2 * own + 1, 2 * (own ^ 1), 2 * (own ^ 1) + 1}) {
+            Line& line = lines()[slot / 2];
+            if (line.ids[slot % 2].size() > 0) continue;
+            line.keys[slot % 2] = key;
+            line.ids[slot % 2] = ids;
             ++size_;
             return;
         }
@@ -94,7 +95,7 @@ class KnownPieces {
         line.ids[victim] = ids;
     }
 
-    /// Inserts, or puts other ids in the place of those that are there.
+    /// Inserts, or replaces the ids that are there.
     void set(std::uint64_t hash, const PieceKey& key, const FewIds& ids) {
         const Line* const own = line(hash);
         const FewIds* found = own->find(key);
@@ -103,14 +104,15 @@ class KnownPieces {
         *const_cast<FewIds*>(found) = ids;
     }
 
-    /// Full is a quarter of the places: a piece that is not in its own line costs more than memory does.
+    /// Full is a quarter of the slots: a trade-off of memory for look-ups that need one line only.
     bool is_full() const { return size_ >= n_lines() / 2 && n_lines() < kMostLines; }
 
+    /// Raises std::bad_alloc and then leaves the table as it was.
     void grow() {
-        const LineArray old = std::move(memory_);
         const std::size_t n_old = n_lines();
         const int bits = 4 * n_old <= kMostLines ? 2 : 1;
-        memory_ = LineArray((n_old << bits) * sizeof(Line));
+        LineArray old((n_old << bits) * sizeof(Line));
+        std::swap(old, memory_);
         shift_ -= bits;
         size_ = 0;
         const auto* const old_lines = reinterpret_cast<const Line*>(old.data());
@@ -136,25 +138,25 @@ class KnownPieces {
     std::size_t next_victim_ = 0;
 };
 
-/// Rows of ids of any length, until there are so many that all are forgotten.
+/// Rows of ids of any length, until there are so many that all are dropped.
 class ManyIds {
   public:
-    /// Where a row stands, as ids that a table keeps for it. Raises no error: what was forgotten is of size 0.
+    /// Stores a row; returns its position, in the form of ids that a table holds. Rows that were dropped have size 0.
     FewIds keep(std::span<const std::uint32_t> ids) {
         if (arena_.size() + ids.size() > kMost) {
             arena_.clear();
             age_ = (age_ + 1) % kAges;
         }
-        const std::uint32_t place[] = {static_cast<std::uint32_t>(arena_.size()),
+        const std::uint32_t position[] = {static_cast<std::uint32_t>(arena_.size()),
                                        static_cast<std::uint32_t>(ids.size()), age_};
         arena_.insert(arena_.end(), ids.begin(), ids.end());
-        return FewIds(place, std::size(place));
+        return FewIds(position, std::size(position));
     }
     std::span<const std::uint32_t> at(const FewIds& kept) const {
-        std::uint32_t place[FewIds::kMost];
-        kept.copy_to(place);
-        if (place[2] != age_) return {};
-        return {arena_.data() + place[0], place[1]};
+        std::uint32_t position[FewIds::kMost];
+        kept.copy_to(position);
+        if (position[2] != age_) return {};
+        return {arena_.data() + position[0], position[1]};
     }
 
   private:
@@ -164,7 +166,7 @@ class ManyIds {
     std::uint32_t age_ = 0;
 };
 
-/// Pieces of more than 15 bytes, four to a cache line; their bytes stand in an arena.
+/// Pieces of more than 15 bytes, four to a cache line; their bytes are in an arena.
 class LongPieces {
   public:
     static constexpr std::size_t kLongest = 200;
@@ -193,9 +195,9 @@ class LongPieces {
         std::memcpy(arena_.data() + start + ids.size(), piece.data(), piece.size());
         const std::uint64_t hash = hash_bytes(piece);
         Line& line = lines()[hash >> kShift];
-        Slot* place = std::find_if(line.slots, line.slots + kWays, [](const Slot& slot) { return slot.length == 0; });
-        if (place == line.slots + kWays) place = &line.slots[next_victim_++ % kWays];
-        *place = {hash, static_cast<std::uint32_t>(start), static_cast<std::uint8_t>(piece.size()), inner,
+        Slot* slot = std::find_if(line.slots, line.slots + kWays, [](const Slot& one) { return one.length == 0; });
+        if (slot == line.slots + kWays) slot = &line.slots[next_victim_++ % kWays];
+        *slot = {hash, static_cast<std::uint32_t>(start), static_cast<std::uint8_t>(piece.size()), inner,
                   static_cast<std::uint16_t>(ids.size())};
     }
 
@@ -221,7 +223,7 @@ class LongPieces {
     std::size_t next_victim_ = 0;
 };
 
-/// The ids of single characters of three bytes that stand for themselves. A megabyte, of which only what is used counts.
+/// The ids of single characters of three bytes. A megabyte, of which only the pages in use take memory.
 class Characters {
   public:
     /// None yet: of size 0.

@@ -23,7 +23,7 @@ std::string_view bytes_of(const PieceKey& key) {
     return {reinterpret_cast<const char*>(&key), key.high >> 56};
 }
 
-constexpr std::uint64_t kEnd = ~std::uint64_t{0};  // where the size of a piece would stand
+constexpr std::uint64_t kEnd = ~std::uint64_t{0};  // in the position of the size of a piece
 
 /// Counts of one file, one after the other.
 class CountReader {
@@ -128,17 +128,28 @@ void PieceCounts::add(std::string_view piece, std::int64_t count) {
 }
 
 void PieceCounts::add_key(const PieceKey& key, std::uint64_t hash, std::int64_t count) {
-    const std::size_t mask = slots_.size() - 1;
-    std::size_t i = hash & mask;
-    while (slots_[i].count != 0 && (slots_[i].key.low != key.low || slots_[i].key.high != key.high)) i = (i + 1) & mask;
+    const auto find_slot = [&] {
+        const std::size_t mask = slots_.size() - 1;
+        std::size_t i = hash & mask;
+        while (slots_[i].count != 0 && (slots_[i].key.low != key.low || slots_[i].key.high != key.high)) {
+            i = (i + 1) & mask;
+        }
+        return i;
+    };
+    std::size_t i = find_slot();
     if (slots_[i].count == 0) {
+        // Before the piece is added: the table must keep empty slots even if there is no memory to grow.
+        if (2 * (n_short_ + 1) > slots_.size()) {
+            grow();
+            i = find_slot();
+        }
         slots_[i].key = key;
         ++n_short_;
     }
     slots_[i].count += count;
-    if (2 * n_short_ > slots_.size()) grow();
 }
 
+/// Raises std::bad_alloc and then leaves the table as it was.
 void PieceCounts::grow() {
     std::vector<Slot> old(4 * slots_.size());
     old.swap(slots_);
@@ -226,7 +237,7 @@ std::map<std::string, std::int64_t> PieceCounts::characters() const {
         const char* const end = piece.data() + piece.size();
         for (const char* p = piece.data(); p < end;) {
             const auto length = static_cast<std::size_t>(character_at(p, end).length);
-            // A byte that is not ASCII and stands alone is part of no character.
+            // A single byte that is not ASCII is part of no character.
             if (length > 1 || static_cast<unsigned char>(*p) < 0x80) counts[std::string(p, length)] += count;
             p += length;
         }

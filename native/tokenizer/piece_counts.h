@@ -1,6 +1,6 @@
 // How often each distinct piece of a text occurs: what training learns from.
 //
-// Pieces of up to 15 bytes are their own keys in a flat table; longer ones, a few in a hundred, stand in a map. Counts
+// Pieces of up to 15 bytes are their own keys in a flat table; longer ones, a few in a hundred, are in a map. Counts
 // have 64 bits and are whole numbers, so that their order never matters. Counts go to files sorted by piece, which are
 // merged as streams: counting and merging need no more memory than one table, however much text there is.
 #pragma once
@@ -30,14 +30,14 @@ class PieceCounts {
     PieceCounts() : slots_(kFirstSlots) {}
 
     void add(std::string_view piece, std::int64_t count);
-    /// Counts the pieces of `text`, each as `weight`; special tokens in it count as places to split.
+    /// Counts the pieces of `text`, each as `weight`; special tokens divide it and are not counted.
     void add_text(std::string_view text, Pattern pattern, const SpecialTokens& specials, std::int64_t weight);
     void add_all(const PieceCounts& other);
 
     /// The number of distinct pieces.
     std::size_t size() const { return n_short_ + long_.size(); }
 
-    /// Every piece of at least `minimum`, in order of its bytes, which stand in here.
+    /// Every piece of at least `minimum`, in order of its bytes, which this object holds.
     std::vector<Counted> sorted(std::int64_t minimum) const;
 
     /// How often each character of valid UTF-8 occurs in the pieces.

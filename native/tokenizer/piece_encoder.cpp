@@ -35,7 +35,7 @@ void PieceEncoder::encode(std::string_view text, Pattern pattern) {
     flush();
 }
 
-/// Makes keys and asks memory for their lines, so that the look-ups find them near.
+/// Makes keys and prefetches their cache lines.
 void PieceEncoder::prepare(const char* start, const char* const* ends, std::size_t n) {
     const KnownPieces& known = cache_.known_pieces;
     const auto note = [&](std::size_t i, const PieceKey& key) {
@@ -119,15 +119,15 @@ void PieceEncoder::encode_inner(std::string_view part) {
 /// Gives the ids of a piece that is known but not to be found in its own line.
 bool PieceEncoder::take_known(const PieceKey& key, const KnownPieces::Line* line) {
     const PieceKey sign = KnownPieces::sign_of_many(key);
-    if (const FewIds* const place = line->find(sign)) return take(cache_.many_ids.at(*place));
+    if (const FewIds* const entry = line->find(sign)) return take(cache_.many_ids.at(*entry));
     if (!line->is_full()) return false;
     line = cache_.known_pieces.beside(line);
     if (const FewIds* const ids = line->find(key)) {
         append(*ids);
         return true;
     }
-    const FewIds* const place = line->find(sign);
-    return place != nullptr && take(cache_.many_ids.at(*place));
+    const FewIds* const entry = line->find(sign);
+    return entry != nullptr && take(cache_.many_ids.at(*entry));
 }
 
 /// Gives ids, if there are any.

@@ -42,7 +42,7 @@ struct KeyMask {
     std::uint64_t low, high, tag;
 };
 
-/// By size; of 16, which stands for all that are too long, the key is one that nothing has.
+/// By size; the entry of 16, for all that are too long, makes a key that nothing has.
 constexpr std::array<KeyMask, 17> kKeyMasks = [] {
     std::array<KeyMask, 17> masks{};
     const auto low_bytes = [](std::size_t n) { return n == 0 ? 0 : ~std::uint64_t{0} >> (64 - 8 * n); };

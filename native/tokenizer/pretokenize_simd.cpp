@@ -239,7 +239,7 @@ std::size_t safe_cut(std::string_view text, std::size_t from) {
     CharClass previous = kOther;
     while (p < end) {
         const Character c = character_at(p, end);
-        // Behind a letter or digit no pattern goes on with white space or a symbol. Apostrophes may belong to a
+        // Behind a letter or digit no pattern continues with white space or a symbol. Apostrophes may belong to a
         // contraction, and marks to a word.
         const bool breaks = is_space(c.cls) || (c.cls == kOther && *p != '\'');
         if (breaks && (is_letter(previous) || previous == kNumber)) return static_cast<std::size_t>(p - text.data());

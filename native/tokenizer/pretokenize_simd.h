@@ -52,8 +52,8 @@ void for_each_piece(Pattern pattern, std::string_view text, Visit&& visit) {
     }
 }
 
-/// A place at or behind `from` where a piece ends in any text that has these characters there, whatever stands
-/// before and behind; text.size() if there is none. So the two parts may be cut into pieces apart.
+/// A position at or behind `from` where a piece ends in any text that has these characters there, in every
+/// context; text.size() if there is none. So the two parts may be cut into pieces apart.
 std::size_t safe_cut(std::string_view text, std::size_t from);
 
 }  // namespace tilth

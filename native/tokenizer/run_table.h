@@ -1,8 +1,8 @@
-// Runs of characters and the ids that they became: a bounded memory in front of merging.
+// Runs of characters and the ids that they became: a bounded cache in front of merging.
 //
-// A run is its own key and stands beside its ids, so that a hit costs one miss of the cache and no comparison of bytes
-// elsewhere. Two entries make a bucket; a full one overflows into its neighbour, and where both are full a newer run takes
-// the place of an older one. Tables grow with use up to a limit.
+// A run is its own key and is stored beside its ids, so that a hit reads one cache line and compares no bytes
+// elsewhere. Two entries make a bucket; a full one overflows into its neighbour, and where both are full a newer run
+// replaces an older one. Tables grow with use up to a limit.
 #pragma once
 
 #include <array>
@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "line_array.h"
 
@@ -64,12 +65,12 @@ template <std::size_t kWords, class Id, std::size_t kMostBuckets>
 class RunTable {
   public:
     using Key = RunKey<kWords>;
-    /// As many ids as make the entry twice its key, less one place for their number.
-    static constexpr std::size_t kPlaces = 8 * kWords / sizeof(Id), kMostIds = kPlaces - 1;
+    /// As many ids as make the entry twice its key, less one for their number.
+    static constexpr std::size_t kSlots = 8 * kWords / sizeof(Id), kMostIds = kSlots - 1;
 
     struct Entry {
         Key key{};
-        std::array<Id, kPlaces> ids{};  // the last is how many of them count
+        std::array<Id, kSlots> ids{};  // the last is how many of them count
 
         std::size_t count() const { return ids[kMostIds]; }
     };
@@ -109,9 +110,9 @@ class RunTable {
 
     void put(std::uint64_t hash, const Entry& entry) {
         for (const std::uint64_t home : {hash, hash ^ 1}) {
-            for (Entry& place : buckets()[home & (n_buckets_ - 1)].entries) {
-                if (place.count() != 0) continue;
-                place = entry;
+            for (Entry& slot : buckets()[home & (n_buckets_ - 1)].entries) {
+                if (slot.count() != 0) continue;
+                slot = entry;
                 ++size_;
                 return;
             }
@@ -120,12 +121,12 @@ class RunTable {
         buckets()[hash & (n_buckets_ - 1)].entries[1] = entry;
     }
 
+    /// Raises std::bad_alloc and then leaves the table as it was.
     void grow() {
-        const LineArray old = std::move(lines_);
+        LineArray old(4 * n_buckets_ * sizeof(Bucket));
+        std::swap(old, lines_);
         const auto* const old_buckets = reinterpret_cast<const Bucket*>(old.data());
-        const std::size_t n_old = n_buckets_;
-        n_buckets_ *= 4;
-        lines_ = LineArray(n_buckets_ * sizeof(Bucket));
+        const std::size_t n_old = std::exchange(n_buckets_, 4 * n_buckets_);
         size_ = 0;
         for (std::size_t i = 0; i < n_old; ++i) {
             for (const Entry& entry : old_buckets[i].entries) {

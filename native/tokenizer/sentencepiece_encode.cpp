@@ -1,6 +1,6 @@
-// A text is cut into runs by the hundred; their lines of memory are asked for, and then they are looked up. Characters
+// A text is cut into runs by the hundred; their cache lines are prefetched, and then they are looked up. Characters
 // that join nothing go past that by a table. Ids gather in a buffer with room to spare, so that a look-up may write as
-// many as an entry has places.
+// many as an entry has room for.
 #include "sentencepiece_encode.h"
 
 #include <algorithm>
@@ -16,9 +16,9 @@ namespace {
 constexpr std::size_t kRuns = 128;           // that are cut before the first of them is looked up
 constexpr std::size_t kShortRun = 32;        // symbols
 constexpr std::size_t kIds = 8192;           // room for those that wait to be appended to the output
-constexpr std::size_t kMostRemembered = 15;  // ids of a run
+constexpr std::size_t kMostCached = 15;  // ids of a run
 // A batch begins with half of the room.
-static_assert(kIds / 2 > (kRuns + 1) * (kMostRemembered + 1));
+static_assert(kIds / 2 > (kRuns + 1) * (kMostCached + 1));
 
 /// Merges up to kShortRun symbols in place, looking for the least rank each time; returns how many are left.
 /// `merges[i]` is that of symbols i and i + 1.
@@ -28,15 +28,15 @@ std::size_t merge_short(std::uint32_t* symbols, std::size_t n, Merge* merges, Fi
         std::uint64_t least = ~std::uint64_t{0};
         for (std::size_t i = 0; i + 1 < n; ++i) least = std::min(least, std::uint64_t{merges[i].rank} << 8 | i);
         if (least >> 8 == kNone) break;
-        const std::size_t place = least & 0xFF;
-        symbols[place] = merges[place].id;
+        const std::size_t position = least & 0xFF;
+        symbols[position] = merges[position].id;
         --n;
-        for (std::size_t i = place + 1; i < n; ++i) {
+        for (std::size_t i = position + 1; i < n; ++i) {
             symbols[i] = symbols[i + 1];
             merges[i] = merges[i + 1];
         }
-        if (place > 0) merges[place - 1] = find(symbols[place - 1], symbols[place]);
-        if (place + 1 < n) merges[place] = find(symbols[place], symbols[place + 1]);
+        if (position > 0) merges[position - 1] = find(symbols[position - 1], symbols[position]);
+        if (position + 1 < n) merges[position] = find(symbols[position], symbols[position + 1]);
     }
     return n;
 }
@@ -53,7 +53,7 @@ std::vector<std::pair<std::string, std::uint32_t>> named(const SentencePieces& v
 
 /// What one thread needs to encode: runs that came before, and room for a batch of them.
 template <class Id>
-struct RunMemory {
+struct RunCache {
     using Short = RunTable<2, Id, std::size_t{1} << 17>;
     using Long = RunTable<4, Id, std::size_t{1} << 15>;
     static constexpr std::size_t kShortest = Short::Key::kMostBytes, kLongest = Long::Key::kMostBytes;
@@ -74,9 +74,9 @@ struct RunMemory {
     std::array<Id, kIds> ids;
 };
 
-struct SentencePieceEncoder::Memories {
-    IdlePool<RunMemory<std::uint16_t>> narrow;
-    IdlePool<RunMemory<std::uint32_t>> wide;
+struct SentencePieceEncoder::Caches {
+    IdlePool<RunCache<std::uint16_t>> narrow;
+    IdlePool<RunCache<std::uint32_t>> wide;
 
     template <class Id>
     auto& of() {
@@ -90,17 +90,17 @@ struct SentencePieceEncoder::Memories {
 
 namespace {
 
-/// The hot loop: one text through one thread's memory.
+/// The hot loop: one text through one thread's cache.
 template <class Id>
 class RunEncoder {
   public:
-    using Memory = RunMemory<Id>;
+    using Cache = RunCache<Id>;
 
-    RunEncoder(const SentencePieceTables& tables, const SentencePieceEncoder::Options& options, Memory& memory,
+    RunEncoder(const SentencePieceTables& tables, const SentencePieceEncoder::Options& options, Cache& cache,
                std::vector<Id>& out)
-        : tables_(tables), options_(options), memory_(memory), out_(out), start_(out.size()) {}
+        : tables_(tables), options_(options), cache_(cache), out_(out), start_(out.size()) {}
 
-    /// Text that no user-defined piece touches; `add_space`: as if a space stood in front.
+    /// Text that no user-defined piece touches; `add_space`: as if a space were in front.
     void encode(std::string_view text, bool add_space) {
         const char* p = text.data();
         const char* const end = p + text.size();
@@ -111,13 +111,13 @@ class RunEncoder {
             if (n_ids_ > kIds / 2) flush();
             if (p == end) break;
             const std::size_t n = cut(p, end);
-            if (options_.dropout > 0 || !options_.remember) {
-                encode_afresh(p, n);
+            if (options_.dropout > 0 || !options_.use_cache) {
+                encode_uncached(p, n);
             } else {
                 prepare(p, n);
                 look_up(p, n);
             }
-            p = memory_.ends[n - 1];
+            p = cache_.ends[n - 1];
         }
         flush();
     }
@@ -131,8 +131,8 @@ class RunEncoder {
     };
 
     Character character_at(const char* p, const char* end) const {
-        const Place place = place_at(p, end);
-        return {tables_.symbol(place.code), place.length};
+        const CodePoint character = code_point_at(p, end);
+        return {tables_.symbol(character.code), character.length};
     }
 
     /// Encodes a space and what joins it; returns the end of that.
@@ -154,8 +154,8 @@ class RunEncoder {
     const char* encode_single(const char* p, const char* end) {
         const std::uint64_t* const singles = tables_.singles();
         if (singles == nullptr) return p;
-        Id* out = memory_.ids.data() + n_ids_;
-        const Id* const last = memory_.ids.data() + kIds - 3;  // at least kIds / 2 places away
+        Id* out = cache_.ids.data() + n_ids_;
+        const Id* const last = cache_.ids.data() + kIds - 3;  // at least kIds / 2 ids away
         while (end - p >= 3 && out < last) {
             const auto byte = [&](int i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(p[i])); };
             const auto is_inside = [&](int i) { return (byte(i) & 0xC0) == 0x80; };
@@ -174,7 +174,7 @@ class RunEncoder {
             out += SingleIds::unpack(single, out);
             p += length;
         }
-        n_ids_ = static_cast<std::size_t>(out - memory_.ids.data());
+        n_ids_ = static_cast<std::size_t>(out - cache_.ids.data());
         return p;
     }
 
@@ -184,7 +184,7 @@ class RunEncoder {
 
     /// Finds the ends of the next runs, from the cut `p` on; returns how many.
     std::size_t cut(const char* p, const char* end) {
-        const char** const ends = memory_.ends.data();
+        const char** const ends = cache_.ends.data();
         std::size_t n = 0;
         Character left = character_at(p, end);
         p += left.length;
@@ -194,7 +194,7 @@ class RunEncoder {
             ends[n] = p;
             n += is_cut;
             const bool joins_nothing = is_cut && here.symbol.joiner == 0 && here.length > 1;
-            if (joins_nothing && end - p >= 8 && is_high(p[here.length])) return n;  // encode_single goes on
+            if (joins_nothing && end - p >= 8 && is_high(p[here.length])) return n;  // encode_single continues
             left = here;
             p += here.length;
             if (here.length == 1 && !is_high(p[-1]) && end - p >= 8) {
@@ -207,9 +207,9 @@ class RunEncoder {
         return n + 1;
     }
 
-    /// Goes on from `p`, behind a character of ASCII, while there are eight of them.
+    /// Continues from `p`, behind a character of ASCII, while there are eight of them.
     std::size_t cut_ascii(const char*& p, const char* end, std::size_t n) {
-        const char** const ends = memory_.ends.data();
+        const char** const ends = cache_.ends.data();
         const char* at = p;
         for (; n < kRuns && end - at >= 8; at += 8) {
             std::uint64_t eight;
@@ -224,16 +224,16 @@ class RunEncoder {
         return n;
     }
 
-    /// Makes keys and asks memory for their lines, so that the look-ups find them near.
+    /// Makes keys and prefetches their cache lines.
     void prepare(const char* start, std::size_t n) {
-        const auto behind = static_cast<std::size_t>(readable_end_ - memory_.ends[n - 1]);
-        const bool is_readable = behind >= sizeof(typename Memory::Long::Key);
-        for (std::size_t i = 0; i < n; start = memory_.ends[i++]) {
-            const auto size = static_cast<std::size_t>(memory_.ends[i] - start);
-            if (size <= Memory::kShortest) {
-                prepare(memory_.short_runs, memory_.probes[i].short_key, i, {start, size}, is_readable);
-            } else if (size <= Memory::kLongest) {
-                prepare(memory_.long_runs, memory_.probes[i].long_key, i, {start, size}, is_readable);
+        const auto behind = static_cast<std::size_t>(readable_end_ - cache_.ends[n - 1]);
+        const bool is_readable = behind >= sizeof(typename Cache::Long::Key);
+        for (std::size_t i = 0; i < n; start = cache_.ends[i++]) {
+            const auto size = static_cast<std::size_t>(cache_.ends[i] - start);
+            if (size <= Cache::kShortest) {
+                prepare(cache_.short_runs, cache_.probes[i].short_key, i, {start, size}, is_readable);
+            } else if (size <= Cache::kLongest) {
+                prepare(cache_.long_runs, cache_.probes[i].long_key, i, {start, size}, is_readable);
             }
         }
     }
@@ -241,20 +241,20 @@ class RunEncoder {
     template <class Table>
     void prepare(const Table& table, typename Table::Key& key, std::size_t i, std::string_view run, bool is_readable) {
         key = is_readable ? Table::Key::of_readable(run.data(), run.size()) : Table::Key::of(run);
-        memory_.probes[i].hash = key.hash();
-        const auto& bucket = table.bucket(memory_.probes[i].hash);
+        cache_.probes[i].hash = key.hash();
+        const auto& bucket = table.bucket(cache_.probes[i].hash);
         __builtin_prefetch(&bucket);
-        __builtin_prefetch(&table.bucket(memory_.probes[i].hash ^ 1));
+        __builtin_prefetch(&table.bucket(cache_.probes[i].hash ^ 1));
         if constexpr (sizeof bucket > 64) __builtin_prefetch(&bucket.entries[1]);
     }
 
     void look_up(const char* start, std::size_t n) {
-        for (std::size_t i = 0; i < n; start = memory_.ends[i++]) {
-            const std::string_view run(start, static_cast<std::size_t>(memory_.ends[i] - start));
-            if (run.size() <= Memory::kShortest) {
-                look_up(memory_.short_runs, memory_.probes[i].short_key, memory_.probes[i].hash, run);
-            } else if (run.size() <= Memory::kLongest) {
-                look_up(memory_.long_runs, memory_.probes[i].long_key, memory_.probes[i].hash, run);
+        for (std::size_t i = 0; i < n; start = cache_.ends[i++]) {
+            const std::string_view run(start, static_cast<std::size_t>(cache_.ends[i] - start));
+            if (run.size() <= Cache::kShortest) {
+                look_up(cache_.short_runs, cache_.probes[i].short_key, cache_.probes[i].hash, run);
+            } else if (run.size() <= Cache::kLongest) {
+                look_up(cache_.long_runs, cache_.probes[i].long_key, cache_.probes[i].hash, run);
             } else {
                 encode_run(run);
             }
@@ -277,26 +277,26 @@ class RunEncoder {
         if (const auto* const entry = table.find_in_second(hash, key)) return append(*entry);
         const std::size_t count = encode_run(run);
         if (count == 0 || count > Table::kMostIds) return;
-        table.insert(hash, key, memory_.ids.data() + n_ids_ - count, count);
+        table.insert(hash, key, cache_.ids.data() + n_ids_ - count, count);
     }
 
     template <class Entry>
     void append(const Entry& entry) {
-        std::memcpy(memory_.ids.data() + n_ids_, entry.ids.data(), sizeof entry.ids);
+        std::memcpy(cache_.ids.data() + n_ids_, entry.ids.data(), sizeof entry.ids);
         n_ids_ += entry.count();
     }
 
-    void encode_afresh(const char* start, std::size_t n) {
-        for (std::size_t i = 0; i < n; start = memory_.ends[i++]) encode_run({start, memory_.ends[i]});
+    void encode_uncached(const char* start, std::size_t n) {
+        for (std::size_t i = 0; i < n; start = cache_.ends[i++]) encode_run({start, cache_.ends[i]});
     }
 
-    /// Merges a run. Returns how many ids it has, which end the buffer; 0 if they are not worth remembering, because they
+    /// Merges a run. Returns how many ids it has, which end the buffer; 0 if they are not cached, because they
     /// are many or depend on what came before.
     std::size_t encode_run(std::string_view run) {
         if (n_ids_ > kIds / 2) flush();
         const std::size_t before = out_.size() + n_ids_;
         is_lasting_ = true;
-        std::vector<std::uint32_t>& symbols = memory_.symbols;
+        std::vector<std::uint32_t>& symbols = cache_.symbols;
         symbols.clear();
         for_each_character(run, [&](std::size_t, std::size_t, std::uint32_t code) {
             symbols.push_back(tables_.symbol(code).id);
@@ -308,7 +308,7 @@ class RunEncoder {
             emit(symbols);
         }
         const std::size_t count = out_.size() + n_ids_ - before;
-        if (count <= kMostRemembered) return is_lasting_ ? count : 0;
+        if (count <= kMostCached) return is_lasting_ ? count : 0;
         flush();
         return 0;
     }
@@ -317,7 +317,7 @@ class RunEncoder {
         for (const std::uint32_t id : symbols) {
             if (n_ids_ == kIds) flush();
             if (id < tables_.size()) {
-                memory_.ids[n_ids_++] = static_cast<Id>(id);
+                cache_.ids[n_ids_++] = static_cast<Id>(id);
             } else {
                 emit_unknown(tables_.part(id));
             }
@@ -344,29 +344,29 @@ class RunEncoder {
         if (n_ids_ + 4 > kIds) flush();
         if (tables_.has_byte_ids()) {
             for (const char c : bytes) {
-                memory_.ids[n_ids_++] = static_cast<Id>(tables_.byte_ids()[static_cast<unsigned char>(c)]);
+                cache_.ids[n_ids_++] = static_cast<Id>(tables_.byte_ids()[static_cast<unsigned char>(c)]);
             }
             return;
         }
         is_lasting_ = false;
         const std::uint32_t unknown = tables_.vocabulary().unknown_id;
-        const bool goes_on =
-            n_ids_ > 0 ? memory_.ids[n_ids_ - 1] == unknown : out_.size() > start_ && out_.back() == unknown;
-        if (!goes_on) memory_.ids[n_ids_++] = static_cast<Id>(unknown);
+        const bool continues =
+            n_ids_ > 0 ? cache_.ids[n_ids_ - 1] == unknown : out_.size() > start_ && out_.back() == unknown;
+        if (!continues) cache_.ids[n_ids_++] = static_cast<Id>(unknown);
         if (UnknownRuns* const runs = options_.unknown) {
-            if (!goes_on) runs->emplace_back(out_.size() + n_ids_ - 1, 0);
+            if (!continues) runs->emplace_back(out_.size() + n_ids_ - 1, 0);
             runs->back().second += static_cast<std::uint32_t>(bytes.size());
         }
     }
 
     void flush() {
-        out_.insert(out_.end(), memory_.ids.data(), memory_.ids.data() + n_ids_);
+        out_.insert(out_.end(), cache_.ids.data(), cache_.ids.data() + n_ids_);
         n_ids_ = 0;
     }
 
     const SentencePieceTables& tables_;
     const SentencePieceEncoder::Options& options_;
-    Memory& memory_;
+    Cache& cache_;
     std::vector<Id>& out_;
     const std::size_t start_;  // where this text's ids begin
     const char* readable_end_ = nullptr;
@@ -377,7 +377,7 @@ class RunEncoder {
 }  // namespace
 
 SentencePieceEncoder::SentencePieceEncoder(SentencePieceTables tables)
-    : tables_(std::move(tables)), memories_(std::make_unique<Memories>()) {
+    : tables_(std::move(tables)), caches_(std::make_unique<Caches>()) {
     if (!tables_.vocabulary().user_defined.empty()) user_defined_.emplace(named(tables_.vocabulary()));
 }
 
@@ -387,8 +387,8 @@ SentencePieceEncoder::~SentencePieceEncoder() = default;
 template <class Id>
 void SentencePieceEncoder::encode(std::string_view text, const Options& options, std::vector<Id>& out) const {
     if (text.empty()) return;
-    const typename IdlePool<RunMemory<Id>>::Lease memory(memories_->of<Id>());
-    RunEncoder<Id> encoder(tables_, options, *memory, out);
+    const typename IdlePool<RunCache<Id>>::Lease cache(caches_->of<Id>());
+    RunEncoder<Id> encoder(tables_, options, *cache, out);
     std::string changed;
     if (options.unknown != nullptr || user_defined_) text = changed = with_spaces(text);
     if (!user_defined_) return encoder.encode(text, options.add_space);
@@ -406,7 +406,7 @@ template void SentencePieceEncoder::encode(std::string_view, const Options&, std
 template void SentencePieceEncoder::encode(std::string_view, const Options&, std::vector<std::uint32_t>&) const;
 
 std::size_t SentencePieceEncoder::last_cut(std::string_view text) const {
-    const auto place = [&](std::size_t at) { return place_at(text.data() + at, text.data() + text.size()); };
+    const auto character = [&](std::size_t at) { return code_point_at(text.data() + at, text.data() + text.size()); };
     const auto is_inside = [&](std::size_t at) { return (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80; };
     std::size_t right = text.size();
     while (right > 0) {
@@ -415,7 +415,7 @@ std::size_t SentencePieceEncoder::last_cut(std::string_view text) const {
         if (right == 0) break;
         std::size_t left = right - 1;
         while (left > 0 && right - left < 4 && is_inside(left)) --left;
-        const Place before = place(left), after = place(right);
+        const CodePoint before = character(left), after = character(right);
         const bool is_whole = before.code < kInvalid && after.code < kInvalid && left + before.length == right;
         const Symbol symbol = tables_.symbol(before.code), next = tables_.symbol(after.code);
         if (is_whole && symbol.id < tables_.size() && !tables_.may_join(symbol, next)) return right;

@@ -2,9 +2,9 @@
 // bytes or to "unknown".
 //
 // Text is cut wherever no merge can cross - before nearly every space, between nearly all Chinese characters - and each
-// short run is merged on its own and remembered: exact for every vocabulary, and linear but for long runs (n log n).
-// An encoder is read-only but for its memories of runs, one to a thread at a time: threads share it, it survives fork,
-// and encoders don't share memories. A memory begins with 0.2 MB and grows to 262,000 runs of up to 15 bytes (8 MB) and
+// short run is merged on its own and cached: exact for every vocabulary, and linear but for long runs (n log n).
+// An encoder is read-only but for its caches of runs, one to a thread at a time: threads share it, it survives fork,
+// and encoders don't share caches. A cache begins with 0.2 MB and grows to 262,000 runs of up to 15 bytes (8 MB) and
 // 65,000 of up to 31 (4 MB).
 #pragma once
 
@@ -22,16 +22,16 @@
 
 namespace tilth {
 
-/// Where encoding met what is in no piece: index in the output, and how many bytes of text stand behind that id.
+/// Text that is in no piece: index in the output, and how many bytes of text that id replaces.
 using UnknownRuns = std::vector<std::pair<std::size_t, std::uint32_t>>;
 
 template <class Id>
-struct RunMemory;
+struct RunCache;
 
 /// Which segments of a text get a space in front.
 struct PrefixSpace {
     bool first = false, later = false;  // the one at the beginning of the text; those behind a special token
-    bool unless_space = false;          // but not where one stands already
+    bool unless_space = false;          // but not where the text begins with one
 };
 
 /// A part of a text that can be encoded apart from the others: a special token, or text without any.
@@ -49,7 +49,7 @@ class SentencePieceEncoder {
         UnknownRuns* unknown = nullptr;  // to be filled; lengths are those of the text with its space, U+2581 as one
         double dropout = 0;              // probability with which a merge that comes up passes by
         Random* random = nullptr;        // needed for dropout
-        bool remember = true;            // false: every run is merged anew
+        bool use_cache = true;           // false: every run is merged
     };
 
     explicit SentencePieceEncoder(SentencePieceTables tables);
@@ -64,8 +64,8 @@ class SentencePieceEncoder {
     template <class Id>
     void encode(std::string_view text, const Options& options, std::vector<Id>& out) const;
 
-    /// The last place in `text` at which both parts encode alone as they do together (the second without `add_space`);
-    /// 0 if there is none. The end of the text is no such place: what follows is not known.
+    /// The last position in `text` at which both parts encode alone as they do together (the second without `add_space`);
+    /// 0 if there is none. The end of the text is none: what follows is not known.
     std::size_t last_cut(std::string_view text) const;
 
     /// Cuts `text` at `specials` (may be null) and then, where that is possible, into segments of `size` bytes or less.
@@ -77,13 +77,13 @@ class SentencePieceEncoder {
     void encode(const Segment& segment, std::vector<Id>& out) const;
 
   private:
-    struct Memories;
+    struct Caches;
 
     void add_segments(std::string_view text, bool add_space, std::size_t size, std::vector<Segment>& out) const;
 
     SentencePieceTables tables_;
     std::optional<SpecialTokens> user_defined_;
-    std::unique_ptr<Memories> memories_;
+    std::unique_ptr<Caches> caches_;
 };
 
 }  // namespace tilth

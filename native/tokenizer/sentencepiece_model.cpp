@@ -46,11 +46,11 @@ class Fields {
     }
 
     std::string_view need_bytes() const {
-        if (is_varint) fail("a number stands where bytes belong");
+        if (is_varint) fail("expected bytes, found a number");
         return bytes;
     }
     std::uint64_t need_varint() const {
-        if (!is_varint) fail("bytes stand where a number belongs");
+        if (!is_varint) fail("expected a number, found bytes");
         return value;
     }
     [[noreturn]] void fail(const std::string& why) const {

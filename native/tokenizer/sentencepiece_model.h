@@ -1,6 +1,6 @@
 // The pieces of SentencePiece's `tokenizer.model`, a protocol buffer: read here because there are tens of thousands.
 //
-// Only what stands at the top level is told apart; trainer and normalizer settings are handed on as they are.
+// Only the top level is parsed; trainer and normalizer settings are returned as they are.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace tilth {
 struct ModelPiece {
     std::string_view text;
     float score = 0;
-    std::uint8_t kind = 1;  // 255 stands for all from there up
+    std::uint8_t kind = 1;  // 255 means 255 or more
 };
 
 struct SentencePieceModel {

@@ -141,7 +141,7 @@ Symbol& SentencePieceTables::symbol_to_change(std::uint32_t code) {
     return pages_[page][code & 0xFF];
 }
 
-/// Gives `character` an id if it has none, and a place in the table of joins.
+/// Gives `character` an id if it has none, and an index in the table of joins.
 Symbol& SentencePieceTables::symbol_in_a_piece(std::uint32_t code, std::string_view character, const Index& index) {
     Symbol& here = symbol_to_change(code);
     if (here.id == kNone) {
@@ -154,7 +154,7 @@ Symbol& SentencePieceTables::symbol_in_a_piece(std::uint32_t code, std::string_v
     return here;
 }
 
-/// Gives every character of `piece` a symbol, and notes which stand side by side.
+/// Gives every character of `piece` a symbol, and notes which are neighbours.
 void SentencePieceTables::add_characters(std::string_view piece, const Index& index) {
     const auto joiner = [&](std::uint32_t code) {
         Symbol& here = symbol_to_change(code);
@@ -187,7 +187,7 @@ void SentencePieceTables::build_joins() {
     for (std::uint32_t row = 0; vocabulary_.split_at_spaces && row < columns; ++row) {
         joins_[std::size_t{row} << joins_shift_ | space >> 6] &= ~(std::uint64_t{1} << (space & 63));
     }
-    // Made anew, so that both tables give one answer, also where characters share rows.
+    // Filled again, so that both tables give one answer, also where characters share rows.
     for (std::uint32_t left = 0; left < 128; ++left) {
         for (std::uint32_t right = 0; right < 128; ++right) {
             ascii_joins_[left][right] = may_join(symbol(left), symbol(right));
@@ -202,9 +202,9 @@ void SentencePieceTables::build_first_pairs() {
     for (const std::string& piece : vocabulary_.pieces) {
         const char* const end = piece.data() + piece.size();
         if (piece.empty()) continue;
-        const Place left = place_at(piece.data(), end);
+        const CodePoint left = code_point_at(piece.data(), end);
         if (left.length == piece.size()) continue;
-        const Place right = place_at(piece.data() + left.length, end);
+        const CodePoint right = code_point_at(piece.data() + left.length, end);
         if (left.length + right.length < piece.size()) continue;
         pairs.push_back(pair_key(symbol(left.code).id, symbol(right.code).id));
     }
@@ -220,8 +220,8 @@ bool SentencePieceTables::add_merge(std::uint64_t pair, Merge merge) {
 
 void SentencePieceTables::add_pairs(const Index& index, const std::vector<std::uint32_t>& ranks) {
     const auto part = [&](std::string_view text, std::uint64_t hash) -> std::uint32_t {
-        const Place place = place_at(text.data(), text.data() + text.size());
-        if (place.length == text.size()) return symbol(place.code).id;
+        const CodePoint first = code_point_at(text.data(), text.data() + text.size());
+        if (first.length == text.size()) return symbol(first.code).id;
         const std::uint32_t id = index.find(text, hash);
         return id == kNone || ranks[id] == kNone ? kNone : id;
     };
@@ -278,7 +278,7 @@ SentencePieceTables SentencePieceTables::from_merges(
     const Index index(pieces);
     tables.pairs_ = PairTable(merges.size());
     for (const std::string& piece : pieces) {
-        if (!piece.empty() && place_at(piece.data(), piece.data() + piece.size()).length == piece.size()) {
+        if (!piece.empty() && code_point_at(piece.data(), piece.data() + piece.size()).length == piece.size()) {
             tables.add_characters(piece, index);
         }
     }

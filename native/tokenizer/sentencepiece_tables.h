@@ -1,6 +1,6 @@
-// What SentencePiece-style BPE looks up, read-only once built: characters, which may stand side by side, merges.
+// What SentencePiece-style BPE looks up, read-only once built: characters, which of them may be neighbours, merges.
 //
-// No merge can join two neighbouring characters that stand side by side in no piece. Which do is a table of bits, a row
+// No merge can join two characters that are neighbours in no piece. Which are is a table of bits, a row
 // and a column to each character that has neighbours; more than 2,047 of them share rows, so that a "may" can be wrong,
 // which costs time, never exactness.
 #pragma once
@@ -21,7 +21,7 @@ struct SentencePieces {
     std::vector<std::string> pieces;          // by id; "" where text never gives this id by merging
     std::vector<std::uint32_t> byte_ids;      // 256 ids, or none: no byte fallback
     std::uint32_t unknown_id = kNone;         // for what is in no piece, where there is no byte fallback
-    std::vector<std::uint32_t> user_defined;  // ids of pieces that are taken whole, wherever they stand
+    std::vector<std::uint32_t> user_defined;  // ids of pieces that are always taken whole
     bool split_at_spaces = false;             // a run ends before every space, whatever the merges would give
 };
 
@@ -31,13 +31,13 @@ constexpr std::uint32_t kInvalid = 0x10FFFF + 1;         // a byte that starts n
 /// `text` with a space for each U+2581.
 std::string with_spaces(std::string_view text);
 
-struct Place {
+struct CodePoint {
     std::uint32_t code;
     std::uint32_t length;
 };
 
 /// The character at `p`, which is before `end`.
-inline Place place_at(const char* p, const char* end) {
+inline CodePoint code_point_at(const char* p, const char* end) {
     const auto byte = [&](int i) { return static_cast<unsigned char>(p[i]); };
     const auto follows = [&](int i) { return (byte(i) & 0xC0) == 0x80; };
     const std::uint32_t first = byte(0);
@@ -60,16 +60,16 @@ template <class Visit>
 void for_each_character(std::string_view text, Visit&& visit) {
     const char* const end = text.data() + text.size();
     for (std::size_t at = 0; at < text.size();) {
-        const Place place = place_at(text.data() + at, end);
-        visit(at, place.length, place.code);
-        at += place.length;
+        const CodePoint character = code_point_at(text.data() + at, end);
+        visit(at, character.length, character.code);
+        at += character.length;
     }
 }
 
 /// A character as merging sees it. U+2581 is the same as a space.
 struct Symbol {
-    std::uint32_t id = kNone;    // of its token; from the number of pieces up: it stands in pieces, but is none itself
-    std::uint32_t joiner = 0;    // its row and column in the table of joins; 0: it stands beside no other in any piece
+    std::uint32_t id = kNone;    // of its token; from the number of pieces up: it is a part of pieces, but no piece itself
+    std::uint32_t joiner = 0;    // its row and column in the table of joins; 0: it has no neighbour in any piece
 };
 
 /// What a character becomes that joins neither neighbour: up to three ids of 20 bits, their number, and whether it may
@@ -158,7 +158,7 @@ class SentencePieceTables {
 
     SentencePieces vocabulary_;
     std::array<std::uint32_t, 256> byte_ids_;
-    std::vector<std::string> parts_;  // characters that stand in pieces but are none, by id - size()
+    std::vector<std::string> parts_;  // characters that are parts of pieces but no pieces, by id - size()
     std::array<std::uint16_t, 0x1101> page_of_{};
     std::vector<std::array<Symbol, 256>> pages_;
     std::uint32_t n_joiners_ = 0;

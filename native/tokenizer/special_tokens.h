@@ -1,4 +1,4 @@
-// Finds special tokens in text: leftmost first, and of those that start at one place the longest.
+// Finds special tokens in text: leftmost first, and of those that start at one position the longest.
 //
 // A byte trie: a search costs at most the longest token's length per byte of text, however many tokens there are.
 #pragma once

@@ -95,7 +95,7 @@ void SuperwordEncoder::encode_words(std::string_view piece, std::vector<std::uin
 /// Carries out the merges that are left among ids[start:].
 void SuperwordEncoder::merge_words(std::vector<std::uint32_t>& ids, std::size_t start) const {
     const auto find = [&](std::uint32_t left, std::uint32_t right) { return pairs_.find(pair_key(left, right)); };
-    if (ids.size() - start >= kNone) throw std::length_error("2^32 tokens or more between two places to split");
+    if (ids.size() - start >= kNone) throw std::length_error("2^32 tokens or more between two boundaries");
     bool merges = false;
     for (std::size_t i = start; i + 1 < ids.size() && !merges; ++i) merges = find(ids[i], ids[i + 1]).rank != kNone;
     if (!merges) return;

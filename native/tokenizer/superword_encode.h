@@ -1,9 +1,9 @@
 // Exact BPE over long pieces, where tokens may hold several words.
 //
 // The merges up to the first that joins a letter with a space behind it come first in rank, so they can be carried out
-// first, and between two bytes that stand side by side in none of their tokens they never reach across: there the text
+// first, and they never reach across two bytes that are neighbours in none of their tokens: there the text
 // falls into words, nearly all of which are tokens and are looked up at once. Only the merges across words, of a
-// quarter as many symbols, go through a heap. Price: a second table of all pairs.
+// quarter as many symbols, go through a heap. Trade-off: a second table of all pairs.
 #pragma once
 
 #include <bitset>
@@ -34,7 +34,7 @@ class SuperwordEncoder {
 
     BpeEncoder words_;  // of the merges within words
     PairTable pairs_;   // all merges
-    std::bitset<1 << 16> joined_;  // two bytes that stand side by side in a token of `words_`
+    std::bitset<1 << 16> joined_;  // two bytes that are neighbours in a token of `words_`
     int most_digits_;
     bool joins_words_ = false;
 };

@@ -1,6 +1,6 @@
 // Splits text for merging across words, as SuperBPE's second stage does: words stay together, numbers stay apart.
 //
-// `DIGITS| ?[^\s\p{L}\p{N}]{2,}[\r\n/]*| +(?!\S)`, and what stands between its matches. Pieces are long (the text
+// `DIGITS| ?[^\s\p{L}\p{N}]{2,}[\r\n/]*| +(?!\S)`, and the text between its matches. Pieces are long (the text
 // between two numbers, runs of punctuation or runs of spaces), so there is nothing to gain from SIMD.
 #pragma once
 

@@ -1,6 +1,6 @@
 // Ids of tokens by their bytes.
 //
-// Tokens of up to 15 bytes, nearly all of a vocabulary, stand in lines of the processor's cache, three to a line with
+// Tokens of up to 15 bytes, nearly all of a vocabulary, are stored three to a cache line with
 // their ids; longer ones in a map. Merging asks for many strings that are no tokens: a filter of some bits per token,
 // small enough to stay near, answers most of those without a look at the lines.
 #pragma once
@@ -21,6 +21,7 @@ namespace tilth {
 
 class TokenTable {
   public:
+    /// At least 16 lines, however few tokens: a shift by all 64 bits is undefined.
     explicit TokenTable(std::size_t n_tokens)
         : shift_(64 - std::countr_zero(std::bit_ceil(std::max<std::size_t>(n_tokens / 2 + 1, 16)))),
           memory_(n_lines() * sizeof(Line)),

@@ -37,7 +37,7 @@ class CharClassTable {
 
 extern const CharClassTable kCharClasses;
 
-/// Whether a character of three bytes stands at `p`, of which three can be read. Says nothing of surrogates and
+/// Whether there is a character of three bytes at `p`, of which three can be read. Says nothing of surrogates and
 /// overlong forms.
 inline bool is_three_bytes(const char* p) {
     return ((p[0] & 0xF0) == 0xE0) & ((p[1] & 0xC0) == 0x80) & ((p[2] & 0xC0) == 0x80);
@@ -57,7 +57,7 @@ Character non_ascii_at(const char* p, const char* end);
 inline Character character_at(const char* p, const char* end) {
     const auto byte = static_cast<unsigned char>(*p);
     if (byte < 0x80) return {kCharClasses.of(byte), 1};
-    if (end - p >= 3 && is_three_bytes(p)) {  // most of what is not ASCII, and worth its place in the callers' loops
+    if (end - p >= 3 && is_three_bytes(p)) {  // most of what is not ASCII, and worth inlining into the callers' loops
         const std::uint32_t code = three_byte_code(p);
         if (code >= 0x800 && (code & 0xF800) != 0xD800) return {kCharClasses.of(code), 3};
     }

@@ -161,7 +161,7 @@ class SentencePieceEncoder:
         """The ids of all texts, and where those of each begin and end, shape (texts + 1,)."""
     def encode_with_dropout(self, text: _Text, add_space: bool, dropout: float, seed: int) -> NDArray[np.uint32]: ...
     def encode_with_unknown(self, text: _Text, add_space: bool) -> tuple[NDArray[np.uint32], list[tuple[int, int]]]:
-        """Ids, and for each unknown one its place and how many bytes of text it stands for."""
+        """Ids, and for each unknown one its index and how many bytes of text it replaces."""
     def last_cut(self, text: _Text) -> int:
         """The last byte at which both parts encode alone as together; 0 if there is none."""
 
@@ -180,7 +180,7 @@ class PieceCounts:
     def __init__(self) -> None: ...
     def __len__(self) -> int: ...
     def add_texts(self, texts: list[_Text], pattern: str, specials: SpecialTokens, weight: int, threads: int) -> None:
-        """Counts each piece of `texts` `weight` times; special tokens are places to split and are not counted."""
+        """Counts each piece of `texts` `weight` times; special tokens divide them and are not counted."""
     def add_superwords(self, texts: list[_Text], most_digits: int, specials: SpecialTokens, weight: int) -> None:
         """Counts each piece of `superword_ends` likewise."""
     def add_pieces(self, pieces: list[_Text], weight: int) -> None: ...

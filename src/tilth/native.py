@@ -1,7 +1,7 @@
-"""The typed Python face of the C++ core, and its only importer.
+"""The typed Python interface of the C++ core, and its only importer.
 
 The core is one extension module, built by `pip install`; its functions take `str` or `bytes` without a copy,
-release the GIL while they work, and raise ordinary Python exceptions. What they do is said in `_core.pyi`.
+release the GIL while they work, and raise ordinary Python exceptions. They are documented in `_core.pyi`.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <iterator>
 #include <memory>
+#include <new>
 #include <random>
 #include <string>
 #include <string_view>
@@ -43,6 +44,23 @@ inline std::string random_text(Dice& random) {
         }
     }
     return text;
+}
+
+/// Lets the `n`th allocation from now on fail, and no other; 0: none fails.
+void fail_allocation(std::size_t n);
+
+/// Runs `body`, in which one of the next `most` allocations fails. Returns whether that ended it.
+template <class Body>
+bool is_ended_by_failing_allocation(Dice& random, std::size_t most, Body&& body) {
+    fail_allocation(1 + below(random, most));
+    try {
+        body();
+    } catch (const std::bad_alloc&) {
+        fail_allocation(0);
+        return true;
+    }
+    fail_allocation(0);
+    return false;
 }
 
 /// A copy with nothing behind it.

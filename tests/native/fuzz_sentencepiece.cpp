@@ -1,10 +1,11 @@
-// The oracle knows nothing of cuts, tables and memories: it merges the whole text, the least rank and leftmost first.
+// The oracle has no cuts, tables and caches: it merges the whole text, the least rank and leftmost first.
 #include <cstring>
 #include <map>
 #include <stdexcept>
 #include <unordered_map>
 
 #include "fuzz.h"
+#include "tokenizer/run_table.h"
 #include "tokenizer/sentencepiece_encode.h"
 #include "tokenizer/sentencepiece_model.h"
 
@@ -59,7 +60,7 @@ Model random_model(Dice& random) {
         if (by_merges) model.merges.emplace_back(left, right);
     }
     for (const std::string& piece : pieces) {
-        const bool is_made = !piece.empty() && place_at(piece.data(), piece.data() + piece.size()).length < piece.size();
+        const bool is_made = !piece.empty() && code_point_at(piece.data(), piece.data() + piece.size()).length < piece.size();
         model.ranks.push_back(is_made ? static_cast<std::uint32_t>(below(random, 100)) : kNone);
     }
     model.vocabulary.split_at_spaces = below(random, 3) == 0;
@@ -93,9 +94,9 @@ class Oracle {
                 continue;
             }
             if (model_.vocabulary.split_at_spaces && spaced[at] == ' ') merge(parts, out);
-            const Place place = place_at(spaced.data() + at, spaced.data() + spaced.size());
-            parts.push_back(spaced.substr(at, place.length));
-            at += place.length;
+            const CodePoint character = code_point_at(spaced.data() + at, spaced.data() + spaced.size());
+            parts.push_back(spaced.substr(at, character.length));
+            at += character.length;
         }
         merge(parts, out);
         return out;
@@ -162,15 +163,17 @@ void check_ways(Dice& random, const SentencePieceEncoder& encoder, const Oracle&
     SentencePieceEncoder::Options options;
     options.add_space = below(random, 2) == 0;
     const Ids expected = oracle.encode(text, options.add_space);
+    is_ended_by_failing_allocation(random, 12, [&] { encode<std::uint16_t>(encoder, text, options); });
+    is_ended_by_failing_allocation(random, 12, [&] { encode<std::uint32_t>(encoder, text, options); });
     check(encode<std::uint16_t>(encoder, text, options) == expected, "ids are those of merging the whole");
-    check(encode<std::uint16_t>(encoder, text, options) == expected, "and again, from memory");
+    check(encode<std::uint16_t>(encoder, text, options) == expected, "and again, from the cache");
     check(encode<std::uint32_t>(encoder, text, options) == expected, "and as uint32");
-    options.remember = false;
-    check(encode<std::uint32_t>(encoder, text, options) == expected, "and without memory");
+    options.use_cache = false;
+    check(encode<std::uint32_t>(encoder, text, options) == expected, "and without a cache");
     UnknownRuns unknown;
     options.unknown = &unknown;
-    check(encode<std::uint32_t>(encoder, text, options) == expected, "and with places of the unknown");
-    for (const auto& [place, n_bytes] : unknown) check(place < expected.size() && n_bytes > 0, "an unknown has a place");
+    check(encode<std::uint32_t>(encoder, text, options) == expected, "and with indexes of the unknown");
+    for (const auto& [index, n_bytes] : unknown) check(index < expected.size() && n_bytes > 0, "an unknown has an index");
 
     const SpecialTokens specials({{"<s>", 0}, {"<s><t>", 0}});
     const PrefixSpace prefix{below(random, 2) == 0, below(random, 2) == 0, below(random, 2) == 0};
@@ -200,7 +203,7 @@ void check_dropout(Dice& random, const Model& model, const SentencePieceEncoder&
     check(!keeps_all || text_of(with) == text_of(without), "dropout keeps the text");
 }
 
-/// Whatever stands in a vocabulary, it is refused, or it encodes.
+/// A vocabulary of any content is refused, or it encodes.
 void check_broken(Dice& random, Model model) {
     const auto any_id = [&] { return static_cast<std::uint32_t>(below(random, model.vocabulary.pieces.size() + 3)); };
     for (std::size_t i = 1 + below(random, 3); i > 0; --i) {
@@ -249,8 +252,47 @@ void check_files(Dice& random) {
     try {
         std::size_t bytes = 0;
         for (const ModelPiece& piece : read_sentencepiece_model(content.view()).pieces) bytes += piece.text.size();
-        check(bytes <= content.size, "pieces lie in the file");
+        check(bytes <= content.size, "pieces are in the file");
     } catch (const std::invalid_argument&) {
+    }
+}
+
+/// A table that could not grow still holds what it held.
+void check_run_table_without_memory(Dice& random) {
+    using Table = RunTable<2, std::uint16_t, std::size_t{1} << 17>;
+    Table table;
+    for (std::uint16_t i = 0; i < 4000; ++i) {
+        const auto key = Table::Key::of(std::to_string(i));
+        is_ended_by_failing_allocation(random, 2, [&] { table.insert(key.hash(), key, &i, 1); });
+    }
+    std::size_t n_found = 0;
+    for (std::uint16_t i = 0; i < 4000; ++i) {
+        const auto key = Table::Key::of(std::to_string(i));
+        const auto* found = &Table::likely(table.bucket(key.hash()), key);
+        if (!(found->key == key)) found = table.find_in_second(key.hash(), key);
+        if (found == nullptr) continue;
+        check(found->count() == 1 && found->ids[0] == i, "a run has its own ids");
+        ++n_found;
+    }
+    check(n_found > 1000, "a table that could not grow keeps its runs");
+}
+
+/// Vocabularies of up to three tokens, which are refused or encode.
+void check_tiny(Dice& random) {
+    Model model;
+    for (std::size_t n = below(random, 4); n > 0; --n) {
+        model.vocabulary.pieces.push_back(n == 2 ? "" : std::string(n, 'a'));
+    }
+    model.ranks.assign(model.vocabulary.pieces.size(), below(random, 2) == 0 ? kNone : 0);
+    model.vocabulary.unknown_id = static_cast<std::uint32_t>(below(random, 4));
+    const bool is_refused = model.vocabulary.unknown_id >= model.vocabulary.pieces.size();
+    try {
+        const SentencePieceEncoder encoder(model.tables());
+        check(!is_refused, "an unknown token outside of the vocabulary is refused");
+        const Exact text(random_text(random));
+        check(encode<std::uint16_t>(encoder, text.view(), {}) == Oracle(model).encode(text.view(), false), "few tokens");
+    } catch (const std::invalid_argument&) {
+        check(is_refused, "a tiny vocabulary encodes");
     }
 }
 
@@ -266,5 +308,9 @@ void fuzz_sentencepiece(Dice& random) {
         check_dropout(random, model, encoder, text.view());
         check_files(random);
     }
-    for (int i = 0; i < 5; ++i) check_broken(random, model);
+    check_run_table_without_memory(random);
+    for (int i = 0; i < 5; ++i) {
+        check_broken(random, model);
+        check_tiny(random);
+    }
 }

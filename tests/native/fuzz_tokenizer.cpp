@@ -2,10 +2,14 @@
 //
 // What it asks: do all instruction sets cut alike, does the cached encoder give what merging piece by piece gives, do
 // ids decode to the text, do texts cut into spans give the same ids, do broken count files end in an error, does
-// training of all kinds end well. Every text stands in an allocation of its exact size, so that a byte read too much is found. Usage: fuzz_tokenizer [SECONDS] [SEED]
+// training of all kinds end well, do vocabularies of a few tokens work or end in an error, is everything as it was after
+// an allocation failed. Every text is in an allocation of its exact size, so that a byte read too much is found.
+// Usage: fuzz_tokenizer [SECONDS] [SEED]
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <map>
+#include <optional>
 #include <sstream>
 
 #include "fuzz.h"
@@ -16,6 +20,7 @@
 #include "tokenizer/pretokenize_simd.h"
 #include "tokenizer/superword_encode.h"
 #include "tokenizer/superword_split.h"
+#include "tokenizer/token_table.h"
 
 using namespace tilth;
 
@@ -65,6 +70,21 @@ void take(const BpeTrainer& trainer, Model& model) {
     }
 }
 
+/// A trainer whose merge was interrupted refuses to merge; one that could not be made is gone.
+void check_training_without_memory(Dice& random, const PieceCounts& counts, const std::vector<std::string>& tokens) {
+    std::optional<BpeTrainer> trainer;
+    const auto make = [&] { trainer.emplace(counts, tokens, Symbols::kBytes, TrainingRules()); };
+    if (is_ended_by_failing_allocation(random, 4000, make)) return;
+    if (!is_ended_by_failing_allocation(random, 200, [&] { trainer->merge(20); })) return;
+    bool is_refused = false;
+    try {
+        trainer->merge(20);
+    } catch (const std::logic_error&) {
+        is_refused = true;
+    }
+    check(is_refused, "an interrupted trainer refuses to merge");
+}
+
 /// Pieces apart first and then, half the time, words that may be joined.
 Model train(Dice& random, Pattern pattern, const SpecialTokens& specials) {
     PieceCounts counts, across;
@@ -95,6 +115,7 @@ Model train(Dice& random, Pattern pattern, const SpecialTokens& specials) {
         further.merge(below(random, 200));
         take(further, model);
     }
+    check_training_without_memory(random, counts, model.tokens);
     BpeTrainer of_characters(across, {"a", " ", "漢", "é", "b"}, Symbols::kCharacters, rules);
     of_characters.merge(50);
     return model;
@@ -140,6 +161,55 @@ void check_dropout(Dice& random, const BpeEncoder& encoder, const BpeDropout& dr
     std::string decoded;
     encoder.decode(with.data(), with.size(), decoded);
     check(decoded == text, "dropout keeps the text");
+}
+
+/// An encoder that met a lack of memory gives the ids of one that did not.
+void check_encoding_without_memory(Dice& random, const BpeEncoder& encoder, std::string_view text, Pattern pattern) {
+    std::vector<std::uint32_t> expected;
+    for_each_piece(pattern, text, [&](std::string_view piece) { encoder.encode_piece(piece, expected); });
+    is_ended_by_failing_allocation(random, 12, [&] { encode(encoder, text, pattern, nullptr); });
+    check(encode(encoder, text, pattern, nullptr) == expected, "ids after a failed allocation are those of merging");
+}
+
+/// What could not be added leaves counts as they were.
+void check_counting_without_memory(Dice& random) {
+    PieceCounts counts;
+    std::map<std::string, std::int64_t> expected;
+    for (int i = 0; i < 6000; ++i) {
+        const char* const suffix = below(random, 9) == 0 ? "-is-a-long-piece" : "";
+        const std::string piece = std::to_string(below(random, 5000)) + suffix;
+        const bool is_ended = is_ended_by_failing_allocation(random, 2, [&] { counts.add(piece, 1); });
+        if (!is_ended) ++expected[piece];
+    }
+    const auto sorted = counts.sorted(1);
+    const auto is_same = [](const auto& a, const auto& b) { return a.piece == b.first && a.count == b.second; };
+    check(std::equal(sorted.begin(), sorted.end(), expected.begin(), expected.end(), is_same), "counts are exact");
+}
+
+/// Byte-level vocabularies that lack bytes are refused; tables of a few tokens find them.
+void check_tiny_vocabularies(Dice& random) {
+    const std::size_t n = below(random, 5);
+    std::vector<std::string> tokens;
+    TokenTable table(n);
+    for (std::size_t i = 0; i < n; ++i) {
+        tokens.push_back(std::string(i, 'x') + kBits[below(random, std::size(kBits))]);
+        const std::uint32_t found = table.find(tokens[i]);
+        check(table.insert(tokens[i], static_cast<std::uint32_t>(i)) == (found == kNone), "a token is inserted once");
+        check(table.find(tokens[i]) == (found == kNone ? i : found), "a token of a few is found");
+    }
+    check(table.find("no token") == kNone && table.find("of which there is none so long") == kNone, "and no other");
+    const auto is_refused = [](const auto& make) {
+        try {
+            make();
+        } catch (const std::invalid_argument&) {
+            return true;
+        }
+        return false;
+    };
+    check(is_refused([&] { BpeEncoder(tokens, {}, std::vector<TokenPair>(), false); }), "a vocabulary without bytes is refused");
+    check(is_refused([&] { BpeEncoder::from_ranks(tokens, {}); }), "ranks without bytes are refused");
+    check(is_refused([&] { SuperwordEncoder(tokens, {}, {}, 3); }), "superwords without bytes are refused");
+    check(is_refused([&] { BpeDropout(tokens, {}, {}); }), "dropout without bytes is refused");
 }
 
 void check_count_files(Dice& random, const std::filesystem::path& folder) {
@@ -188,11 +258,15 @@ int main(int argc, char** argv) {
             by_words.encode_piece(text.view(), in_words);
             check(in_words == whole, "words first and then across them gives the same ids");
             for (const Pattern any : kPatterns) check_cuts(text.view(), any);
+            check_encoding_without_memory(random, by_merges, text.view(), pattern);
+            check_encoding_without_memory(random, by_ranks, text.view(), pattern);
             check_encoding(by_merges, text.view(), pattern, specials);
             check_encoding(by_ranks, text.view(), pattern, specials);
             check_dropout(random, merging, dropout, text.view(), pattern);
         }
         check_count_files(random, folder);
+        check_counting_without_memory(random);
+        check_tiny_vocabularies(random);
         fuzz_sentencepiece(random);
     }
     std::filesystem::remove_all(folder);

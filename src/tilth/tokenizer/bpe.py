@@ -1,6 +1,6 @@
 """Byte-level BPE: GPT-2, Llama-3, and what `Tokenizer.train` makes.
 
-With a pattern that the core knows, the core does all of it in one call. A regex of one's own runs in Python, two orders
+With a pattern that the core knows, the core does all of it in one call. A custom regex runs in Python, two orders
 of magnitude slower, and the core gets the pieces.
 """
 
@@ -67,7 +67,7 @@ class Bpe(Scheme):
 
 
 class RegexBpe(Bpe):
-    """Cut by a regex of one's own. Nothing is known of it, so a text is encoded whole, on one thread."""
+    """Cut by a custom regex. Nothing is known about it, so a text is encoded whole, on one thread."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._splitter = Splitter(vocabulary.pattern)
@@ -120,7 +120,7 @@ class PatternBpe(Bpe):
         return self.encoder.encode_to_uint32(text, self._pattern, None, 1)
 
     def safe_cut(self, data: bytes) -> int:
-        """The last byte of `data` where a piece ends, whatever stands around; 0: nowhere."""
+        """The last byte of `data` where a piece ends in every context; 0: nowhere."""
         return last_cut(data)
 
     def pieces(self, text: bytes) -> list[str | bytes]:

@@ -21,6 +21,6 @@ def to_characters(token: bytes) -> str:
 def from_characters(token: str) -> bytes:
     """`"Ġthe"` -> `b" the"`.
 
-    Raises: KeyError with a character that stands for no byte.
+    Raises: KeyError with a character that is no byte.
     """
     return bytes([_BYTES[character] for character in token])

@@ -2,9 +2,9 @@
 
 The ids: `<unk>`, `<s>`, `</s>`, 256 bytes, characters by code point, merges in their order, special tokens last.
 Pieces are those of the byte-level patterns, with spaces as the character U+2581; encoding later cuts nothing, because
-what never stood in one piece was never merged. No space is put in front of a text (Llama-2 does, Gemma doesn't), so
+what was never in one piece was never merged. No space is put in front of a text (Llama-2 does, Gemma doesn't), so
 that every text comes back from its ids; but U+2581 itself is a space. A character that is too rare for a token divides
-its piece, because it will be bytes, which merge with nothing (`tokenizers` leaves it out and joins what stood around).
+its piece, because it will be bytes, which merge with nothing (`tokenizers` leaves it out and joins its neighbours).
 """
 
 from __future__ import annotations

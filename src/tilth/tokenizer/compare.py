@@ -1,7 +1,7 @@
-"""Tokenizers side by side on the same text: how long sequences get, who pays for it, what the vocabulary wastes.
+"""Tokenizers side by side on the same text: lengths of sequences, by language and kind of text, and unused tokens.
 
-All figures are per byte of UTF-8, which no tokenizer can change. Fertility (tokens per word) counts words as what
-stands between white space, and so says little for scripts that do not write it.
+All figures are per byte of UTF-8, which no tokenizer can change. Fertility (tokens per word) counts as words what
+is separated by white space, so it says little about scripts without it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tilth.tokenizer.sentencepiece import SentencePieceVocabulary
 from tilth.tokenizer.tokenizer import Tokenizer
 
 RENYI_ORDER = 2.5
-"""The order that agreed best with translation quality in Zouhar et al. 2023."""
+"""The order that correlated best with translation quality in Zouhar et al. 2023."""
 LISTED = 40
 """Tokens that a list shows."""
 _EXCERPT_BYTES, _EXCERPTS = 480, 16
@@ -56,7 +56,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What one tokenizer does to the text."""
+    """The figures of one tokenizer."""
 
     name: str
     vocab_size: int
@@ -198,7 +198,7 @@ def _vocabulary_facts(tokenizer: Tokenizer, counts: NDArray[np.int64]) -> dict[s
     ordinary = [i for i, token in enumerate(tokens) if token and i not in special]
     whole: dict[int, str] = {}
     for i in ordinary:
-        if i in byte_ids:  # it stands for a byte, never for the character that is written so
+        if i in byte_ids:  # it means a byte, never the character that is written so
             continue
         try:
             whole[i] = tokens[i].decode()

@@ -56,7 +56,7 @@ figcaption { display:flex; justify-content:space-between; gap:1rem; font-size:.8
 """
 _MEANINGS = {
     "length at equal bytes": "tokens for the same text, over those of the tokenizer that needs least",
-    "tokens per word": "fertility; a word is what stands between white space, which says little of scripts without it",
+    "tokens per word": "fertility; words are separated by white space, which says little about scripts without it",
     "Rényi efficiency": f"of order {RENYI_ORDER}, 0 to 1: how evenly the vocabulary is used",
     "glitch candidates": "tokens that encoding their own text does not give, so that training may never have met them",
     "MB per CPU second": "first pass, one thread",
@@ -71,7 +71,7 @@ _PICTURES: dict[int, int | str] = {
     **{code: f"‹{code:x}›" for code in (0xAD, *range(0x200B, 0x2010), 0x2060, 0xFEFF)},
     0x7F: 0x2421,
 }
-"""What stands for characters that cannot be seen."""
+"""What is shown for invisible characters."""
 
 
 def write_page(path: Path, comparison: Comparison) -> None:
@@ -86,7 +86,7 @@ def page(comparison: Comparison) -> str:
     body = [
         "<h1>Tokenizers compared</h1>",
         f'<p class="quiet">{len(tokenizers)} vocabularies on the same {everything.bytes:,} bytes in '
-        f"{everything.documents:,} documents. The best of a column or row stands out.</p>",
+        f"{everything.documents:,} documents. The best of each column or row is highlighted.</p>",
         _overview(tokenizers),
         "<h2>The same text, cut</h2><p class='quiet'>About as many bytes of each. Point at a token to see its id. A "
         "token that holds a part of a character shows its bytes.</p>",

@@ -33,8 +33,8 @@ def _check_order(path: Path, vocabulary: Vocabulary, merges: NDArray[np.uint32])
     tokens = vocabulary.tokens
     made = np.array([ids[tokens[left] + tokens[right]] for left, right in merges.tolist()], dtype=np.int64)
     if (np.diff(made) < 0).any():
-        place = int(np.argmax(np.diff(made) < 0)) + 1
-        raise DataError(f"{path}: merge {place} makes a token of lower id than the merge before it.", fix=_FIX)
+        index = int(np.argmax(np.diff(made) < 0)) + 1
+        raise DataError(f"{path}: merge {index} makes a token of lower id than the merge before it.", fix=_FIX)
     reached = {*made.tolist(), *(token_id for token, token_id in ids.items() if len(token) == 1)}
     if not vocabulary.ignore_merges and (unreached := sorted(set(ids.values()) - reached)):
         raise DataError(f"{path}: no merge makes the token {unreached[0]}, {tokens[unreached[0]]!r}.", fix=_FIX)

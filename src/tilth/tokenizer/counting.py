@@ -1,4 +1,4 @@
-"""Counting how often each piece of the training text occurs: all that a trainer wants to know.
+"""Counting how often each piece of the training text occurs: all that training needs.
 
 Counts are whole numbers, so that neither the order of texts nor who counted them matters. In memory they take as much
 as the distinct pieces; files of counts are merged as streams, so that any amount of text can be counted on any number
@@ -112,7 +112,7 @@ def merge_counts(paths: Sequence[str | Path], out: Path) -> None:
     try:
         native.merge_count_files([str(path) for path in paths], str(partial))
     except RuntimeError as error:
-        raise DataError(f"{error}.", fix="Count the texts anew, all with the same pattern and tokens.") from None
+        raise DataError(f"{error}.", fix="Count the texts again, all with the same pattern and tokens.") from None
     os.replace(partial, out)  # noqa: PTH105 -- a rename that overwrites, on every platform
 
 
@@ -127,7 +127,7 @@ def read_counts(
     try:
         counts.read(str(path), _label(config, superwords), min_count)
     except RuntimeError as error:
-        raise DataError(f"{error}.", fix="Count the texts anew with this pattern and these special tokens.") from None
+        raise DataError(f"{error}.", fix="Count the texts again with this pattern and these special tokens.") from None
     return counts
 
 
@@ -143,7 +143,7 @@ def _label(config: TokenizerConfig, superwords: bool) -> str:
 
 
 def _never_learned(config: TokenizerConfig) -> tuple[str, ...]:
-    """Places to split: texts that no merge may make, because tokens are called so in files."""
+    """Texts that divide pieces: no merge may make them, because they are names of tokens in files."""
     if not config.byte_fallback:
         return config.special_tokens
     return (*config.special_tokens, *SENTENCEPIECE_SPECIALS, *(f"<0x{byte:02X}>" for byte in range(256)))
@@ -154,7 +154,7 @@ def _bar(config: TokenizerConfig, progress: Progress) -> AbstractContextManager[
 
 
 class _Counter:
-    """Counts the pieces of texts, cut by the core or by a regex of one's own."""
+    """Counts the pieces of texts, cut by the core or by a custom regex."""
 
     def __init__(self, pattern: str, config: TokenizerConfig, threads: int) -> None:
         self.counts = native.PieceCounts()
@@ -226,7 +226,7 @@ class _Weights:
         return text, weight
 
     def say_unused(self, progress: Progress) -> None:
-        """Says which names no document had, which are slips more often than not."""
+        """Says which names no document had, which are mistakes more often than not."""
         for name in sorted(self._named.keys() - self._used):
             progress.say(f"No document's kind, language or source is {name!r}: its weight changes nothing.")
 

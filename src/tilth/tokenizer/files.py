@@ -1,4 +1,4 @@
-"""Which kind of file a vocabulary is in, and what reads or writes it. Told by content and name, never by trial.
+"""Which kind of file a vocabulary is in, and what reads or writes it. Recognized by content and name, never by trial.
 
 Readers and writers are imported when they are needed, so that loading one kind of file does not wait for the others.
 """

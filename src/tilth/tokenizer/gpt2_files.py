@@ -17,7 +17,7 @@ from tilth.errors import DataError
 from tilth.files import read_json
 from tilth.tokenizer.byte_level import from_characters
 from tilth.tokenizer.names import KNOWN
-from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
+from tilth.tokenizer.vocabulary import Vocabulary, tokens_by_id
 
 FILE_NAMES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 """The pair's names: Hugging Face's, and OpenAI's of 2019."""
@@ -42,7 +42,7 @@ def read_gpt2_files(
 ) -> Vocabulary:
     """The vocabulary of the two files.
 
-    `special_tokens` (default: `<|endoftext|>`, if the vocabulary has it) are told from ordinary ones by it alone.
+    `special_tokens` (default: `<|endoftext|>`, if the vocabulary has it) are special because this argument says so.
     Raises: DataError naming file and entry.
     """
     vocab: Any = read_json(vocab_file)
@@ -63,7 +63,7 @@ def read_gpt2_files(
             raise DataError(f"{vocab_file}: {error} in the token {text!r} (id {token_id}) is no byte.") from None
         tokens[token] = token_id
     return Vocabulary(
-        tokens=place_tokens(str(vocab_file), tokens, specials),
+        tokens=tokens_by_id(str(vocab_file), tokens, specials),
         merges=_merges(merges_file, vocab),
         pattern=KNOWN[name].pattern if name in KNOWN else name,
         special_tokens=specials,

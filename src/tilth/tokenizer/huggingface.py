@@ -27,7 +27,7 @@ from tilth.tokenizer.names import FILE_NAME
 from tilth.tokenizer.normalized import NORMAL_FORMS, NormalizedVocabulary, missing_bytes
 from tilth.tokenizer.segmented import AddedToken, SegmentedVocabulary
 from tilth.tokenizer.split import PATTERNS, pattern_name
-from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
+from tilth.tokenizer.vocabulary import Vocabulary, tokens_by_id
 
 _Json = dict[str, Any]
 
@@ -35,7 +35,7 @@ _Json = dict[str, Any]
 def write_vocabulary(directory: Path, vocabulary: Vocabulary, merges: NDArray[np.uint32]) -> None:
     """Writes `tokenizer.json` and the `tokenizer_config.json` that `transformers` asks for, atomically.
 
-    `merges` stands in for `vocabulary.merges` where that is None.
+    `merges` is used where `vocabulary.merges` is None.
     """
     added = vocabulary.added if isinstance(vocabulary, SegmentedVocabulary) else ()
     added_ids = {*vocabulary.special_tokens.values(), *(token.token_id for token in added)}
@@ -246,4 +246,4 @@ class _ByteLevelReader(PartsReader):
                 tokens[from_characters(text)] = token_id
             except KeyError as error:
                 raise DataError(f"{self.file}: {error} in the token {text!r} (id {token_id}) is no byte.") from None
-        return place_tokens(str(self.file), tokens, added)
+        return tokens_by_id(str(self.file), tokens, added)

@@ -83,18 +83,18 @@ class PartsReader:
 
     def _single(self, part: Json, special_tokens: Mapping[str, int]) -> Template:
         around: tuple[list[int], list[int]] = ([], [])
-        place = 0
+        n_texts = 0
         for item in part["single"]:
             if "Sequence" in item:
-                place += 1
+                n_texts += 1
                 continue
             name = item["SpecialToken"]["id"]
             ids: list[int] = part["special_tokens"][name]["ids"]
             if name not in special_tokens or ids != [special_tokens[name]]:
                 self.refuse(f"the template's token {name!r}, which is not the special token of that name,")
-            around[min(place, 1)].extend(ids)
-        if place != 1:
-            self.refuse("a template without one place for the text")
+            around[min(n_texts, 1)].extend(ids)
+        if n_texts != 1:
+            self.refuse("a template that does not hold the text once")
         return tuple(around[0]), tuple(around[1])
 
     def ids(self, vocab: Mapping[str, int], added: Mapping[str, int]) -> dict[str, int]:

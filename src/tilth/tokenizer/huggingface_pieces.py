@@ -1,6 +1,6 @@
 """SentencePiece-style BPE in `tokenizer.json`: Llama-2, Phi-3, Mistral, Gemma.
 
-There are three ways in use of writing that a space is U+2581 and that one stands in front: a normalizer that prepends
+Three forms are in use to say that a space is U+2581 and that one is put in front: a normalizer that prepends
 and replaces, one that only replaces, and the pre-tokenizer Metaspace. Each is read as what it does, which differs in
 corners (Metaspace adds no space before a space).
 """

@@ -19,7 +19,7 @@ from tilth.errors import ConfigError, DataError, DependencyError
 from tilth.tokenizer.scheme import Ids, Where
 from tilth.tokenizer.segmented import AddedToken, SegmentedScheme, SegmentedVocabulary
 from tilth.tokenizer.stream import StreamDecoder
-from tilth.tokenizer.vocabulary import MAX_ID, place_tokens
+from tilth.tokenizer.vocabulary import MAX_ID, tokens_by_id
 
 LIBRARY_MODELS = ("Unigram", "WordPiece", "WordLevel")
 
@@ -56,7 +56,7 @@ def read_library(file: Path) -> LibraryVocabulary:
         raise DataError(f"{file}: the id {max(vocab.values())} is not between 0 and {MAX_ID}.")
     ordinary.pop(b"", None)
     return LibraryVocabulary(
-        tokens=place_tokens(str(file), ordinary, special),
+        tokens=tokens_by_id(str(file), ordinary, special),
         merges=None,
         pattern="",
         special_tokens=special,
@@ -85,7 +85,7 @@ def _load(source: str, text: str) -> Any:
 
 
 class LibraryScheme(SegmentedScheme):
-    """What the `tokenizers` library does between special tokens. Nothing is known of where its text may be cut."""
+    """What the `tokenizers` library does between special tokens. No position is known where its text may be cut."""
 
     vocabulary: LibraryVocabulary
 
@@ -113,9 +113,9 @@ class LibraryScheme(SegmentedScheme):
         characters = text.decode("utf-8", "replace")
         if characters.encode() != text:
             raise DataError("A text that is not UTF-8 has no offsets with this vocabulary.", fix="Mend the text first.")
-        places = np.cumsum([0, *(len(character.encode()) for character in characters)], dtype=np.int64)
+        positions = np.cumsum([0, *(len(character.encode()) for character in characters)], dtype=np.int64)
         offsets = self._library.encode(characters, add_special_tokens=False).offsets
-        return places[np.array(offsets, dtype=np.int64).reshape(-1, 2)]
+        return positions[np.array(offsets, dtype=np.int64).reshape(-1, 2)]
 
     def decode(self, ids: NDArray[np.uint32]) -> bytes:
         """The text that the library makes of ids."""

@@ -1,7 +1,7 @@
 """Known tokenizers by name: how they cut text and which special tokens they have.
 
-A rank file says neither, so the published ones are told by their content's SHA-256. A name stands for facts of its
-publisher (tiktoken, Meta, Microsoft, Qwen, Hugging Face); nothing here is guessed from how a vocabulary looks.
+A rank file says neither, so the published ones are recognized by the SHA-256 of their content. What a name means comes
+from its publisher (tiktoken, Meta, Microsoft, Qwen, Hugging Face); nothing here is guessed from how a vocabulary looks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from tilth.errors import ConfigError
 
 FILE_NAME = "tokenizer.json"
-"""What the field calls the file that says all of a tokenizer."""
+"""The usual name of the file that holds a whole tokenizer."""
 
 
 @dataclass(frozen=True, kw_only=True)

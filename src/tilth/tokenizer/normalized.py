@@ -68,7 +68,7 @@ class NormalizedBpe(SegmentedScheme):
         for token in vocabulary.added:
             if token.normalized and self.normalize(token.text.encode()) != token.text.encode():
                 raise DataError(f"The added token {token.text!r} is not in {vocabulary.normal_form} itself.")
-        # Ids behind the last one stand for bytes that never come.
+        # Ids behind the last one are bytes that never occur.
         self._plain = byte_level_bpe(
             Vocabulary(
                 tokens=(*vocabulary.tokens, *[bytes([byte]) for byte in sorted(missing)]),

@@ -1,4 +1,4 @@
-"""The files of known tokenizers where other tools have put them on this machine: tiktoken's cache, Hugging Face's.
+"""The files of known tokenizers in the caches of other tools on this machine: tiktoken's cache, Hugging Face's.
 
 Nothing is fetched. A file of tiktoken's is taken only if its content is the published one. One from the Hugging Face
 cache is taken for what its repository is called, if it cuts text as that tokenizer does: its publishers change special
@@ -35,7 +35,7 @@ class Published:
     ranks: str | None = None
     """URL of the rank file, as tiktoken fetches it."""
     repositories: tuple[str, ...] = ()
-    """Repositories on the Hugging Face hub that have it, as glob patterns; the first is named to who has none."""
+    """Repositories on the Hugging Face hub that have it, as glob patterns; errors name the first."""
     files: tuple[str, ...] = ("tokenizer.json", "tokenizer.model")
     """Which files of a repository say it, the best first."""
 

@@ -1,7 +1,7 @@
-"""What one kind of vocabulary does to text. `Tokenizer` asks it; what a caller may pass is checked there, once.
+"""How one kind of vocabulary encodes and decodes. `Tokenizer` calls it and checks the arguments first.
 
-A text is cut at the tokens that are looked for in it, and a child says how a segment between them is encoded. All else
-follows from that here, in Python; a child whose core does more in one call takes its own way where speed is needed.
+A text is cut at the tokens that are looked for in it, and a subclass says how a segment between them is encoded. The
+rest is done here in Python; a subclass whose native core does more in one call overrides methods for speed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Ids = NDArray[np.uint16 | np.uint32]
 Where = Literal["first", "later", "continued"]
 """Of a segment: at the beginning of a text, behind a token that was found, or the rest of a segment that was cut."""
 Part = tuple[int | bytes, int, int]
-"""The id of a token that was found, or what lies between, with start and end in bytes."""
+"""The id of a token that was found, or the bytes between two, with start and end in bytes."""
 
 _MAX_MATCHERS = 64
 
@@ -139,7 +139,7 @@ class Scheme(ABC):
                 continue
             if text[start:end] != part:
                 raise DataError(
-                    "The vocabulary's normalization changes the text, so its tokens have no place in it.",
+                    "The vocabulary's normalization changes the text, so its tokens have no positions in it.",
                     fix="Normalize the text first.",
                 )
             offsets.append(start + self.segment_offsets(part, "first" if start == 0 else "later"))

@@ -38,13 +38,13 @@ class SentencePieceVocabulary(SegmentedVocabulary):
     unknown_id: int | None = None
     """What text in no piece becomes, without byte fallback."""
     user_defined: tuple[int, ...] = ()
-    """Pieces that are taken whole wherever they stand."""
+    """Pieces that are always taken whole."""
     prefix: Literal["always", "first", "never"] = "always"
     """Which segments get a space in front: each one between special tokens, the first only, or none."""
     prefix_unless_space: bool = False
     """No space is added in front of one."""
     split_at_spaces: bool = False
-    """Nothing merges across the place before a space."""
+    """Nothing merges across the boundary before a space."""
 
     def fingerprint(self, merges: NDArray[np.uint32]) -> str:
         """SHA-256 (hex) of all that decides which ids a text gets."""
@@ -139,8 +139,8 @@ class SentencePieceBpe(SegmentedScheme):
         add_space = self._needs_space(text, where)
         ids, unknown = self._native.encode_with_unknown(text, add_space)
         lengths = self.token_lengths[ids]
-        for place, n_bytes in unknown:
-            lengths[place] = n_bytes
+        for index, n_bytes in unknown:
+            lengths[index] = n_bytes
         offsets = np.maximum(offsets_of(lengths) - add_space, 0)
         if (mark := SPACE_MARK.encode()) not in text:
             return offsets
@@ -163,7 +163,7 @@ class SentencePieceBpe(SegmentedScheme):
 
 
 def _marks_widened(text: bytes, mark: bytes) -> NDArray[np.int64]:
-    """Where byte i of `text` with one byte for each mark stands in `text`, for every i up to its end."""
+    """For `text` with one byte for each mark: the position in `text` of each byte, and of the end."""
     is_kept = np.ones(len(text) + 1, dtype=bool)
     at = text.find(mark)
     while at >= 0:

@@ -2,7 +2,7 @@
 
 The file is a protocol buffer, of which a few fields matter: pieces are read in the native core, settings here, so that
 nothing needs to be installed.
-What would change ids and is not done by our encoder (a character map, Unigram, unused pieces) is refused by name.
+What would change ids and is not implemented here (a character map, Unigram, unused pieces) is refused by name.
 Field numbers: sentencepiece_model.proto of google/sentencepiece.
 """
 
@@ -48,7 +48,7 @@ class _Model:
 
 
 def is_model(content: bytes) -> bool:
-    """Tells whether `content` begins as a SentencePiece model does: with a piece."""
+    """Whether `content` begins with a piece, as a SentencePiece model does."""
     return content[:1] == b"\x0a" and len(content) > 2
 
 
@@ -193,13 +193,13 @@ def _varint(data: bytes, at: int, end: int) -> tuple[int, int]:
 
 def _bytes(value: _Value) -> bytes:
     if isinstance(value, int):
-        raise ValueError("a number stands where bytes belong")
+        raise ValueError("expected bytes, found a number")
     return value
 
 
 def _int(value: _Value) -> int:
     if not isinstance(value, int):
-        raise ValueError("bytes stand where a number belongs")
+        raise ValueError("expected a number, found bytes")
     return value
 
 

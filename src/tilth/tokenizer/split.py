@@ -1,11 +1,13 @@
 """How text is cut into pieces before merging: the known patterns by name, any other by the `regex` library.
 
-The known ones, and those for superwords, run in the native core, with the character classes of Unicode 16.0. A regex
-of one's own runs in Python: slower by two orders of magnitude, and with the Unicode version of the installed `regex`.
+The known ones, and those for superwords, run in the native core, with the character classes of Unicode 16.0. A custom
+regex runs in Python: slower by two orders of magnitude, and with the Unicode version of the installed `regex`. It has a
+time limit, because it may backtrack for ever.
 """
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -78,13 +80,13 @@ def pattern_name(pattern: str) -> str | None:
     return _NAMES.get(pattern)
 
 
-# Read from the right, so that the last place comes first.
+# Read from the right, so that the last position comes first.
 _LAST_CUT = r"(?r)(?<=\p{L})(?=[ \n])|(?<=\p{Han})(?=[。，])"
 _LAST_SUPERWORD_CUT = r"(?r)(?<=\p{N})(?=[\p{L} \n])"
 
 
 def last_cut(data: bytes) -> int:
-    """The last byte of `data` before which all of `PATTERNS` end a piece, whatever stands around; 0: there is none.
+    """The last byte of `data` before which all of `PATTERNS` end a piece in every context; 0: there is none.
 
     That is so between a letter and a space or newline, and between a Han character and a full stop or comma.
     """
@@ -102,12 +104,19 @@ def _last(cut: str, data: bytes) -> int:
     return len(text[: found.start()].encode("utf-8", "surrogateescape")) if found else 0
 
 
+TIME_LIMIT_SECONDS = 5.0
+"""How long a custom regex may take on any text, in seconds of its thread's CPU time."""
+TIME_LIMIT_SECONDS_PER_MEGABYTE = 20.0
+"""How much longer it may take for each megabyte of text; a regex without nested counts needs about half a second."""
+_EXCERPT_CHARACTERS = 40
+
+
 class Splitter:
-    """Cuts text by a regex of one's own, or for superwords. What the regex does not match is kept as a piece of its
-    own."""
+    """Cuts text by a custom regex, or for superwords. Text that the regex does not match is a piece too."""
 
     def __init__(self, pattern: str) -> None:
         """Raises: ConfigError if `pattern` is no regex."""
+        self._pattern = pattern
         self._regex = _compiled(pattern)
         self._superword_digits = superword_digits(pattern)
 
@@ -115,18 +124,41 @@ class Splitter:
         """The pieces of `text`, which join up to it.
 
         Invalid UTF-8 is kept: each bad byte is a character that is no letter, digit or space.
+        Raises: ConfigError if the regex takes longer than the limit, which grows with the text: one that backtracks
+        may need time that doubles with each character.
         """
         if self._superword_digits is not None:
             ends = native.superword_ends(text, self._superword_digits).tolist()
             return [text[start:end] for start, end in zip([0, *ends], ends, strict=False)]
         characters = text.decode("utf-8", "surrogateescape")
+        limit = TIME_LIMIT_SECONDS + TIME_LIMIT_SECONDS_PER_MEGABYTE * len(text) / 1e6
+        started, used = time.thread_time(), 0.0
         pieces: list[str] = []
         end = 0
-        for match in self._regex.finditer(characters):
-            pieces += [characters[end : match.start()], match.group()]
-            end = match.end()
+        # `regex` measures the CPU time of all threads of the process together. Where other threads have used up its
+        # time limit, matching continues from the last match.
+        while True:
+            try:
+                for match in self._regex.finditer(characters, end, timeout=limit - used):
+                    pieces += [characters[end : match.start()], match.group()]
+                    end = match.end()
+                break
+            except TimeoutError:
+                used = time.thread_time() - started
+                if used > 0.9 * limit:  # not all of it: with many threads, what is left would shrink without an end
+                    raise self._too_slow(characters, end, limit) from None
         pieces.append(characters[end:])
         return [piece.encode("utf-8", "surrogateescape") for piece in pieces if piece]
+
+    def _too_slow(self, characters: str, start: int, limit: float) -> ConfigError:
+        n_bytes = len(characters[:start].encode("utf-8", "surrogateescape"))
+        n_total = len(characters.encode("utf-8", "surrogateescape"))
+        excerpt = characters[start : start + _EXCERPT_CHARACTERS].encode("utf-8", "surrogateescape")
+        return ConfigError(
+            f"The split pattern {self._pattern!r} was stopped after {limit:.1f} seconds on one text, at byte {n_bytes} "
+            f"of {n_total}: {excerpt.decode('utf-8', 'replace')!r}.",
+            fix="Rewrite the pattern without nested counts such as `(a+)+`, or with possessive ones (`a++`).",
+        )
 
 
 def to_utf8(text: str | bytes) -> bytes:

@@ -18,7 +18,7 @@ class StreamDecoder:
         return self._decoder.decode(self._token_bytes(token_id))
 
     def finish(self) -> str:
-        """What is left: "", or U+FFFD for a character that never came whole. Starts afresh."""
+        """What is left: "", or U+FFFD for an incomplete character. Resets the decoder."""
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return rest

@@ -1,7 +1,7 @@
 """Long text in parts, with the ids of the whole: streams, counts that stop early, and files with bounded memory.
 
-A text is cut only where the vocabulary's scheme knows that it makes no difference (`Scheme.safe_cut`). Of a regex of
-one's own, and of vocabularies of the `tokenizers` library, nothing is known: with them the whole text is held.
+A text is cut only where the vocabulary's scheme knows that it makes no difference (`Scheme.safe_cut`). With a
+custom regex and with vocabularies of the `tokenizers` library no such position is known: the whole text is held.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class SuperwordBpe(Bpe):
         return self._native.encode(text, None)
 
     def safe_cut(self, data: bytes) -> int:
-        """The last byte of `data` where a piece ends, whatever stands around; 0: nowhere."""
+        """The last byte of `data` where a piece ends in every context; 0: nowhere."""
         return last_superword_cut(data)
 
     def pieces(self, text: bytes) -> list[str | bytes]:

@@ -1,6 +1,6 @@
 """The tokenizers that textbooks begin with: characters, bytes, words. For lessons and comparison, in plain Python.
 
-Each is a `Tokenizer`, so that a lesson can put any of them, or BPE, in the same place. What each one lacks shows at
+Each is a `Tokenizer`, so that any of them can be used where BPE is. What each one lacks shows at
 once: characters and words meet what they have not seen, bytes make sequences long.
 """
 
@@ -47,7 +47,7 @@ class LookUp(Scheme):
         return offsets_of(np.array([len(part) for part in self._cut(text)], dtype=np.int64))
 
     def safe_cut(self, data: bytes) -> int:
-        """The last byte of `data` where a part ends, whatever stands around; 0: nowhere."""
+        """The last byte of `data` where a part ends in every context; 0: nowhere."""
         return last_cut(data)
 
 

@@ -1,7 +1,7 @@
 """tiktoken's rank files in and out: a line for each token, its bytes in base64 and its rank.
 
-The file names neither the split pattern nor the special tokens. The published ones are told by their hash; another
-one needs both said, because every wrong guess would give wrong ids without a word.
+The file names neither the split pattern nor the special tokens. The published ones are recognized by their hash; for
+another one both must be given, because a wrong guess would give wrong ids without an error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tilth import native
 from tilth.errors import ConfigError, DataError
 from tilth.files import write_bytes
 from tilth.tokenizer.names import KNOWN, RANK_FILES
-from tilth.tokenizer.vocabulary import MAX_ID, Vocabulary, place_tokens
+from tilth.tokenizer.vocabulary import MAX_ID, Vocabulary, tokens_by_id
 
 
 def read_ranks(
@@ -41,7 +41,7 @@ def read_ranks(
     ranks = _parse(path, content) if tokens is None else tokens
     specials = dict(special_tokens or {}) if special_tokens is not None else _known_specials(name, len(ranks))
     return Vocabulary(
-        tokens=place_tokens(str(path), ranks, specials),
+        tokens=tokens_by_id(str(path), ranks, specials),
         merges=None,
         pattern=KNOWN[name].pattern if name in KNOWN else name,
         special_tokens=dict(specials),
@@ -51,7 +51,7 @@ def read_ranks(
 def _known_specials(name: str, n_ranks: int) -> dict[str, int]:
     """The special tokens that go with a known name, if their ids follow on so many ranks, or on one that is left out.
 
-    A vocabulary of one's own, of another size, has only the name's way to cut text.
+    For a vocabulary of another size, the name gives only the split pattern.
     """
     specials = KNOWN[name].special_tokens if name in KNOWN else {}
     return specials if min(specials.values(), default=0) - n_ranks in (0, 1) else {}

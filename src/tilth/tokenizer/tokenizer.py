@@ -30,7 +30,7 @@ from tilth.tokenizer.split import to_utf8
 from tilth.tokenizer.stream import StreamDecoder
 from tilth.tokenizer.streaming import count, encode_stream
 from tilth.tokenizer.superwords import SuperwordBpe, has_superwords
-from tilth.tokenizer.vocabulary import Vocabulary, place_tokens
+from tilth.tokenizer.vocabulary import Vocabulary, tokens_by_id
 
 if TYPE_CHECKING:
     from tilth.tokenizer.counting import Weighted
@@ -41,9 +41,9 @@ Special = Literal["all"] | Collection[str]
 
 
 class Tokenizer:
-    """A vocabulary at work. Made by `train`, `load` or `from_ranks`.
+    """Encodes and decodes with a vocabulary. Made by `train`, `load` or `from_ranks`.
 
-    What is particular to a kind of vocabulary (byte-level BPE, SentencePiece, ...) lies in its `scheme`.
+    What depends on the kind of vocabulary (byte-level BPE, SentencePiece, ...) is in its `scheme`.
     """
 
     def __init__(self, vocabulary: Vocabulary, scheme: Scheme | None = None) -> None:
@@ -80,10 +80,10 @@ class Tokenizer:
         The fields mean what `TokenizerConfig` says of them. Counting runs on `threads` threads (None: one for each
         core that this process may use).
 
-        With `extend`, a tokenizer of plain byte-level BPE, training goes on from its tokens, which keep their ids, as
+        With `extend`, a tokenizer of plain byte-level BPE, training continues from its tokens, which keep their ids, as
         its special tokens do; new ones follow, then the special tokens that it lacks. The old merges come first: ids
-        of a text change only where new tokens stand for several old ones (and where a new special token stands in
-        it). With `superwords_from`, too, text is no longer cut at words, which may change what old tokens meet in.
+        of a text change only where new tokens replace several old ones (and where it contains a new special
+        token). With `superwords_from`, too, text is no longer cut at words, which may change what old tokens meet in.
 
         Deterministic: the order of texts and the machine do not matter, only how often each piece occurs.
         Raises: ConfigError for a value that cannot work.
@@ -112,12 +112,12 @@ class Tokenizer:
     def load(
         cls, path: str | Path, *, pattern: str | None = None, special_tokens: Mapping[str, int] | None = None
     ) -> Tokenizer:
-        """Reads a tokenizer: a file, the folder it lies in, or a known name (gpt2, cl100k, llama3, ...).
+        """Reads a tokenizer: a file, its folder, or a known name (gpt2, cl100k, llama3, ...).
 
         `tokenizer.json` (byte-level and SentencePiece-style BPE; Unigram and WordPiece if `tokenizers` is installed),
         tiktoken's rank files, SentencePiece's `tokenizer.model` (BPE), GPT-2's `vocab.json` with `merges.txt`. A rank
         file that is not known by its content needs `pattern`, which may be a known name (`names.KNOWN`). A known name
-        as `path` stands for the published file, if tiktoken or the Hugging Face hub has put it on this machine.
+        as `path` means the published file, if tiktoken or the Hugging Face hub has put it on this machine.
         Raises: DataError naming the file and the part that is missing, broken or not supported; ConfigError if
         `pattern` is needed, or given where the file says it; DependencyError if `tokenizers` is needed.
         """
@@ -133,19 +133,19 @@ class Tokenizer:
         Raises: DataError if two tokens share an id or a byte has no token; ConfigError for a broken pattern.
         """
         specials = dict(special_tokens or {})
-        tokens = place_tokens("ranks", ranks, specials)
+        tokens = tokens_by_id("ranks", ranks, specials)
         return Tokenizer(Vocabulary(tokens=tokens, merges=None, pattern=pattern, special_tokens=specials))
 
     def save(self, directory: str | Path) -> None:
         """Writes `tokenizer.json` and `tokenizer_config.json`, which `tokenizers` and `transformers` load.
 
         The same tokenizer writes the same bytes.
-        Raises: DataError if the vocabulary has something that the format cannot say.
+        Raises: DataError if the vocabulary has something that the format cannot express.
         """
         write(Path(directory), self.vocabulary, self.merges)
 
     def save_ranks(self, path: str | Path) -> None:
-        """Writes a rank file for tiktoken; pattern and special tokens have no place in it.
+        """Writes a rank file for tiktoken; pattern and special tokens are not part of it.
 
         Raises: DataError if ranks alone would not give the same ids.
         """
@@ -158,10 +158,10 @@ class Tokenizer:
     ) -> list[int]:
         """The ids of `text`.
 
-        A special token in `allowed_special` that stands in the text becomes its id, the longest where several
+        A special token in `allowed_special` that occurs in the text becomes its id, the longest where several
         begin. One in `disallowed_special` ("all": every one that is not allowed) is an error, so that text
         from outside cannot pass for markup unnoticed. One in neither is ordinary text.
-        Raises: DataError if a disallowed special token stands in the text.
+        Raises: DataError if a disallowed special token occurs in the text.
         """
         return self.scheme.encode_to_list(text, self._found(text, allowed_special, disallowed_special))
 
@@ -209,8 +209,8 @@ class Tokenizer:
     ) -> list[list[int]]:
         """`encode` of every text, on `threads` threads (None: one for each core that this process may use).
 
-        An Arrow array of strings is taken as well. Millions of Python integers cost more than encoding does: where
-        speed counts, `encode_batch_to_numpy`.
+        An Arrow array of strings is taken as well. Making millions of Python integers takes longer than encoding:
+        `encode_batch_to_numpy` is faster.
         Raises: DataError as `encode`, naming the text; RuntimeError if a thread cannot start.
         """
         batch, found = self._batch(texts, allowed_special, disallowed_special)
@@ -242,8 +242,8 @@ class Tokenizer:
     ) -> Iterator[int]:
         """The ids of the text that `parts` join up to, as they become certain: those of `encode` of the whole.
 
-        Holds about 64 KB of text. With a regex of one's own (of which it cannot be told in general where a piece surely
-        ends) and with vocabularies of the `tokenizers` library, it holds the whole text before the first id.
+        Holds about 64 KB of text. With a custom regex (for which no position is known to be the end of a piece) and
+        with vocabularies of the `tokenizers` library, it holds the whole text before the first id.
         Raises: DataError as `encode`, when the disallowed special token is reached.
         """
         for ids in encode_stream(self, parts, allowed_special, disallowed_special):
@@ -282,7 +282,7 @@ class Tokenizer:
     def offsets(
         self, text: str | bytes, *, allowed_special: Special = (), disallowed_special: Special = "all"
     ) -> NDArray[np.int64]:
-        """Where each id of `encode` with these options stands in `text`: start and end in bytes, shape (tokens, 2).
+        """The position in `text` of each id of `encode` with these options: start and end in bytes, shape (tokens, 2).
 
         Bytes are those of the UTF-8 of `text`. A space that SentencePiece puts in front has no width.
         Raises: DataError as `encode`, or if the vocabulary's normalization changes the text.
@@ -406,7 +406,7 @@ class Tokenizer:
     def _batch(
         self, texts: Sequence[str | bytes], allowed_special: Special, disallowed_special: Special
     ) -> tuple[list[str | bytes], frozenset[str]]:
-        """The texts and the allowed special tokens, once no disallowed one stands in any text."""
+        """The texts and the allowed special tokens, after checking that no text contains a disallowed one."""
         batch = list(as_texts(texts))
         found = self._found(b"", allowed_special, disallowed_special)
         for i, text in enumerate(batch if disallowed_special else ()):
@@ -417,7 +417,7 @@ class Tokenizer:
         return batch, found
 
     def _found(self, text: str | bytes, allowed_special: Special, disallowed_special: Special) -> frozenset[str]:
-        """The allowed special tokens, once no disallowed one stands in `text`."""
+        """The allowed special tokens, after checking that `text` contains no disallowed one."""
         names = self._special_names
         allowed = _among(names, allowed_special) if allowed_special else _NONE
         if disallowed_special == "all":

@@ -1,8 +1,8 @@
 """Training a BPE vocabulary: count pieces, then merge the most frequent pair, again and again.
 
 The ids of a new byte-level vocabulary are laid out as in GPT-2 and Llama-3: 256 bytes, merges in their order, special
-tokens last, so that a larger vocabulary of the same text begins with the smaller one. Training may also go on from a
-vocabulary that is there (`extend`), and may join words from some size on (SuperBPE). Both begin with the ids that the
+tokens last, so that a larger vocabulary of the same text begins with the smaller one. Training may also continue from
+an existing vocabulary (`extend`), and may join words from some size on (SuperBPE). Both begin with the ids that the
 vocabulary so far gives to each piece, so that what was learned before is kept as it is.
 """
 
@@ -34,11 +34,11 @@ def train_vocabulary(
     threads: int = 1,
     extend: Vocabulary | None = None,
 ) -> Vocabulary:
-    """Learns a vocabulary. Special tokens that stand in the text are places to split and teach nothing.
+    """Learns a vocabulary. Special tokens in the text divide it and are not counted.
 
     With `extend`, new tokens get the ids behind that vocabulary's, whose tokens all keep theirs. If the text runs out
     of pairs, the vocabulary is smaller than asked for, and `progress` says so.
-    Cost: memory for the distinct pieces; with `superwords_from` also for the text itself, some 13 bytes a byte.
+    Memory: the distinct pieces; with `superwords_from` also the text itself, about 13 bytes for each byte.
     Raises: ConfigError for a single `str` (whose letters would be the texts), a pattern that is no regex, or a
     vocabulary that cannot be extended.
     Source: Sennrich et al. 2016; Radford et al. 2019 (bytes); Liu et al. 2025 (superwords).
@@ -65,8 +65,8 @@ def vocabulary_of(
 ) -> Vocabulary:
     """Learns a vocabulary from counted pieces, of those that occur at least `min_piece_count` times.
 
-    `superword_counts` are those of the text cut for superwords, which `config.superwords_from` asks for. To go on from
-    `extend`, `config` must be its `extension_config`, and the pieces counted with that.
+    `superword_counts` are those of the text cut for superwords, which `config.superwords_from` asks for. To continue
+    from `extend`, `config` must be its `extension_config`, and the pieces counted with that.
     Raises: ConfigError if the counts for superwords are missing.
     """
     if config.byte_fallback:
@@ -98,7 +98,7 @@ def vocabulary_of(
 
 
 def extension_config(config: TokenizerConfig, extend: Vocabulary) -> TokenizerConfig:
-    """`config` as it is when training goes on from `extend`: with its pattern, and its special tokens too.
+    """`config` as it is when training continues from `extend`: with its pattern, and its special tokens too.
 
     Raises: ConfigError if that vocabulary is not plain byte-level BPE, is as large as `vocab_size`, or is cut in
     another way than `config` says.
@@ -145,7 +145,7 @@ def trained(
 
 @dataclass
 class _Growing:
-    """A vocabulary in training. Its ids are those of training, where bytes may stand in another order."""
+    """A vocabulary in training. Its ids are those of training, where bytes may be in another order."""
 
     tokens: list[bytes]
     special_ids: list[int]

@@ -16,7 +16,7 @@ from tilth.errors import DataError
 from tilth.tokenizer.split import PATTERNS
 
 MAX_ID = (1 << 22) - 1
-"""The greatest id that a file may name; a greater one would be a slip that costs all memory."""
+"""The greatest id that a file may name; a greater one is an error: it would allocate as many entries."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,7 +39,7 @@ class Vocabulary:
     """Special tokens that the file puts before and behind a text; encoding adds them only when asked."""
 
     def fingerprint(self, merges: NDArray[np.uint32]) -> str:
-        """SHA-256 (hex) of all that decides which ids a text gets; `merges` stands in for `self.merges`."""
+        """SHA-256 (hex) of all that decides which ids a text gets; `merges` is used instead of `self.merges`."""
         sha = hashlib.sha256()
 
         def add(part: bytes) -> None:
@@ -56,7 +56,7 @@ class Vocabulary:
         return sha.hexdigest()
 
 
-def place_tokens(
+def tokens_by_id(
     source: str, tokens: Mapping[bytes, int] | Sequence[bytes], special_tokens: Mapping[str, int]
 ) -> tuple[bytes, ...]:
     """Bytes by id, b"" for an unused id; `source` is named in errors, `tokens` are ids by bytes or bytes by id.
@@ -65,15 +65,17 @@ def place_tokens(
     """
     by_id: list[bytes] = []
     if isinstance(tokens, Mapping):
-        _place(source, by_id, tokens.items())
+        _add_tokens(source, by_id, tokens.items())
     else:
         by_id += tokens
-    _place(source, by_id, [(text.encode("utf-8", "replace"), token_id) for text, token_id in special_tokens.items()])
+    _add_tokens(
+        source, by_id, [(text.encode("utf-8", "replace"), token_id) for text, token_id in special_tokens.items()]
+    )
     return tuple(by_id)
 
 
-def _place(source: str, by_id: list[bytes], tokens: Collection[tuple[bytes, int]]) -> None:
-    """Puts tokens where they belong, b"" at the ids between."""
+def _add_tokens(source: str, by_id: list[bytes], tokens: Collection[tuple[bytes, int]]) -> None:
+    """Stores tokens at their ids, b"" at the ids between."""
     for token, token_id in tokens:
         if not 0 <= token_id <= MAX_ID:
             raise DataError(f"{source}: the id {token_id} of {token!r} is not between 0 and {MAX_ID}.")
