@@ -15,6 +15,7 @@ from tilth import steps
 from tilth.cli import terminal
 from tilth.errors import ConfigError
 from tilth.execute import Context
+from tilth.model.device import check_device
 from tilth.steps import Step
 
 T = TypeVar("T")
@@ -35,6 +36,7 @@ class Machine:
         """Returns the context that steps run in."""
         if self.workers is not None and self.workers < 1:
             raise ConfigError(f"`--workers` is {self.workers}.", fix="Give 1 or more.")
+        check_device(self.device)
         workers = self.workers or os.cpu_count() or 1
         return Context(runs=self.runs, workers=workers, device=self.device, progress=terminal.progress())
 

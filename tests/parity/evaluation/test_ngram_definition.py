@@ -79,7 +79,7 @@ def test_same_probabilities(order: int, n_documents: int) -> None:
         return tokens[1:]
 
     train, held_out = [document() for _ in range(n_documents)], [document() for _ in range(30)]
-    ours = NgramModel.fit(train, vocab_size=9, separator=8, order=order).nats(held_out)
+    ours = NgramModel.fit(train, vocab_size=9, separator=8, order=order).token_losses(held_out)
     definition = ByDefinition(train, vocab_size=9, separator=8, order=order)
     expected = [nats for tokens in held_out for nats in definition.nats(tokens)]
     np.testing.assert_allclose(ours, expected, rtol=1e-9)

@@ -17,8 +17,8 @@ tokens = st.lists(st.integers(0, 4), max_size=12)
 def test_probabilities_sum_to_one(train: list[list[int]], context: list[int], order: int) -> None:
     model = NgramModel.fit(train, vocab_size=VOCAB, separator=SEPARATOR, order=order)
     # The separator as the next token is the end of the document, so it needs no token of its own.
-    nats = [model.nats([[*context, token]])[len(context)] for token in range(SEPARATOR)]
-    end = model.nats([context])[len(context)]
+    nats = [model.token_losses([[*context, token]])[len(context)] for token in range(SEPARATOR)]
+    end = model.token_losses([context])[len(context)]
     assert np.isclose(np.exp(-np.array([*nats, end])).sum(), 1, rtol=1e-9)
 
 
@@ -27,4 +27,4 @@ def test_probabilities_sum_to_one(train: list[list[int]], context: list[int], or
 def test_the_order_of_documents_does_not_matter(train: list[list[int]], held_out: list[int], seed: int) -> None:
     mixed = [train[place] for place in np.random.default_rng(seed).permutation(len(train))]
     one, other = (NgramModel.fit(texts, vocab_size=VOCAB, separator=SEPARATOR) for texts in (train, mixed))
-    np.testing.assert_allclose(one.nats([held_out]), other.nats([held_out]), rtol=1e-12)
+    np.testing.assert_allclose(one.token_losses([held_out]), other.token_losses([held_out]), rtol=1e-12)

@@ -1,0 +1,127 @@
+"""Safetensors files: written with a hash of their data, checked before and while tensors are read.
+
+The hash covers the data section, so that it can be stored in the header of the same file, where tools that do not know
+it pass it over. A file without one (any model from elsewhere) is read as it is. Tensors are mapped from the file and
+read when they are asked for: opening costs the header, and one pass over the data where there is a hash to compare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from tilth.errors import DataError
+from tilth.files import atomic_path
+
+SHA256 = "data_sha256"
+"""Key in the header's metadata: SHA-256 of all bytes after the header, as hex."""
+MAKE_AGAIN = "Train, export or download the model again."
+
+Shape = tuple[int, ...]
+
+_LENGTH_BYTES = 8
+_FLOATS = {"F64", "F32", "F16", "BF16"}
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor]) -> str:
+    """Writes tensors with the hash of their data, whole or not at all, and returns the hash; equal tensors give equal
+    bytes.
+
+    Raises: OSError if the disk is full or the file does not read back as written.
+    """
+    # transformers refuses weights that do not say which framework wrote them.
+    content = memoryview(save({name: _on_cpu(weight) for name, weight in weights.items()}, {"format": "pt"}))
+    start = _LENGTH_BYTES + int.from_bytes(content[:_LENGTH_BYTES], "little")
+    header: dict[str, Any] = json.loads(bytes(content[_LENGTH_BYTES:start]))
+    sha256 = hashlib.sha256(content[start:]).hexdigest()
+    header["__metadata__"][SHA256] = sha256
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % _LENGTH_BYTES)  # the data stays aligned
+    with atomic_path(path) as temporary:
+        with temporary.open("wb") as file:
+            file.write(len(encoded).to_bytes(_LENGTH_BYTES, "little") + encoded)
+            file.write(content[start:])
+        if _data_sha256(temporary) != sha256:
+            raise OSError(f"{path} does not read back as it was written.")
+    return sha256
+
+
+class WeightFiles:
+    """The tensors of one or several safetensors files, by name."""
+
+    def __init__(self, paths: Sequence[Path], *, sha256: str | None = None) -> None:
+        """Reads the headers, and the data of files that store a hash; `sha256` is one that is known from elsewhere.
+
+        Raises: DataError naming the file that is missing, broken or changed, or whose tensors are no floats.
+        """
+        self._files: dict[str, Any] = {}
+        self._paths: dict[str, Path] = {}
+        self.shapes: dict[str, Shape] = {}
+        for path in paths:
+            file = _open(path)
+            _verify(path, {(file.metadata() or {}).get(SHA256), sha256} - {None})
+            for name in file.keys():  # noqa: SIM118
+                self._add(name, path, file)
+
+    def read(self, name: str, dtype: torch.dtype) -> Tensor:
+        """Returns a tensor as `dtype`, without a copy where that is its type in the file.
+
+        Raises: DataError if it holds NaN or infinity, in the file or as `dtype`.
+        """
+        weight: Tensor = self._files[name].get_tensor(name).to(dtype)
+        # The extremes are NaN or infinite where any value is, and need no memory, unlike `isfinite`.
+        if weight.numel() and not torch.stack(torch.aminmax(weight)).isfinite().all():
+            raise DataError(
+                f"{self._paths[name]}: {name} holds NaN or infinite values (read as {dtype}).",
+                fix="The training that wrote it diverged, or the file is broken: use an earlier or another model.",
+            )
+        return weight
+
+    def _add(self, name: str, path: Path, file: Any) -> None:
+        tensor = file.get_slice(name)
+        if tensor.get_dtype() not in _FLOATS:
+            raise DataError(
+                f"{path}: {name} has the type {tensor.get_dtype()}; weights are F32, BF16, F16 or F64.",
+                fix="Give a model that is not quantized.",
+            )
+        if name in self._files:
+            raise DataError(f"{name} is in {self._paths[name]} and in {path}.", fix=MAKE_AGAIN)
+        self._files[name], self._paths[name] = file, path
+        self.shapes[name] = tuple(tensor.get_shape())
+
+
+def _on_cpu(weight: Tensor) -> Tensor:
+    return weight.detach().cpu().contiguous()
+
+
+def _open(path: Path) -> Any:
+    if not path.exists():
+        raise DataError(f"{path} does not exist.", fix=MAKE_AGAIN)
+    if not path.is_file():  # opening a FIFO would wait for ever
+        raise DataError(f"{path} is not a regular file.", fix=MAKE_AGAIN)
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(f"{path} is not a whole safetensors file: {error}.", fix=MAKE_AGAIN) from None
+
+
+def _verify(path: Path, expected: set[str | None]) -> None:
+    if expected and expected != {_data_sha256(path)}:
+        raise DataError(
+            f"The data of {path} does not have the SHA-256 that was stored when it was written: it was changed since.",
+            fix=MAKE_AGAIN,
+        )
+
+
+def _data_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(_LENGTH_BYTES + int.from_bytes(file.read(_LENGTH_BYTES), "little"))
+        return hashlib.file_digest(file, "sha256").hexdigest()
