@@ -146,12 +146,13 @@ def _hf_files(folder: Path) -> list[Path]:
     weight_map = _read_object(index).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise DataError(f"{index} has no `weight_map` from weights to files.", fix=MAKE_AGAIN)
-    names = set(cast("dict[str, object]", weight_map).values())
-    for name in names:
+    names: set[str] = set()
+    for name in cast("dict[str, object]", weight_map).values():
         # Links are followed: a folder of the Hugging Face cache consists of them.
-        if not isinstance(name, str) or PurePosixPath(name).name != name or "\\" in name or "\0" in name:
-            raise DataError(f"{index} names {name!r}, which is not a file of its folder.", fix=MAKE_AGAIN)
-    return [folder / name for name in sorted(cast("set[str]", names))]
+        if not isinstance(name, str) or not name or PurePosixPath(name).name != name or {"\\", "\0"} & set(name):
+            raise DataError(f"{index} names {name!r:.200}, which is not a file of its folder.", fix=MAKE_AGAIN)
+        names.add(name)
+    return [folder / name for name in sorted(names)]
 
 
 def _read_object(path: Path) -> dict[str, Any]:
