@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
 
 from tilth.errors import ConfigError, DataError
 from tilth.files import read_json, write_json
@@ -61,7 +60,7 @@ def load_model(path: Path | str, *, device: str = "cpu", dtype: torch.dtype = to
     opened = _open(folder)
     with torch.device("meta"):
         model = Transformer(opened.config)
-    weights = {ours: _read(opened.files, theirs, dtype) for ours, theirs in opened.layout.items()}
+    weights = {ours: opened.files.read(names, dtype) for ours, names in opened.layout.items()}
     model.load_state_dict(weights, assign=True)
     model.reset_buffers()
     return model.to(device=target, dtype=dtype).eval()
@@ -117,11 +116,6 @@ def _misfit(folder: Path, name: str, expected: hf.Shape | None, actual: hf.Shape
 
 def _shown(shape: hf.Shape) -> str:
     return "x".join(map(str, shape))
-
-
-def _read(files: WeightFiles, names: tuple[str, ...], dtype: torch.dtype) -> Tensor:
-    parts = [files.read(name, dtype) for name in names]
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def _read_config(path: Path) -> tuple[ModelConfig, str | None]:

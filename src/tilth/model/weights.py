@@ -28,7 +28,7 @@ MAKE_AGAIN = "Train, export or download the model again."
 Shape = tuple[int, ...]
 
 _LENGTH_BYTES = 8
-_FLOATS = {"F64", "F32", "F16", "BF16"}
+_FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> str:
@@ -62,39 +62,46 @@ class WeightFiles:
 
         Raises: DataError naming the file that is missing, broken or changed, or whose tensors are no floats.
         """
-        self._files: dict[str, Any] = {}
+        self._files: dict[Path, Any] = {}
         self._paths: dict[str, Path] = {}
+        self._dtypes: dict[str, torch.dtype] = {}
         self.shapes: dict[str, Shape] = {}
         for path in paths:
-            file = _open(path)
+            self._files[path] = file = _open(path)
             _verify(path, {(file.metadata() or {}).get(SHA256), sha256} - {None})
             for name in file.keys():  # noqa: SIM118
-                self._add(name, path, file)
+                self._add(name, path, file.get_slice(name))
 
-    def read(self, name: str, dtype: torch.dtype) -> Tensor:
-        """Returns a tensor as `dtype`, without a copy where that is its type in the file.
+    def read(self, names: Sequence[str], dtype: torch.dtype) -> Tensor:
+        """Returns tensors as `dtype`, joined along their rows; one alone that has that type is mapped, not copied.
 
-        Raises: DataError if it holds NaN or infinity, in the file or as `dtype`.
+        Raises: DataError if one holds NaN or infinity, in the file or as `dtype`.
         """
-        weight: Tensor = self._files[name].get_tensor(name).to(dtype)
+        if len(names) == 1 and self._dtypes[names[0]] == dtype:
+            return self._finite(names[0], self._files[self._paths[names[0]]].get_tensor(names[0]))
+        # What is copied is read through a mapping of its own, which ends here: else its pages stay in memory.
+        parts = [self._finite(name, _open(self._paths[name]).get_tensor(name).to(dtype)) for name in names]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _finite(self, name: str, weight: Tensor) -> Tensor:
         # The extremes are NaN or infinite where any value is, and need no memory, unlike `isfinite`.
         if weight.numel() and not torch.stack(torch.aminmax(weight)).isfinite().all():
             raise DataError(
-                f"{self._paths[name]}: {name} holds NaN or infinite values (read as {dtype}).",
+                f"{self._paths[name]}: {name} holds NaN or infinite values (read as {weight.dtype}).",
                 fix="The training that wrote it diverged, or the file is broken: use an earlier or another model.",
             )
         return weight
 
-    def _add(self, name: str, path: Path, file: Any) -> None:
-        tensor = file.get_slice(name)
-        if tensor.get_dtype() not in _FLOATS:
+    def _add(self, name: str, path: Path, tensor: Any) -> None:
+        dtype = _FLOATS.get(tensor.get_dtype())
+        if dtype is None:
             raise DataError(
                 f"{path}: {name} has the type {tensor.get_dtype()}; weights are F32, BF16, F16 or F64.",
                 fix="Give a model that is not quantized.",
             )
-        if name in self._files:
+        if name in self._paths:
             raise DataError(f"{name} is in {self._paths[name]} and in {path}.", fix=MAKE_AGAIN)
-        self._files[name], self._paths[name] = file, path
+        self._paths[name], self._dtypes[name] = path, dtype
         self.shapes[name] = tuple(tensor.get_shape())
 
 
