@@ -160,7 +160,7 @@ def sharded(edit: Callable[[dict[str, Any], Path], object], n: int = 2) -> Chang
 
     def change(folder: Path) -> None:
         weights = load_file(folder / WEIGHTS)
-        names = {name: f"part-{place % n}.safetensors" for place, name in enumerate(sorted(weights))}
+        names = {name: f"part-{number % n}.safetensors" for number, name in enumerate(sorted(weights))}
         for file in set(names.values()):
             save_file({name: weights[name] for name in names if names[name] == file}, folder / file)
         (folder / WEIGHTS).unlink()

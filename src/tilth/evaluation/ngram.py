@@ -107,12 +107,12 @@ class NgramModel:
             starts = _starts(stream, numbers, n, self.separator)
             contexts, targets = numbers[starts], starts + n - 1
             keys = contexts * self.vocab_size + stream[targets]
-            found = np.minimum(np.searchsorted(level.keys, keys), len(level.keys) - 1)
-            known = level.keys[found] == keys
+            nearest = np.minimum(np.searchsorted(level.keys, keys), len(level.keys) - 1)
+            known = level.keys[nearest] == keys
             p[targets] *= level.rest[contexts]
-            p[targets] += np.where(known, level.share[found], 0.0)
+            p[targets] += np.where(known, level.share[nearest], 0.0)
             numbers = np.full(len(stream), -1, dtype=np.int64)
-            numbers[starts[known]] = found[known]
+            numbers[starts[known]] = nearest[known]
         return -np.log(p[1:])
 
 

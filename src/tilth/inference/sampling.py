@@ -1,7 +1,7 @@
 """From logits to tokens: temperature, top-k, nucleus, and draws that do not depend on the batch.
 
 Each prompt has its own stream of uniform numbers (Philox keyed on seed and the prompt's index), and a token
-is found by inverting the cumulative distribution: what is drawn for a prompt is the same alone or among a
+is chosen by inverting the cumulative distribution: what is drawn for a prompt is the same alone or among a
 thousand others.
 """
 

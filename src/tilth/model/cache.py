@@ -1,7 +1,8 @@
 """Keys and values of the tokens seen so far, preallocated for a batch whose prompts differ in length.
 
 Shorter prompts are padded on the left, so that all rows write the same slot at each step and a step is one
-batched forward. The price is the padding: a batch should hold prompts of similar length.
+batched forward. The trade-off is the padding, which is computed too: a batch should
+hold prompts of similar length.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from tilth.model.config import ModelConfig
 
 
 class KVCache:
-    """Room for `capacity` tokens in each of `batch` rows."""
+    """Keys and values of up to `capacity` tokens in each of `batch` rows, for all layers."""
 
     def __init__(
         self,
@@ -55,7 +56,7 @@ class KVCache:
         """Returns what the next `seq` tokens may look at, `(batch or 1, 1, seq, length + seq)`; None:
         everything.
 
-        A padded slot looks at itself, because a row of the softmax must not be empty; nobody looks at it.
+        A padded slot looks at itself, because a row of the softmax must not be empty; no other slot does.
         """
         if self.padding is None and seq == 1:
             return None

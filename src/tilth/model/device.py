@@ -33,7 +33,7 @@ def check_device(name: str) -> None:
 
 
 def resolve_device(name: str) -> str:
-    """Returns the device that a name stands for; `auto` is the first accelerator there is, or the CPU.
+    """Returns the torch device of a name; `auto` is the first accelerator there is, or the CPU.
 
     Raises: ConfigError for a name that is unknown, or a device that is not there.
     """

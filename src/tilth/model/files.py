@@ -2,7 +2,7 @@
 
 Weights are safetensors in both, so loading never runs code from a file. Our folder exists because a config of ours may
 describe what no Hugging Face class does (a model without positions). A config is believed only as far as the headers of
-the weights agree: they are compared before the model is built, so that a broken config costs neither time nor memory.
+the weights agree: they are compared before the model is built, so that a broken config takes neither time nor memory.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The hash covers the data section, so that it can be stored in the header of the same file, where tools that do not know
 it pass it over. A file without one (any model from elsewhere) is read as it is. Tensors are mapped from the file and
-read when they are asked for: opening costs the header, and one pass over the data where there is a hash to compare.
+read when they are asked for: opening reads the header, and all data once where there is a hash to compare.
 """
 
 from __future__ import annotations

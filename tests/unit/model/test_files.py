@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+import tilth.model.weights as weights_module
 from tilth.errors import ConfigError, DataError
 from tilth.files import read_json, write_json
 from tilth.model import ModelConfig, Transformer, load_model, save_model
@@ -216,7 +219,7 @@ except OSError as error:
     print(type(error).__name__, error.errno)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "OSError 27\n"  # EFBIG: the limit stands for a disk that is full
+    assert done.stdout == "OSError 27\n"  # EFBIG: the limit acts as a full disk
     assert list((tmp_path / "model").iterdir()) == []
 
 
@@ -242,3 +245,13 @@ print((peak() - before) / sum(4 * weight.numel() for weight in model.parameters(
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert float(json.loads(done.stdout)) < 1.7
+
+
+def test_a_file_that_does_not_read_back_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def to_nowhere(path: Path) -> Iterator[Path]:
+        yield Path("/dev/null")
+
+    monkeypatch.setattr(weights_module, "atomic_path", to_nowhere)
+    with pytest.raises(OSError, match=r"x\.safetensors does not read back"):
+        write_weights(tmp_path / "x.safetensors", {"a": torch.ones(3)})
