@@ -31,8 +31,9 @@ WEIGHTS, CONFIG, HF_CONFIG, HF_INDEX = (
 WEIGHTS_SHA256 = "weights_sha256"
 """Key of `model.json`: SHA-256 of the weights' data, so that the weights of another model are told from this one's."""
 
-_MOST_JSON_BYTES = 64 << 20
-"""The index of a model of a trillion parameters has a few megabytes."""
+_MOST_CONFIG_BYTES = 4 << 20
+_MOST_INDEX_BYTES = 32 << 20
+"""The indices of the largest models, of 100,000 weights, have about 10 MB."""
 
 
 class Model(NamedTuple):
@@ -73,7 +74,7 @@ def _open(folder: Path) -> Model:
         wanted = ((name, ((name, shape),)) for name, shape in config.weight_shapes())
     elif (folder / HF_CONFIG).exists():
         name = str(folder / HF_CONFIG)
-        config = hf.from_hf_config(_read_object(folder / HF_CONFIG), name=name)
+        config = hf.from_hf_config(_read_object(folder / HF_CONFIG, _MOST_CONFIG_BYTES), name=name)
         files = WeightFiles(_hf_files(folder))
         wanted = hf.hf_shapes(config)
     else:
@@ -119,7 +120,7 @@ def _shown(shape: hf.Shape) -> str:
 
 
 def _read_config(path: Path) -> tuple[ModelConfig, str | None]:
-    values = _read_object(path)
+    values = _read_object(path, _MOST_CONFIG_BYTES)
     sha256 = values.pop(WEIGHTS_SHA256, None)
     if sha256 is not None and not isinstance(sha256, str):
         raise DataError(f"{path}: {WEIGHTS_SHA256} is not a string.", fix=MAKE_AGAIN)
@@ -137,7 +138,7 @@ def _hf_files(folder: Path) -> list[Path]:
     index = folder / HF_INDEX
     if not index.exists():
         return [folder / WEIGHTS]
-    weight_map = _read_object(index).get("weight_map")
+    weight_map = _read_object(index, _MOST_INDEX_BYTES).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise DataError(f"{index} has no `weight_map` from weights to files.", fix=MAKE_AGAIN)
     names: set[str] = set()
@@ -149,15 +150,15 @@ def _hf_files(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def _read_object(path: Path, most_bytes: int) -> dict[str, Any]:
     """Returns the object in a JSON file.
 
     Raises: DataError naming the file, if it cannot be read, is too large, or holds something else.
     """
     if not path.is_file():
         raise DataError(f"{path} is not a regular file.", fix=MAKE_AGAIN)
-    if path.stat().st_size > _MOST_JSON_BYTES:
-        raise DataError(f"{path} has more than {_MOST_JSON_BYTES >> 20} MB.", fix=MAKE_AGAIN)
+    if path.stat().st_size > most_bytes:
+        raise DataError(f"{path} has more than {most_bytes >> 20} MB.", fix=MAKE_AGAIN)
     try:
         value: object = read_json(path)
     except DataError as error:

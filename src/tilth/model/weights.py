@@ -28,6 +28,8 @@ MAKE_AGAIN = "Train, export or download the model again."
 Shape = tuple[int, ...]
 
 _LENGTH_BYTES = 8
+_MOST_HEADER_BYTES = 32 << 20
+"""Reading a header takes about 20 times its size; the largest models, of 100,000 weights, need about 10 MB in all."""
 _FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
@@ -115,7 +117,11 @@ def _open(path: Path) -> Any:
     if not path.is_file():  # opening a FIFO would wait for ever
         raise DataError(f"{path} is not a regular file.", fix=MAKE_AGAIN)
     try:
+        if _data_start(path) > _MOST_HEADER_BYTES:
+            raise DataError(f"{path} has a header of more than {_MOST_HEADER_BYTES >> 20} MB.", fix=MAKE_AGAIN)
         return safe_open(path, framework="pt")
+    except DataError:
+        raise
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{path} is not a whole safetensors file: {error}.", fix=MAKE_AGAIN) from None
 
@@ -129,6 +135,12 @@ def _verify(path: Path, expected: set[str | None]) -> None:
 
 
 def _data_sha256(path: Path) -> str:
+    start = _data_start(path)
     with path.open("rb") as file:
-        file.seek(_LENGTH_BYTES + int.from_bytes(file.read(_LENGTH_BYTES), "little"))
+        file.seek(start)
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _data_start(path: Path) -> int:
+    with path.open("rb") as file:
+        return _LENGTH_BYTES + int.from_bytes(file.read(_LENGTH_BYTES), "little")
