@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
 
 from tilth.errors import DataError
 from tilth.inference.config import SamplingParams
@@ -21,6 +22,9 @@ from tilth.inference.sampling import draw, uniforms
 from tilth.model.cache import KVCache
 from tilth.model.transformer import Transformer
 from tilth.progress import SILENT, Progress
+
+FIRST_TOKENS = 1024
+"""Tokens that memory is allocated for at first; most completions end long before a large `max_tokens`."""
 
 FinishReason = Literal["stop", "length"]
 
@@ -95,10 +99,9 @@ class Decoding:
         padding = torch.tensor([longest - lengths[row] for row in self.rows], device=model.device)
         ids = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts.values()]
         self.next_ids = torch.tensor(ids, device=model.device)
-        most = max(self.room.values())
-        self.uniforms = torch.stack([uniforms(params.seed, row, most) for row in self.rows])
-        if model.device.type != "mps":  # which has no float64: there the logits come to the CPU
-            self.uniforms = self.uniforms.to(model.device)
+        most = min(max(self.room.values()), FIRST_TOKENS)
+        self.uniforms = self._draw_uniforms(most)
+        """`(rows, tokens)`: what decides each token of each sequence that is still in the cache."""
         self.cache = KVCache(
             model.config,
             batch=len(self.rows),
@@ -118,6 +121,8 @@ class Decoding:
     def step(self) -> None:
         """Adds a token to each sequence that has not ended."""
         last = self.model.hidden(self.next_ids, self.cache)[:, -1]
+        if self.steps == self.uniforms.shape[1]:
+            self.uniforms = self._draw_uniforms(2 * self.steps)
         logits = F.linear(last, self.model.head_weight).to(self.uniforms.device)
         ids, logprobs = draw(logits, self.params, self.uniforms[:, self.steps], n_tokens=self.n_tokens)
         self.steps += 1
@@ -134,6 +139,11 @@ class Decoding:
             logprobs=tuple(self.logprobs[row]),
             finish_reason=self.finished[row],
         )
+
+    def _draw_uniforms(self, n: int) -> Tensor:
+        drawn = torch.stack([uniforms(self.params.seed, row, n) for row in self.rows])
+        # MPS has no float64: there the logits come to the CPU.
+        return drawn if self.model.device.type == "mps" else drawn.to(self.model.device)
 
     def _append(self, row: int, token: int, logprob: float) -> None:
         self.tokens[row].append(token)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tilth.errors import ConfigError, DataError
-from tilth.inference import Generation, SamplingParams, generate_tokens
-from tilth.inference.generate import Decoding
+from tilth.inference import Generation, SamplingParams, generate, generate_tokens
+from tilth.inference.generate import FIRST_TOKENS, Decoding
 from tilth.inference.sampling import draw, truncated_probabilities, uniforms
 from tilth.model import KVCache, ModelConfig, Transformer
 
@@ -220,6 +220,17 @@ def test_ids_that_the_tokenizer_lacks_are_not_drawn(temperature: float) -> None:
 def test_room_for_far_more_tokens_than_the_context_takes_none() -> None:
     result = generate_tokens(model_of("rope"), [[1, 2]], SamplingParams(max_tokens=10**15))[0]
     assert len(result.tokens) == CONTEXT - 2
+
+
+def test_memory_is_taken_as_completions_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ModelConfig(vocab_size=40, d_model=32, n_layers=1, n_heads=4, context_length=2**31 - 1)
+    decoding = Decoding(Transformer(config).eval(), {0: [1, 2], 1: [3]}, SamplingParams(max_tokens=10**9))
+    decoding.step()
+    assert decoding.cache.keys.shape[3] == decoding.uniforms.shape[1] + 2 == FIRST_TOKENS + 2
+    model, prompts, params = model_of("rope"), prompts_of(5, 2, 9), SamplingParams(max_tokens=20, stop_tokens=(1, 2))
+    expected = generate_tokens(model, prompts, params)
+    monkeypatch.setattr(generate, "FIRST_TOKENS", 1)
+    assert generate_tokens(model, prompts, params) == expected
 
 
 def test_no_prompts_no_results() -> None:
