@@ -15,6 +15,7 @@ from tilth import steps
 from tilth.cli import terminal
 from tilth.errors import ConfigError
 from tilth.execute import Context
+from tilth.model.device import check_device
 from tilth.steps import Step
 
 T = TypeVar("T")
@@ -51,6 +52,7 @@ class RuntimeOptions:
 
     def context(self) -> Context:
         """Returns the context that steps run in."""
+        check_device(self.device)
         return Context(
             runs=self.runs,
             workers=self.workers or os.cpu_count() or 1,

@@ -112,6 +112,7 @@ def evaluate(words: Sequence[str]) -> None:
         tokenizer: Path | None = None,
         train: Path | None = None,
         max_bytes: int = 1_000_000,
+        device: str = "auto",
     ) -> None:
         """Measure a model's bits per byte on a dataset, beside `zstd -19` and, with `--train`, a 5-gram model.
 
@@ -121,6 +122,7 @@ def evaluate(words: Sequence[str]) -> None:
             tokenizer: Folder with `tokenizer.json` (default: the model's folder).
             train: The dataset to count the 5-gram model on.
             max_bytes: Most bytes of text to measure on.
+            device: Torch device for the model: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         """
         from tilth import evaluation
         from tilth.model import load_model
@@ -128,7 +130,9 @@ def evaluate(words: Sequence[str]) -> None:
         from tilth.tokenizer import Tokenizer
         from tilth.training import held_out_excerpt
 
-        loaded, encode = load_model(model), Tokenizer.load(tokenizer or model)
+        if max_bytes < 1:
+            raise ConfigError(f"`--max-bytes` is {max_bytes}.", fix="Give 1 or more.")
+        loaded, encode = load_model(model, device=device), Tokenizer.load(tokenizer or model)
         excerpt = held_out_excerpt(Dataset.open(dataset).documents(), max_bytes)
         shown = terminal.progress()
         bits = {"model": evaluation.bits_per_byte(loaded, encode, excerpt, progress=shown)}
@@ -198,6 +202,7 @@ def chat(words: Sequence[str]) -> None:
         *,
         tokenizer: Path | None = None,
         prompt: str | None = None,
+        device: str = "auto",
         sampling: tyro.conf.OmitArgPrefixes[SamplingParams] = SamplingParams(max_tokens=120, temperature=0.7),
     ) -> None:
         """Talk to a model: what you type is continued. An empty line or Ctrl-D ends the talk.
@@ -206,13 +211,14 @@ def chat(words: Sequence[str]) -> None:
             model: Folder of a model: ours or Hugging Face's.
             tokenizer: Folder with `tokenizer.json` (default: the model's folder).
             prompt: Continue this text once, and stop.
+            device: Torch device for the model: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
             sampling: How tokens are drawn.
         """
         from tilth.inference import Engine
         from tilth.model import load_model
         from tilth.tokenizer import Tokenizer
 
-        engine = Engine(load_model(model), Tokenizer.load(tokenizer or model))
+        engine = Engine(load_model(model, device=device), Tokenizer.load(tokenizer or model))
         if prompt is not None:
             _continue(engine, prompt, sampling)
             return

@@ -6,14 +6,9 @@ from tilth._lazy import attach
 
 if TYPE_CHECKING:
     from tilth.evaluation.compression import zstd_bits_per_byte
-    from tilth.evaluation.held_out import (
-        Baselines,
-        baselines,
-        bits_per_byte,
-        ngram_bits_per_byte,
-        train_ngram,
-    )
+    from tilth.evaluation.held_out import baselines, bits_per_byte, ngram_bits_per_byte, train_ngram
     from tilth.evaluation.ngram import NgramModel
+    from tilth.evaluation.result import Baselines
 
 __all__ = [
     "Baselines",
@@ -28,7 +23,7 @@ __all__ = [
 __getattr__ = attach(
     __name__,
     {
-        "Baselines": "tilth.evaluation.held_out",
+        "Baselines": "tilth.evaluation.result",
         "NgramModel": "tilth.evaluation.ngram",
         "baselines": "tilth.evaluation.held_out",
         "bits_per_byte": "tilth.evaluation.held_out",

@@ -1,9 +1,8 @@
-"""Bits per byte of zstd at level 19: what a general compressor makes of the same text, without having learnt
-any.
+"""Bits per byte of zstd at level 19: a general compressor on the same text.
 
-It starts with an empty window, no dictionary, and never sees the training text, so it is a floor to stand
-above rather than a rival; on a short text it has little to look back on. Its one liberty: the documents are
-joined without separators, so their ends cost it nothing.
+It starts with an empty window, no dictionary, and never sees the training text, so a model should reach far fewer
+bits; on a short text it has little to look back on. One difference from the models: the documents are joined without
+separators, so it does not encode where they end.
 """
 
 from __future__ import annotations

@@ -1,23 +1,23 @@
 """Bits per byte of a model, and of simple predictors beside it, on one held-out text.
 
-There is one definition, that of `training.metrics`: every token of a document and its closing separator is
-paid for, the opening separator is given, and the sum is divided by the text's bytes. The model and the n-gram
-model pay by it; the compressor has no documents.
+There is one definition, that of `training.metrics`: the losses of all tokens of a document and of its closing
+separator are summed, the opening separator is given, and the sum is divided by the text's bytes. It holds for the
+model and the n-gram model; the compressor has no documents.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilth.errors import ConfigError, DataError
 from tilth.evaluation.compression import LEVEL, zstd_bits_per_byte
 from tilth.evaluation.ngram import NgramModel
-from tilth.files import write_json
+from tilth.evaluation.result import BASELINES, Baselines
 from tilth.progress import SILENT, Progress
+from tilth.results import write_result
 from tilth.storage import Dataset
 from tilth.training.metrics import held_out_excerpt, measure_text_cost
 from tilth.types import Document
@@ -32,25 +32,14 @@ BLOCK_DOCUMENTS = 256
 """Documents that are tokenized at a time."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Baselines:
-    """Bits per byte of several predictors on the same held-out text."""
-
-    held_out_bytes: int
-    """Bytes of UTF-8 that were measured."""
-    held_out_documents: int
-    bits_per_byte: dict[str, float]
-    notes: dict[str, str]
-    """For each predictor, what it is and what it has seen."""
-
-
 def bits_per_byte(
     model: Transformer, tokenizer: Tokenizer, documents: Iterable[Document], *, progress: Progress = SILENT
 ) -> float:
     """Returns a model's bits per byte on documents.
 
-    Raises: DataError if there is no text.
+    Raises: DataError if there is no text; ConfigError if the tokenizer has more tokens than the model.
     """
+    model.config.check_vocabulary(tokenizer.vocab_size)
     return measure_text_cost(model, tokenizer, documents, progress=progress).bits_per_byte
 
 
@@ -63,7 +52,7 @@ def ngram_bits_per_byte(model: NgramModel, tokenizer: Tokenizer, documents: Iter
     n_bytes = sum(map(_n_bytes, texts))
     if n_bytes == 0:
         raise DataError("There is no held-out text to measure.", fix="Hold out more documents.")
-    return float(model.nats(_tokens(tokenizer, texts)).sum()) / math.log(2) / n_bytes
+    return float(model.token_losses(_tokens(tokenizer, texts)).sum()) / math.log(2) / n_bytes
 
 
 def baselines(
@@ -83,10 +72,13 @@ def baselines(
     All are measured on the same `max_bytes` of held-out text (in the order of ids, which is random and
     stable; the last document is cut). The 5-gram model counts at most `max_train_bytes` of the training text,
     about 50 bytes of memory for each.
-    Raises: DataError if one of the datasets has no text; ConfigError for a tokenizer without a separator.
+    Raises: DataError if one of the datasets has no text; ConfigError for a tokenizer without a separator or with more
+    tokens than a model.
     """
     excerpt = held_out_excerpt(held_out.documents(), max_bytes)
     texts = [document.text for document in excerpt]
+    for model in models.values():  # before the first is measured, which takes a while
+        model.config.check_vocabulary(tokenizer.vocab_size)
     measured = {name: bits_per_byte(model, tokenizer, excerpt, progress=progress) for name, model in models.items()}
     notes = {name: _model_note(model) for name, model in models.items()}
     ngram, counted = train_ngram(tokenizer, train, max_train_bytes)
@@ -107,7 +99,7 @@ def baselines(
         bits_per_byte=measured,
         notes=notes,
     )
-    write_json(out / "baselines.json", asdict(result))
+    write_result(out / BASELINES, result)
     return result
 
 

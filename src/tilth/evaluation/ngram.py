@@ -1,9 +1,8 @@
-"""An interpolated 5-gram model with modified Kneser-Ney smoothing: what plain counting reaches on the same
-text.
+"""An interpolated n-gram model with modified Kneser-Ney smoothing.
 
-All n-grams of an order stand in one sorted array of integers (`number of the first n-1 tokens * vocab_size +
+All n-grams of an order are in one sorted array of integers (`number of the first n-1 tokens * vocab_size +
 last token`), so that counting is a sort and a look-up a binary search, both in numpy: seconds for millions of
-tokens. The price: all training tokens are in memory while it is built, and it cannot be added to afterwards.
+tokens. The trade-off: all training tokens are in memory while it is built, and it cannot be added to afterwards.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ class _Grams:
     """The different n-grams of one order in a stream."""
 
     numbers: Ints
-    """For each place in the stream, the number of the n-gram that starts there; -1 where none does."""
+    """For each position in the stream, the number of the n-gram that starts there; -1 where none does."""
     keys: Ints
-    """Sorted; a key's place is the n-gram's number."""
+    """Sorted; a key's index is the n-gram's number."""
     first: Ints
-    """For each n-gram, one place where it starts."""
+    """For each n-gram, one position where it starts."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +39,7 @@ class _Level:
     share: Floats
     """Per n-gram: the probability that discounting leaves it, given its context."""
     rest: Floats
-    """Per context (n-gram of the order below): the probability handed down; 1 where it never went on."""
+    """Per context (n-gram of the order below): the probability left to the order below; 1 where nothing follows."""
 
 
 def document_stream(documents: Iterable[Sequence[int]], separator: int) -> Ints:
@@ -96,7 +95,7 @@ class NgramModel:
             levels.append(_smooth(these.keys, counts, these.keys // vocab_size, len(below.keys)))
         return cls(vocab_size, separator, unigram, levels)
 
-    def nats(self, documents: Iterable[Sequence[int]]) -> Floats:
+    def token_losses(self, documents: Iterable[Sequence[int]]) -> Floats:
         """Returns `-ln p` of every token of the documents and of each one's end, in order.
 
         Shapes: (sum of (tokens + 1) over the documents,). Units: nats.
@@ -108,17 +107,17 @@ class NgramModel:
             starts = _starts(stream, numbers, n, self.separator)
             contexts, targets = numbers[starts], starts + n - 1
             keys = contexts * self.vocab_size + stream[targets]
-            found = np.minimum(np.searchsorted(level.keys, keys), len(level.keys) - 1)
-            known = level.keys[found] == keys
+            nearest = np.minimum(np.searchsorted(level.keys, keys), len(level.keys) - 1)
+            known = level.keys[nearest] == keys
             p[targets] *= level.rest[contexts]
-            p[targets] += np.where(known, level.share[found], 0.0)
+            p[targets] += np.where(known, level.share[nearest], 0.0)
             numbers = np.full(len(stream), -1, dtype=np.int64)
-            numbers[starts[known]] = found[known]
+            numbers[starts[known]] = nearest[known]
         return -np.log(p[1:])
 
 
 def _starts(stream: Ints, shorter: Ints, n: int, separator: int) -> Ints:
-    """Returns the places where an n-gram can start: its first n-1 tokens are known and do not end a
+    """Returns the positions where an n-gram can start: its first n-1 tokens are known and do not end a
     document."""
     known = shorter[: max(len(stream) - n + 1, 0)] >= 0
     if n > 2:
@@ -137,7 +136,7 @@ def _extend(stream: Ints, shorter: _Grams, n: int, vocab_size: int, separator: i
 
 
 def _counts(stream: Ints, grams: _Grams, above: _Grams | None, separator: int) -> Ints:
-    """Returns plain counts for the longest n-grams, and for the others how many different tokens stand before
+    """Returns plain counts for the longest n-grams, and for the others how many different tokens come before
     them.
 
     Shorter ones are only asked where longer ones failed, so what matters is in how many contexts they fit.
@@ -153,7 +152,7 @@ def _counts(stream: Ints, grams: _Grams, above: _Grams | None, separator: int) -
 def _discounts(counts: Ints) -> Floats:
     """Returns what is taken off a count of 0, 1, 2, and 3 or more (Chen & Goodman 1998, section 3.3).
 
-    Where a small text has no n-grams of some count, the formula has no value; then .5, 1 and 1.5 stand in.
+    Where a small text has no n-grams of some count, the formula has no value; then .5, 1 and 1.5 are used.
     """
     n = np.bincount(np.minimum(counts, 5), minlength=6)[1:5].astype(np.float64)
     taken = np.array([0.0, 0.5, 1.0, 1.5])
@@ -173,10 +172,10 @@ def _smooth_unigrams(counts: Ints) -> Floats:
 def _smooth(keys: Ints, counts: Ints, contexts: Ints, n_contexts: int) -> _Level:
     taken = _discounts(counts)
     total = np.bincount(contexts, weights=counts, minlength=n_contexts)
-    handed_down = np.bincount(contexts, weights=taken, minlength=n_contexts)
-    went_on = total > 0
+    to_lower = np.bincount(contexts, weights=taken, minlength=n_contexts)
+    is_followed = total > 0
     return _Level(
         keys=keys,
         share=(counts - taken) / total[contexts],
-        rest=np.divide(handed_down, total, out=np.ones(n_contexts), where=went_on),
+        rest=np.divide(to_lower, total, out=np.ones(n_contexts), where=is_followed),
     )

@@ -1,4 +1,4 @@
-"""What an evaluation came to: `baselines.json`."""
+"""The result of an evaluation: `baselines.json`."""
 
 from __future__ import annotations
 

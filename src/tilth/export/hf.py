@@ -1,8 +1,8 @@
 """A folder that `transformers` loads: model, tokenizer, generation settings and a model card.
 
 `AutoModelForCausalLM` and `AutoTokenizer` give the same logits and the same ids as tilth. Their generation
-ends a text where training ended documents, at the separator. What stands in the card are facts that the
-caller measured; nothing is claimed on its own.
+ends a text where training ended documents, at the separator. The card holds facts that the caller measured, and
+no other claims.
 """
 
 from __future__ import annotations
@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from safetensors.torch import save
-
-from tilth.errors import ConfigError
 from tilth.files import write_bytes, write_json
 from tilth.model.files import HF_CONFIG, WEIGHTS
 from tilth.model.hf import to_hf_config, to_hf_state
+from tilth.model.weights import write_weights
 
 if TYPE_CHECKING:
     from tilth.model.config import ModelConfig
@@ -33,26 +31,21 @@ def to_hf(
     facts: Mapping[str, str | float] | None = None,
 ) -> None:
     """Writes `config.json`, `model.safetensors`, `tokenizer.json`, `tokenizer_config.json`,
-    `generation_config.json` and `README.md`; `name` and `facts` (what was measured -> figure) stand in the
-    last.
+    `generation_config.json` and `README.md`; `name` and `facts` (what was measured -> figure) go into
+    the last. The weights are read back and compared, and their hash is stored in their file.
 
     Raises: ConfigError for a model without positions, which no Llama is, and for a tokenizer with more tokens
-    than the model.
+    than the model; OSError if the disk is full.
     Checked against: tests/parity/export (transformers: logits to 1e-5, ids exactly).
     """
     config = model.config
-    if tokenizer.vocab_size > config.vocab_size:
-        raise ConfigError(
-            f"The tokenizer has {tokenizer.vocab_size} tokens and the model only {config.vocab_size}.",
-            fix="Export the model with the tokenizer it was trained with.",
-        )
+    config.check_vocabulary(tokenizer.vocab_size)
     special = {"bos_token_id": tokenizer.end_of_text, "eos_token_id": tokenizer.end_of_text}
     settings = to_hf_config(config, dtype=model.head_weight.dtype) | special
     weights = to_hf_state({key: weight.detach().cpu() for key, weight in model.state_dict().items()}, config)
     tokenizer.save(folder)
     write_json(folder / HF_CONFIG, settings)
-    # transformers refuses weights that do not say which framework wrote them.
-    write_bytes(folder / WEIGHTS, save(weights, {"format": "pt"}))
+    write_weights(folder / WEIGHTS, weights)
     write_json(folder / "generation_config.json", special | {"max_length": config.context_length, "do_sample": True})
     write_bytes(folder / "README.md", model_card(name, config, facts or {}).encode())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tilth.errors import ConfigError
@@ -20,14 +21,14 @@ class SamplingParams:
     top_p: float = 1.0
     """Sample among the likeliest tokens that together hold this much probability (nucleus sampling)."""
     seed: int = 0
-    """With a prompt's place in the list it fixes what is drawn for that prompt, whatever the batch size."""
+    """With a prompt's index in the list it fixes what is drawn for that prompt, whatever the batch size."""
     stop_tokens: tuple[int, ...] = ()
     """Ids that end a completion; the id itself stays in the tokens and out of the text."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise ConfigError(f"max_tokens is {self.max_tokens}.", fix="Ask for at least 1 token.")
-        if self.temperature < 0:
+        if not 0 <= self.temperature < math.inf:
             raise ConfigError(f"temperature is {self.temperature}.", fix="Give 0 (greedy) or a positive number.")
         if self.top_k is not None and self.top_k < 1:
             raise ConfigError(f"top_k is {self.top_k}.", fix="Give at least 1, or None for no limit.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tilth.inference.config import SamplingParams
-from tilth.inference.generate import Decoding, FinishReason, generate_tokens
+from tilth.inference.generate import Decoding, FinishReason, check_prompt, generate_tokens
 from tilth.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ class Completion:
 
 
 class Engine:
-    """Generates with a model and its tokenizer."""
+    """Generates with a model and its tokenizer, on the model's device."""
 
     def __init__(self, model: Transformer, tokenizer: Tokenizer, *, batch_size: int = 64) -> None:
+        """Raises: ConfigError if the tokenizer has more tokens than the model."""
+        model.config.check_vocabulary(tokenizer.vocab_size)
         self.model, self.tokenizer, self.batch_size = model.eval(), tokenizer, batch_size
 
     def generate(
@@ -47,11 +49,18 @@ class Engine:
     ) -> list[Completion]:
         """Continues prompts, in order; the document separator ends a completion, beside `params.stop_tokens`.
 
-        Raises: DataError for a prompt that leaves no room in the model's context.
+        Raises: DataError, before anything is generated, for a prompt that leaves no room in the model's context.
         """
         params = self._with_separator(params)
         ids = [self._ids(prompt) for prompt in prompts]
-        generations = generate_tokens(self.model, ids, params, batch_size=self.batch_size, progress=progress)
+        generations = generate_tokens(
+            self.model,
+            ids,
+            params,
+            batch_size=self.batch_size,
+            n_tokens=self.tokenizer.vocab_size,
+            progress=progress,
+        )
         return [
             Completion(
                 text=self.tokenizer.decode([t for t in generation.tokens if t not in params.stop_tokens]),
@@ -68,7 +77,9 @@ class Engine:
         The pieces together are what `generate` returns for this prompt alone. Raises: as `generate`.
         """
         params = self._with_separator(params)
-        decoding = Decoding(self.model, {0: self._ids(prompt)}, params)
+        ids = self._ids(prompt)
+        check_prompt(self.model, 0, ids)
+        decoding = Decoding(self.model, {0: ids}, params, n_tokens=self.tokenizer.vocab_size)
         decoder = self.tokenizer.stream_decoder()
         while decoding.active:
             decoding.step()

@@ -1,9 +1,9 @@
 """Batched continuation of token sequences with a key/value cache; knows nothing of text.
 
 Prompts are sorted by length and decoded in batches; rows that have ended are dropped once they are half of a
-batch, so that a few long answers do not carry the finished ones along. The context is a hard wall: a sequence
-that fills it ends with finish reason "length" rather than sliding, because a shifted window shows the model
-positions and pasts it never trained on.
+batch, so that a few long answers do not carry the finished ones along. The context is a limit: a sequence that
+fills it ends with finish reason "length" rather than sliding, because a shifted window shows the model positions
+and pasts it never trained on.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
 
 from tilth.errors import DataError
 from tilth.inference.config import SamplingParams
@@ -21,6 +22,9 @@ from tilth.inference.sampling import draw, uniforms
 from tilth.model.cache import KVCache
 from tilth.model.transformer import Transformer
 from tilth.progress import SILENT, Progress
+
+FIRST_TOKENS = 1024
+"""Tokens that memory is allocated for at first; most completions end long before a large `max_tokens`."""
 
 FinishReason = Literal["stop", "length"]
 
@@ -43,18 +47,23 @@ def generate_tokens(
     params: SamplingParams,
     *,
     batch_size: int = 64,
+    n_tokens: int | None = None,
     progress: Progress = SILENT,
 ) -> list[Generation]:
-    """Continues each prompt; results stand in the order of the prompts and do not depend on `batch_size`.
+    """Continues each prompt; results are in the order of the prompts and do not depend on `batch_size`.
 
-    Raises: DataError for a prompt that is empty or leaves no room in the context.
+    With `n_tokens` only the first so many ids are drawn: a model may have more than its tokenizer.
+    Raises: DataError, before anything is generated, for a prompt that is empty, leaves no room in the context, or
+    holds an id that the model lacks.
     """
+    for index, prompt in enumerate(prompts):
+        check_prompt(model, index, prompt)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     results: dict[int, Generation] = {}
     with progress.bar("generate", len(prompts), "prompts") as bar:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = Decoding(model, {row: prompts[row] for row in rows}, params)
+            batch = Decoding(model, {row: prompts[row] for row in rows}, params, n_tokens=n_tokens)
             while batch.active:
                 batch.step()
             results |= {row: batch.result(row) for row in rows}
@@ -65,27 +74,38 @@ def generate_tokens(
 class Decoding:
     """One batch under way: `step()` adds a token to each sequence that has not ended."""
 
-    def __init__(self, model: Transformer, prompts: dict[int, Sequence[int]], params: SamplingParams) -> None:
-        """Takes prompts by their place in the list, which together with the seed fixes what is drawn for
-        them."""
+    def __init__(
+        self,
+        model: Transformer,
+        prompts: dict[int, Sequence[int]],
+        params: SamplingParams,
+        *,
+        n_tokens: int | None = None,
+    ) -> None:
+        """Takes prompts, which `check_prompt` accepts, by their index in the list, which together with the seed
+        fixes what is drawn for them."""
         self.model, self.params = model, params
+        self.n_tokens = n_tokens
         lengths = {row: len(prompt) for row, prompt in prompts.items()}
-        self.room = {row: _room(model, row, length, params) for row, length in lengths.items()}
+        context = model.config.context_length
+        self.room = {row: min(params.max_tokens, context - length) for row, length in lengths.items()}
+        """Most tokens that each sequence can take."""
         self.tokens: dict[int, list[int]] = {row: [] for row in prompts}
         self.logprobs: dict[int, list[float]] = {row: [] for row in prompts}
         self.finished: dict[int, FinishReason] = {}
         self.rows = list(prompts)
-        """The sequences that still stand in the cache, in its order; some may have ended."""
+        """The sequences that are still in the cache, in its order; some may have ended."""
         longest = max(lengths.values())
         padding = torch.tensor([longest - lengths[row] for row in self.rows], device=model.device)
         ids = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts.values()]
         self.next_ids = torch.tensor(ids, device=model.device)
-        self.uniforms = torch.stack([uniforms(params.seed, row, params.max_tokens) for row in self.rows])
-        self.uniforms = self.uniforms.to(model.device)
+        most = min(max(self.room.values()), FIRST_TOKENS)
+        self.uniforms = self._draw_uniforms(most)
+        """`(rows, tokens)`: what decides each token of each sequence that is still in the cache."""
         self.cache = KVCache(
             model.config,
             batch=len(self.rows),
-            capacity=longest + max(self.room.values()),
+            capacity=longest + most,
             padding=padding if int(padding.max()) else None,
             device=model.device,
             dtype=model.head_weight.dtype,
@@ -101,9 +121,12 @@ class Decoding:
     def step(self) -> None:
         """Adds a token to each sequence that has not ended."""
         last = self.model.hidden(self.next_ids, self.cache)[:, -1]
-        ids, logprobs = draw(F.linear(last, self.model.head_weight), self.params, self.uniforms[:, self.steps])
+        if self.steps == self.uniforms.shape[1]:
+            self.uniforms = self._draw_uniforms(2 * self.steps)
+        logits = F.linear(last, self.model.head_weight).to(self.uniforms.device)
+        ids, logprobs = draw(logits, self.params, self.uniforms[:, self.steps], n_tokens=self.n_tokens)
         self.steps += 1
-        self.next_ids = ids[:, None]
+        self.next_ids = ids[:, None].to(self.model.device)
         for row, token, logprob in zip(self.rows, ids.tolist(), logprobs.tolist(), strict=True):
             if row not in self.finished:
                 self._append(row, token, logprob)
@@ -117,6 +140,11 @@ class Decoding:
             finish_reason=self.finished[row],
         )
 
+    def _draw_uniforms(self, n: int) -> Tensor:
+        drawn = torch.stack([uniforms(self.params.seed, row, n) for row in self.rows])
+        # MPS has no float64: there the logits come to the CPU.
+        return drawn if self.model.device.type == "mps" else drawn.to(self.model.device)
+
     def _append(self, row: int, token: int, logprob: float) -> None:
         self.tokens[row].append(token)
         self.logprobs[row].append(logprob)
@@ -126,23 +154,32 @@ class Decoding:
             self.finished[row] = "length"
 
     def _drop_finished(self) -> None:
-        kept = [place for place, row in enumerate(self.rows) if row not in self.finished]
+        kept = [index for index, row in enumerate(self.rows) if row not in self.finished]
         # Only ended sequences come this far; running on idly they would outgrow the rotary tables.
         full = self.cache.longest() >= self.model.config.context_length - 1
         if kept and (full or len(kept) <= len(self.rows) // 2):
-            index = torch.tensor(kept, device=self.model.device)
-            self.cache.keep_rows(index)
-            self.next_ids, self.uniforms = self.next_ids[index], self.uniforms[index]
-            self.rows = [self.rows[place] for place in kept]
+            indices = torch.tensor(kept, device=self.model.device)
+            self.cache.keep_rows(indices)
+            self.next_ids, self.uniforms = self.next_ids[indices], self.uniforms[indices.to(self.uniforms.device)]
+            self.rows = [self.rows[index] for index in kept]
 
 
-def _room(model: Transformer, row: int, length: int, params: SamplingParams) -> int:
-    if length == 0:
-        raise DataError(f"Prompt {row} is empty.", fix="Give at least one token to continue from.")
-    room = model.config.context_length - length
-    if room < 1:
+def check_prompt(model: Transformer, index: int, prompt: Sequence[int]) -> None:
+    """Checks that a prompt can be continued; `index` is its number in errors.
+
+    Raises: DataError if it is empty, leaves no room in the context, or holds an id that the model lacks.
+    """
+    context, vocab_size = model.config.context_length, model.config.vocab_size
+    if len(prompt) == 0:
+        raise DataError(f"Prompt {index} is empty.", fix="Give at least one token to continue from.")
+    if len(prompt) >= context:
         raise DataError(
-            f"Prompt {row} has {length} tokens and the model's context {model.config.context_length}: no room.",
+            f"Prompt {index} has {len(prompt)} tokens and the model's context {context}: no room.",
             fix="Shorten the prompt, or keep its last part.",
         )
-    return min(params.max_tokens, room)
+    wrong = [token for token in (min(prompt), max(prompt)) if not 0 <= token < vocab_size]
+    if wrong:
+        raise DataError(
+            f"Prompt {index} holds the id {wrong[0]}; the model knows 0 to {vocab_size - 1}.",
+            fix="Encode prompts with the tokenizer that the model was trained with.",
+        )

@@ -1,7 +1,7 @@
 """From logits to tokens: temperature, top-k, nucleus, and draws that do not depend on the batch.
 
-Each prompt has its own stream of uniform numbers (Philox keyed on seed and the prompt's place), and a token
-is found by inverting the cumulative distribution: what is drawn for a prompt is the same alone or among a
+Each prompt has its own stream of uniform numbers (Philox keyed on seed and the prompt's index), and a token
+is chosen by inverting the cumulative distribution: what is drawn for a prompt is the same alone or among a
 thousand others.
 """
 
@@ -38,19 +38,22 @@ def truncated_probabilities(logits: Tensor, params: SamplingParams) -> Tensor:
     return probabilities / probabilities.sum(dim=-1, keepdim=True)
 
 
-def draw(logits: Tensor, params: SamplingParams, uniform: Tensor) -> tuple[Tensor, Tensor]:
-    """Picks one token a row.
+def draw(
+    logits: Tensor, params: SamplingParams, uniform: Tensor, *, n_tokens: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Picks one token a row, among the first `n_tokens` where they are given.
 
     Shapes: logits `(batch, vocab_size)`, uniform `(batch,)`; returns ids and log-probabilities, both
     `(batch,)`.
     Units: nats under the model itself, that is at temperature 1 and without truncation.
     """
+    allowed = logits[:, :n_tokens]
     if params.temperature == 0:
-        ids = logits.argmax(dim=-1)
+        ids = allowed.argmax(dim=-1)
     else:
-        cumulative = truncated_probabilities(logits, params).double().cumsum(dim=-1)
+        cumulative = truncated_probabilities(allowed, params).double().cumsum(dim=-1)
         # Scaled by the last entry, so that rounding can't push a draw past the end.
         ids = torch.searchsorted(cumulative, (uniform * cumulative[:, -1])[:, None], right=True)[:, 0]
-        ids = ids.clamp(max=logits.shape[-1] - 1)
+        ids = ids.clamp(max=allowed.shape[-1] - 1)
     logprobs = logits.float().log_softmax(dim=-1).gather(1, ids[:, None])[:, 0]
     return ids, logprobs

@@ -1,19 +1,21 @@
-"""Keys and values of the tokens seen so far, preallocated for a batch whose prompts differ in length.
+"""Keys and values of the tokens seen so far, for a batch whose prompts differ in length.
 
 Shorter prompts are padded on the left, so that all rows write the same slot at each step and a step is one
-batched forward. The price is the padding: a batch should hold prompts of similar length.
+batched forward. The trade-off is the padding, which is computed too: a batch should
+hold prompts of similar length.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
 from tilth.model.config import ModelConfig
 
 
 class KVCache:
-    """Room for `capacity` tokens in each of `batch` rows."""
+    """Keys and values of `batch` rows, for all layers: allocated for `capacity` tokens, and anew where more come."""
 
     def __init__(
         self,
@@ -38,6 +40,9 @@ class KVCache:
         """Appends `(batch, n_kv_heads, seq, head_dim)` and returns everything of that layer, the new part
         included."""
         end = self.length + k.shape[2]
+        if end > self.keys.shape[3]:
+            added = max(end, 2 * self.keys.shape[3]) - self.keys.shape[3]
+            self.keys, self.values = F.pad(self.keys, (0, 0, 0, added)), F.pad(self.values, (0, 0, 0, added))
         self.keys[layer, :, :, self.length : end] = k
         self.values[layer, :, :, self.length : end] = v
         return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
@@ -55,7 +60,7 @@ class KVCache:
         """Returns what the next `seq` tokens may look at, `(batch or 1, 1, seq, length + seq)`; None:
         everything.
 
-        A padded slot looks at itself, because a row of the softmax must not be empty; nobody looks at it.
+        A padded slot looks at itself, because a row of the softmax must not be empty; no other slot does.
         """
         if self.padding is None and seq == 1:
             return None

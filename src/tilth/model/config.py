@@ -1,15 +1,21 @@
 """The shape of a model, and what follows from it: parameters, FLOPs, and one dial that sets everything.
 
 It imports nothing heavy, so that planning a run or printing `--help` does not load torch. All names are ours
-(STYLE: one set of names); those of Hugging Face stand in `model/hf.py` only.
+(one set of names); `model/hf.py` alone knows those of Hugging Face.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tilth.errors import ConfigError
+
+_SIZES = ("vocab_size", "d_model", "n_layers", "n_heads", "n_kv_heads", "head_dim", "d_ff", "context_length")
+_OPTIONAL = ("n_kv_heads", "head_dim", "d_ff")
+_MOST = 2**31 - 1
+"""No size of a model comes near it, and within it the arithmetic below is exact."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,20 +46,10 @@ class ModelConfig:
     """Whether the output matrix is the embedding matrix."""
 
     def __post_init__(self) -> None:
-        sizes = (
-            "vocab_size",
-            "d_model",
-            "n_layers",
-            "n_heads",
-            "n_kv_heads",
-            "head_dim",
-            "d_ff",
-            "context_length",
-        )
-        for name in sizes:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}.", fix=f"Give a {name} of at least 1.")
+        for name in _SIZES:
+            _check_size(name, getattr(self, name))
+        if type(self.tie_embeddings) is not bool:
+            raise ConfigError(f"tie_embeddings is {self.tie_embeddings!r}.", fix="Give true or false.")
         if self.n_heads % self.kv_heads:
             raise ConfigError(
                 f"{self.n_heads} query heads cannot be shared evenly by {self.kv_heads} key/value heads.",
@@ -64,14 +60,14 @@ class ModelConfig:
                 f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}.",
                 fix="Choose n_heads so that it divides d_model, or give head_dim.",
             )
-        if self.rope_theta is not None and (self.rope_theta <= 0 or self.head_width % 2):
+        if self.rope_theta is not None and (not _is_within(self.rope_theta, 1, 1e30) or self.head_width % 2):
             raise ConfigError(
-                f"Rotary positions need rope_theta > 0 and an even head width, not {self.rope_theta} "
+                f"Rotary positions need a rope_theta of at least 1 and an even head width, not {self.rope_theta!r:.40} "
                 f"and {self.head_width}.",
                 fix="Change n_heads or head_dim, or set rope_theta to None for a model without positions.",
             )
-        if not self.norm_eps > 0:
-            raise ConfigError(f"norm_eps is {self.norm_eps}.", fix="Give a small positive number such as 1e-5.")
+        if not _is_within(self.norm_eps, 1e-30, 1):
+            raise ConfigError(f"norm_eps is {self.norm_eps!r:.40}.", fix="Give a small positive number such as 1e-5.")
 
     @classmethod
     def from_depth(cls, depth: int, *, vocab_size: int, context_length: int = 256) -> ModelConfig:
@@ -102,6 +98,32 @@ class ModelConfig:
         """Width of the feed-forward layer with the default filled in."""
         return math.ceil(self.d_model * 8 / 3 / 32) * 32 if self.d_ff is None else self.d_ff
 
+    def weight_shapes(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Yields the name and shape of each weight, as in `Transformer.state_dict()`, without building a model."""
+        heads, kv = self.n_heads * self.head_width, self.kv_heads * self.head_width
+        yield "embedding.weight", (self.vocab_size, self.d_model)
+        for layer in range(self.n_layers):
+            yield f"blocks.{layer}.attention_norm.weight", (self.d_model,)
+            yield f"blocks.{layer}.attention.qkv.weight", (heads + 2 * kv, self.d_model)
+            yield f"blocks.{layer}.attention.out.weight", (self.d_model, heads)
+            yield f"blocks.{layer}.feed_forward_norm.weight", (self.d_model,)
+            yield f"blocks.{layer}.feed_forward.gate_up.weight", (2 * self.ff_width, self.d_model)
+            yield f"blocks.{layer}.feed_forward.down.weight", (self.d_model, self.ff_width)
+        yield "norm.weight", (self.d_model,)
+        if not self.tie_embeddings:
+            yield "head.weight", (self.vocab_size, self.d_model)
+
+    def check_vocabulary(self, n_tokens: int) -> None:
+        """Checks that the model knows as many tokens as its tokenizer.
+
+        Raises: ConfigError if the tokenizer has more. A model may have more: vocabularies are rounded up.
+        """
+        if n_tokens > self.vocab_size:
+            raise ConfigError(
+                f"The tokenizer has {n_tokens} tokens and the model only {self.vocab_size}.",
+                fix="Use the tokenizer that the model was trained with.",
+            )
+
     @property
     def n_params(self) -> int:
         """All parameters; a tied embedding counts once."""
@@ -121,3 +143,18 @@ class ModelConfig:
         looked_up = 0 if self.tie_embeddings else self.vocab_size * self.d_model
         attention = 12 * self.n_layers * self.n_heads * self.head_width * self.context_length
         return float(6 * (self.n_params - looked_up) + attention)
+
+
+def _check_size(name: str, value: object) -> None:
+    if value is None and name in _OPTIONAL:
+        return
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ConfigError(f"{name} is {value!r:.40}, not a whole number.", fix=f"Give a {name} of at least 1.")
+    if value < 1:
+        raise ConfigError(f"{name} is {value if value > -_MOST else 'negative'}.", fix=f"Give a {name} of at least 1.")
+    if value > _MOST:
+        raise ConfigError(f"{name} is larger than {_MOST:,}.", fix=f"Give a smaller {name}.")
+
+
+def _is_within(value: object, least: float, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most

@@ -23,6 +23,9 @@ from tilth.model.config import ModelConfig
 from tilth.model.loss import linear_cross_entropy, token_nats
 from tilth.model.rope import rope_tables, rotate
 
+FIRST_POSITIONS = 4096
+"""Positions that the rotary tables begin with; they grow with the sequences, since configs promise up to millions."""
+
 
 class Attention(nn.Module):
     """Grouped-query self-attention over a causal past."""
@@ -102,11 +105,17 @@ class Transformer(nn.Module):
         self.reset_parameters()
 
     def reset_buffers(self) -> None:
-        """Computes the rotary tables; they follow from the config and are never saved."""
+        """Computes the rotary tables of the first positions; they follow from the config and are never saved."""
         if self.config.rope_theta is not None:
-            cos, sin = rope_tables(self.config.context_length, self.config.head_width, self.config.rope_theta)
-            self.register_buffer("rope_cos", cos, persistent=False)
-            self.register_buffer("rope_sin", sin, persistent=False)
+            self._make_rope_tables(min(self.config.context_length, FIRST_POSITIONS))
+
+    def _make_rope_tables(self, positions: int) -> None:
+        # Tables that are first needed while generating serve training too, which refuses tensors of inference mode.
+        with torch.inference_mode(False):
+            cos, sin = rope_tables(positions, self.config.head_width, cast(float, self.config.rope_theta))
+            weight = self.embedding.weight
+            self.register_buffer("rope_cos", cos.to(weight.device, weight.dtype), persistent=False)
+            self.register_buffer("rope_sin", sin.to(weight.device, weight.dtype), persistent=False)
 
     def reset_parameters(self) -> None:
         """Draws all weights anew from torch's global generator, as the top of this file says."""
@@ -168,6 +177,9 @@ class Transformer(nn.Module):
                 f"A sequence of {end} tokens does not fit into the context of {self.config.context_length}.",
                 fix="Give shorter sequences, or make the model with a larger context_length.",
             )
+        if end > len(cos):
+            self._make_rope_tables(min(self.config.context_length, 2 * end))
+            cos, sin = cast(Tensor, self.rope_cos), cast(Tensor, self.rope_sin)
         if cache is None:
             return cos[:seq, None], sin[:seq, None]
         positions = cache.positions(seq)

@@ -115,14 +115,16 @@ class Sampling:
 
 def sample(config: Sampling, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Lets the model before and after training continue the same passages."""
-    from tilth.files import write_json
     from tilth.inference import Engine, SamplingParams
+    from tilth.inference.result import SAMPLES, TextSample
     from tilth.model import load_model
+    from tilth.results import write_result
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
 
     tokenizer = Tokenizer.load(inputs["tokenizer"])
-    models = {name: load_model(inputs["pretrain"] / name) for name in ("initial_model", "model")}
+    device = torch_device(context)
+    models = {name: load_model(inputs["pretrain"] / name, device=device) for name in ("initial_model", "model")}
     room = models["model"].config.context_length // 2
     # The end of a passage, where the context has no room for all of it.
     prompts = [
@@ -134,9 +136,9 @@ def sample(config: Sampling, inputs: Inputs, out: Path, context: Context) -> Cou
         [completion.text for completion in Engine(model, tokenizer).generate(prompts, params)]
         for model in models.values()
     )
-    rows = [{"prompt": p, "before": b, "after": a} for p, b, a in zip(prompts, before, after, strict=True)]
-    write_json(out / "samples.json", rows)
-    return {"samples": len(rows)}
+    samples = [TextSample(prompt=p, before=b, after=a) for p, b, a in zip(prompts, before, after, strict=True)]
+    write_result(out / SAMPLES, samples)
+    return {"samples": len(samples)}
 
 
 def passages(dataset: Dataset, config: Sampling) -> list[str]:
@@ -153,15 +155,18 @@ def passages(dataset: Dataset, config: Sampling) -> list[str]:
 
 
 def measure_baselines(config: Mapping[str, int], inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Sets the model's bits per byte, before and after training, beside a 5-gram model's and those of zstd."""
+    """Measures the model's bits per byte, before and after training, and those of a 5-gram model and of zstd."""
     from tilth.evaluation import baselines
     from tilth.model import load_model
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
 
-    folder = inputs["pretrain"]
+    folder, device = inputs["pretrain"], torch_device(context)
     measured = baselines(
-        models={"model before": load_model(folder / "initial_model"), "model": load_model(folder / "model")},
+        models={
+            "model before": load_model(folder / "initial_model", device=device),
+            "model": load_model(folder / "model", device=device),
+        },
         tokenizer=Tokenizer.load(inputs["tokenizer"]),
         train=Dataset.open(inputs["train"]),
         held_out=Dataset.open(inputs["held_out"]),
@@ -184,13 +189,14 @@ def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> 
 
 def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Writes a model and its tokenizer as a Hugging Face folder."""
+    from tilth.evaluation import Baselines
     from tilth.export import to_hf
-    from tilth.files import read_json
     from tilth.model import load_model
+    from tilth.results import read_result
     from tilth.tokenizer import Tokenizer
 
     model = load_model(inputs["model"])
-    measured = read_json(inputs["baselines"])["bits_per_byte"] if "baselines" in inputs else {}
+    measured = read_result(Baselines, inputs["baselines"]).bits_per_byte if "baselines" in inputs else {}
     facts = {f"Bits per byte on held-out text, {name}": round(value, 4) for name, value in measured.items()}
     to_hf(model, Tokenizer.load(inputs["tokenizer"]), out, facts=facts)
     return {"parameters": model.config.n_params}
@@ -205,14 +211,13 @@ def write_report(config: Nothing, inputs: Inputs, out: Path, context: Context) -
 
 
 def torch_device(context: Context) -> str:
-    """Returns the device that `auto` stands for: the first accelerator there is, or the CPU."""
-    if context.device != "auto":
-        return context.device
-    import torch
+    """Returns the device to run models on; `auto` is the first accelerator there is, or the CPU.
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    Raises: ConfigError if the device is not there.
+    """
+    from tilth.model.device import resolve_device
+
+    return resolve_device(context.device)
 
 
 def texts(dataset: Dataset) -> Iterator[str]:

@@ -58,11 +58,11 @@ class ByDefinition:
         count = self.counts.get((*context, token), 0)
         return (count - taken[min(count, 3)] + rest * lower) / total
 
-    def nats(self, document: list[int]) -> list[float]:
+    def token_losses(self, document: list[int]) -> list[float]:
         text = [self.separator, *document, self.separator]
         return [
-            -math.log(self.p(tuple(text[max(0, place - self.order + 1) : place]), text[place]))
-            for place in range(1, len(text))
+            -math.log(self.p(tuple(text[max(0, index - self.order + 1) : index]), text[index]))
+            for index in range(1, len(text))
         ]
 
 
@@ -79,7 +79,7 @@ def test_same_probabilities(order: int, n_documents: int) -> None:
         return tokens[1:]
 
     train, held_out = [document() for _ in range(n_documents)], [document() for _ in range(30)]
-    ours = NgramModel.fit(train, vocab_size=9, separator=8, order=order).nats(held_out)
+    ours = NgramModel.fit(train, vocab_size=9, separator=8, order=order).token_losses(held_out)
     definition = ByDefinition(train, vocab_size=9, separator=8, order=order)
-    expected = [nats for tokens in held_out for nats in definition.nats(tokens)]
+    expected = [loss for tokens in held_out for loss in definition.token_losses(tokens)]
     np.testing.assert_allclose(ours, expected, rtol=1e-9)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tilth.errors import DataError
-from tilth.evaluation import NgramModel, baselines, bits_per_byte, ngram_bits_per_byte
+from tilth.errors import ConfigError, DataError
+from tilth.evaluation import Baselines, NgramModel, baselines, bits_per_byte, ngram_bits_per_byte
 from tilth.model import ModelConfig, Transformer
+from tilth.results import read_result
 from tilth.storage import Dataset, write_dataset
 from tilth.tokenizer import Tokenizer
 from tilth.training import held_out_excerpt
@@ -36,7 +37,7 @@ def uniform(tokenizer: Tokenizer) -> Transformer:
 
 
 def documents(texts: list[str]) -> list[Document]:
-    return [Document.make(text, source=f"{place}") for place, text in enumerate(texts)]
+    return [Document.make(text, source=f"{index}") for index, text in enumerate(texts)]
 
 
 def dataset(folder: Path, texts: list[str]) -> Dataset:
@@ -64,6 +65,7 @@ def test_writes_what_the_report_reads(tmp_path: Path, tokenizer: Tokenizer, unif
         held_out=dataset(tmp_path / "held_out", TEXTS[50:]),
         out=tmp_path,
     )
+    assert read_result(Baselines, tmp_path / "baselines.json") == result
     written = json.loads((tmp_path / "baselines.json").read_text())
     assert set(written) == {"held_out_bytes", "held_out_documents", "bits_per_byte", "notes"}
     assert list(result.bits_per_byte) == ["model before", "model", "5-gram", "zstd -19"]
@@ -79,12 +81,32 @@ def test_all_are_measured_on_the_same_excerpt(tmp_path: Path, tokenizer: Tokeniz
     result = baselines(
         models={"model": uniform}, tokenizer=tokenizer, train=train, held_out=held_out, out=tmp_path, max_bytes=500
     )
-    cost = measure_text_cost(uniform, tokenizer, held_out_excerpt(held_out.documents(), 500))
-    assert result.held_out_bytes == cost.bytes == 500
-    assert result.bits_per_byte["model"] == pytest.approx(cost.bits_per_byte)
+    loss = measure_text_cost(uniform, tokenizer, held_out_excerpt(held_out.documents(), 500))
+    assert result.held_out_bytes == loss.bytes == 500
+    assert result.bits_per_byte["model"] == pytest.approx(loss.bits_per_byte)
 
 
 def test_an_excerpt_is_cut_between_characters() -> None:
     assert [document.text for document in held_out_excerpt(documents(["äöü"]), 3)] == ["ä"]
     with pytest.raises(DataError, match="no held-out text"):
         held_out_excerpt(documents([""]), 10)
+
+
+def test_a_tokenizer_that_is_too_large_is_refused_before_anything_is_measured(
+    tmp_path: Path, tokenizer: Tokenizer, uniform: Transformer
+) -> None:
+    small = Transformer(ModelConfig(vocab_size=299, d_model=16, n_layers=1, n_heads=1, d_ff=32))
+    with pytest.raises(ConfigError, match="the model only 299"):
+        bits_per_byte(small, tokenizer, documents(TEXTS[:1]))
+    calls: list[object] = []
+    hook = uniform.embedding.register_forward_hook(lambda *call: calls.append(call))
+    with pytest.raises(ConfigError, match="the model only 299"):
+        baselines(
+            models={"fits": uniform, "too small": small},
+            tokenizer=tokenizer,
+            train=dataset(tmp_path / "train", TEXTS[:50]),
+            held_out=dataset(tmp_path / "held_out", TEXTS[50:]),
+            out=tmp_path,
+        )
+    hook.remove()
+    assert calls == [] and not (tmp_path / "baselines.json").exists()

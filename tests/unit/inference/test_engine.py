@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from tilth.errors import ConfigError, DataError
 from tilth.inference import Engine, SamplingParams
-from tilth.model import ModelConfig, Transformer
+from tilth.model import KVCache, ModelConfig, Transformer
 from tilth.tokenizer import Tokenizer
 
 TEXT = "Größe und Maß: naïve café, 日本語, 🌱 grows. " * 20
@@ -17,13 +18,62 @@ def engine() -> Engine:
     tokenizer = Tokenizer.train([TEXT], vocab_size=280, special_tokens=["<|endoftext|>"])
     torch.manual_seed(0)
     config = ModelConfig(vocab_size=tokenizer.vocab_size, d_model=32, n_layers=2, n_heads=2, context_length=64)
-    return Engine(Transformer(config), tokenizer)
+    model = Transformer(config)
+    for weight in model.parameters():
+        # A new model has zeros where it writes to the stream, so that its cache would not count.
+        if weight.ndim == 2:
+            torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
+    return Engine(model, tokenizer)
+
+
+@torch.no_grad()
+def greedy_without_cache(engine: Engine, prompt: list[int], n: int) -> list[int]:
+    ids = list(prompt)
+    while len(ids) < len(prompt) + n and (len(ids) == len(prompt) or ids[-1] != engine.tokenizer.end_of_text):
+        ids.append(int(engine.model(torch.tensor([ids]))[0, -1].argmax()))
+    return ids[len(prompt) :]
+
+
+def begun(engine: Engine, text: str) -> list[int]:
+    assert engine.tokenizer.end_of_text is not None
+    return [engine.tokenizer.end_of_text, *engine.tokenizer.encode_ordinary(text)]
 
 
 def test_text_prompts_begin_a_document(engine: Engine) -> None:
     params = SamplingParams(max_tokens=20, seed=3)
-    ids = [engine.tokenizer.end_of_text, *engine.tokenizer.encode_ordinary("Maß")]
-    assert engine.generate(["Maß"], params) == engine.generate([ids], params)
+    assert engine.generate(["Maß"], params) == engine.generate([begun(engine, "Maß")], params)
+    assert engine.generate(["Maß"], params) != engine.generate([begun(engine, "Maß")[1:]], params)
+
+
+PROMPTS = ["Maß", "", "a", "naïve café, 日本語", "Größe und"]
+
+
+def check_greedy(engine: Engine) -> None:
+    completions = engine.generate(PROMPTS, SamplingParams(max_tokens=25, temperature=0))
+    for prompt, completion in zip(PROMPTS, completions, strict=True):
+        expected = greedy_without_cache(engine, begun(engine, prompt), 25)
+        assert list(completion.tokens) == expected
+        text = engine.tokenizer.decode([token for token in expected if token != engine.tokenizer.end_of_text])
+        assert completion.text == text
+        assert "".join(engine.stream(prompt, SamplingParams(max_tokens=25, temperature=0))) == text
+
+
+def test_greedy_completions_equal_a_loop_without_a_cache(engine: Engine) -> None:
+    check_greedy(engine)
+
+
+@pytest.mark.parametrize("store", ["keys", "values"])
+def test_a_corrupted_cache_is_noticed(engine: Engine, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = KVCache.write
+
+    def corrupted(cache: KVCache, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = write(cache, layer, k, v)
+        noise = torch.randn(keys.shape, generator=torch.Generator().manual_seed(0))
+        return (keys + noise, values) if store == "keys" else (keys, values + noise)
+
+    monkeypatch.setattr(KVCache, "write", corrupted)
+    with pytest.raises(AssertionError):
+        check_greedy(engine)
 
 
 def test_the_separator_ends_a_completion_and_is_not_text(engine: Engine) -> None:
@@ -44,5 +94,29 @@ def test_streamed_pieces_join_to_the_completion(engine: Engine, seed: int) -> No
     assert all(pieces)
 
 
-def test_an_empty_prompt_begins_a_document_from_nothing(engine: Engine) -> None:
-    assert len(engine.generate([""], SamplingParams(max_tokens=5, temperature=0))[0].tokens) <= 5
+def test_an_empty_prompt_is_the_separator_alone(engine: Engine) -> None:
+    params = SamplingParams(max_tokens=25, seed=2)
+    completion = engine.generate([""], params)[0]
+    assert completion == engine.generate([[engine.tokenizer.end_of_text]], params)[0]
+    assert len(completion.tokens) > 1 and completion != engine.generate(["a"], params)[0]
+    without = Engine(engine.model, Tokenizer.train([TEXT], vocab_size=280, special_tokens=[]))
+    with pytest.raises(DataError, match="Prompt 0 is empty"):
+        without.generate([""], params)
+
+
+@pytest.mark.parametrize("way", ["generate", "stream"])
+def test_prompts_without_room_are_refused(engine: Engine, way: str) -> None:
+    long = TEXT * 3
+    with pytest.raises(DataError, match="no room"):
+        list(engine.stream(long, SamplingParams())) if way == "stream" else engine.generate([long], SamplingParams())
+
+
+def test_a_tokenizer_that_is_too_large_is_refused(engine: Engine) -> None:
+    with pytest.raises(ConfigError, match="The tokenizer has 281 tokens and the model only 280"):
+        Engine(engine.model, Tokenizer.train([TEXT], vocab_size=281))
+
+
+def test_a_smaller_tokenizer_draws_only_what_it_has(engine: Engine) -> None:
+    smaller = Engine(engine.model, Tokenizer.train([TEXT], vocab_size=258))
+    completions = smaller.generate(["a"] * 20, SamplingParams(max_tokens=40, temperature=3.0))
+    assert max(token for completion in completions for token in completion.tokens) == 257

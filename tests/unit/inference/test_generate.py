@@ -1,4 +1,4 @@
-"""Generation: batches, stops, the context's wall, and draws that can be repeated."""
+"""Generation: against a reference without cache or batches; stops, the context's limit, draws that can be repeated."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from tilth.errors import ConfigError, DataError
-from tilth.inference import Generation, SamplingParams, generate_tokens
-from tilth.inference.sampling import draw, truncated_probabilities
-from tilth.model import ModelConfig, Transformer
+from tilth.inference import Generation, SamplingParams, generate, generate_tokens
+from tilth.inference.generate import FIRST_TOKENS, Decoding
+from tilth.inference.sampling import draw, truncated_probabilities, uniforms
+from tilth.model import KVCache, ModelConfig, Transformer
 
 CONTEXT = 32
 CONFIGS = {
@@ -35,21 +36,92 @@ def prompts_of(*lengths: int) -> list[list[int]]:
     return [torch.randint(0, 40, (length,), generator=generator).tolist() for length in lengths]
 
 
-def greedy_without_cache(model: Transformer, prompt: list[int], n: int) -> list[int]:
-    ids = list(prompt)
-    for _ in range(n):
-        with torch.no_grad():
-            ids.append(int(model(torch.tensor([ids]))[0, -1].argmax()))
-    return ids[len(prompt) :]
+@torch.no_grad()
+def alone_without_cache(model: Transformer, index: int, prompt: list[int], params: SamplingParams) -> Generation:
+    """What a prompt gives on its own, when all of it is read again for each token."""
+    ids, logprobs = list(prompt), list[float]()
+    for uniform in uniforms(params.seed, index, params.max_tokens):
+        drawn, logprob = draw(model(torch.tensor([ids]))[:, -1], params, uniform[None])
+        ids.append(int(drawn))
+        logprobs.append(float(logprob))
+        if ids[-1] in params.stop_tokens or len(ids) == model.config.context_length:
+            break
+    ended = "stop" if ids[-1] in params.stop_tokens else "length"
+    return Generation(tokens=tuple(ids[len(prompt) :]), logprobs=tuple(logprobs), finish_reason=ended)
+
+
+def check_against_reference(model: Transformer, prompts: list[list[int]], params: SamplingParams) -> list[Generation]:
+    results = generate_tokens(model, prompts, params)
+    for index, (prompt, result) in enumerate(zip(prompts, results, strict=True)):
+        expected = alone_without_cache(model, index, prompt, params)
+        assert result.tokens == expected.tokens
+        assert result.finish_reason == expected.finish_reason
+        assert result.logprobs == pytest.approx(expected.logprobs, abs=1e-4)
+    return results
+
+
+PARAMS = {
+    "greedy": SamplingParams(max_tokens=12, temperature=0),
+    "sampled": SamplingParams(max_tokens=20, seed=7),
+    "stops": SamplingParams(max_tokens=20, seed=7, stop_tokens=(1, 2)),
+    "truncated": SamplingParams(max_tokens=20, temperature=0.7, top_k=10, top_p=0.9, stop_tokens=(5,)),
+}
+LENGTHS = (3, 9, 3, 1, 14, 30)
+"""Mixed, so that short rows are padded on the left."""
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_greedy_equals_a_loop_without_a_cache(kind: str) -> None:
-    model, prompts = model_of(kind), prompts_of(3, 9, 3, 1, 14)
-    results = generate_tokens(model, prompts, SamplingParams(max_tokens=12, temperature=0))
-    for prompt, result in zip(prompts, results, strict=True):
-        assert list(result.tokens) == greedy_without_cache(model, prompt, 12)
-        assert result.finish_reason == "length"
+@pytest.mark.parametrize("name", PARAMS)
+def test_batches_with_a_cache_equal_each_prompt_alone_without(kind: str, name: str) -> None:
+    results = check_against_reference(model_of(kind), prompts_of(*LENGTHS), PARAMS[name])
+    if name == "stops":
+        assert {r.finish_reason for r in results} == {"stop", "length"}
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("what", ["keys", "values", "a slot", "padding"])
+def test_a_wrong_cache_is_noticed(kind: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check above has to fail where the cache gives back something else than what was put in."""
+    write, mask = KVCache.write, KVCache.mask
+
+    def corrupted(cache: KVCache, layer: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        keys, values = write(cache, layer, k, v)
+        if layer == 1 and k.shape[2] == 1:  # one layer, and the cached tokens only
+            if what == "keys":
+                keys = keys + torch.randn(keys.shape, generator=torch.Generator().manual_seed(0))
+            if what == "values":
+                values = values * 1.1
+            if what == "a slot":
+                keys, values = keys.roll(1, dims=2), values
+        return keys, values
+
+    def without_padding(cache: KVCache, seq: int) -> torch.Tensor | None:
+        padding, cache.padding = cache.padding, None
+        seen = mask(cache, seq)
+        cache.padding = padding
+        return seen
+
+    monkeypatch.setattr(KVCache, "write", corrupted)
+    if what == "padding":
+        monkeypatch.setattr(KVCache, "mask", without_padding)
+    with pytest.raises(AssertionError):
+        check_against_reference(model_of(kind), prompts_of(*LENGTHS), PARAMS["sampled"])
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("store", ["keys", "values"])
+@pytest.mark.parametrize("layer", [0, 1])
+def test_each_layers_keys_and_values_count(kind: str, store: str, layer: int) -> None:
+    def logprobs(change: float) -> list[float]:
+        decoding = Decoding(model_of(kind), {0: prompts_of(6)[0]}, SamplingParams(max_tokens=6, temperature=0))
+        decoding.step()
+        cached = getattr(decoding.cache, store)[layer, :, :, 2]
+        cached += change * torch.randn(cached.shape, generator=torch.Generator().manual_seed(0))
+        while decoding.active:
+            decoding.step()
+        return decoding.logprobs[0]
+
+    assert logprobs(0.0) != pytest.approx(logprobs(1.0), abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
@@ -74,17 +146,16 @@ def test_a_batch_gives_what_each_prompt_gives_alone(kind: str, params: SamplingP
 
 
 def test_logprobs_are_the_models_own() -> None:
-    model, prompt = model_of("rope"), prompts_of(6)[0]
+    model, prompts = model_of("rope"), prompts_of(6, 2)
     params = SamplingParams(max_tokens=10, temperature=0.5, top_k=5)
-    result = generate_tokens(model, [prompt], params)[0]
-    ids = torch.tensor([[*prompt, *result.tokens]])
-    with torch.no_grad():
-        logprobs = model(ids)[0].log_softmax(-1)
-    expected = [logprobs[5 + i, token].item() for i, token in enumerate(result.tokens)]
-    assert result.logprobs == pytest.approx(expected, abs=1e-4)
+    for prompt, result in zip(prompts, generate_tokens(model, prompts, params), strict=True):
+        with torch.no_grad():
+            logprobs = model(torch.tensor([[*prompt, *result.tokens]]))[0].log_softmax(-1)
+        expected = [logprobs[len(prompt) - 1 + i, token].item() for i, token in enumerate(result.tokens)]
+        assert result.logprobs == pytest.approx(expected, abs=1e-4)
 
 
-def test_seed_and_place_decide_what_is_drawn() -> None:
+def test_seed_and_index_decide_what_is_drawn() -> None:
     model, prompt = model_of("nope"), [1, 2, 3]
 
     def tokens(seed: int) -> list[tuple[int, ...]]:
@@ -106,7 +177,7 @@ def test_stop_token_ends_and_stays_as_the_last() -> None:
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
-def test_the_context_is_a_wall(kind: str) -> None:
+def test_the_context_is_a_limit(kind: str) -> None:
     model = model_of(kind)
     results = generate_tokens(model, prompts_of(CONTEXT - 3, 4, CONTEXT - 1), SamplingParams(max_tokens=1000))
     assert [len(r.tokens) for r in results] == [3, CONTEXT - 4, 1]
@@ -117,13 +188,68 @@ def test_the_context_is_a_wall(kind: str) -> None:
         generate_tokens(model, [[]], SamplingParams())
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ([1] * CONTEXT, "Prompt 3 has 32 tokens"),
+        ([], "Prompt 3 is empty"),
+        ([1, 40], "Prompt 3 holds the id 40"),
+        ([-1, 3], "Prompt 3 holds the id -1"),
+    ],
+)
+def test_all_prompts_are_checked_before_the_first_is_decoded(wrong: list[int], says: str) -> None:
+    model, calls = model_of("rope"), list[object]()
+    model.embedding.register_forward_hook(lambda *call: calls.append(call))
+    prompts = [*prompts_of(1, 2, 3), wrong]
+    with pytest.raises(DataError, match=says) as caught:
+        generate_tokens(model, prompts, SamplingParams(max_tokens=2), batch_size=1)
+    assert caught.value.fix
+    assert calls == []
+    generate_tokens(model, prompts[:-1], SamplingParams(max_tokens=2), batch_size=1)
+    assert len(calls) == 6
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_ids_that_the_tokenizer_lacks_are_not_drawn(temperature: float) -> None:
+    model, params = model_of("nope"), SamplingParams(max_tokens=20, temperature=temperature)
+    drawn = {t for r in generate_tokens(model, prompts_of(2, 3, 4), params) for t in r.tokens}
+    limited = {t for r in generate_tokens(model, prompts_of(2, 3, 4), params, n_tokens=7) for t in r.tokens}
+    assert max(drawn) >= 7 > max(limited)
+
+
+def test_room_for_far_more_tokens_than_the_context_takes_none() -> None:
+    result = generate_tokens(model_of("rope"), [[1, 2]], SamplingParams(max_tokens=10**15))[0]
+    assert len(result.tokens) == CONTEXT - 2
+
+
+def test_memory_is_taken_as_completions_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ModelConfig(vocab_size=40, d_model=32, n_layers=1, n_heads=4, context_length=2**31 - 1)
+    decoding = Decoding(Transformer(config).eval(), {0: [1, 2], 1: [3]}, SamplingParams(max_tokens=10**9))
+    decoding.step()
+    assert decoding.cache.keys.shape[3] == decoding.uniforms.shape[1] + 2 == FIRST_TOKENS + 2
+    model, prompts, params = model_of("rope"), prompts_of(5, 2, 9), SamplingParams(max_tokens=20, stop_tokens=(1, 2))
+    expected = generate_tokens(model, prompts, params)
+    monkeypatch.setattr(generate, "FIRST_TOKENS", 1)
+    assert generate_tokens(model, prompts, params) == expected
+
+
 def test_no_prompts_no_results() -> None:
     results: list[Generation] = generate_tokens(model_of("nope"), [], SamplingParams())
     assert results == []
 
 
 @pytest.mark.parametrize(
-    "fields", [{"max_tokens": 0}, {"temperature": -1.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}, {"seed": -1}]
+    "fields",
+    [
+        {"max_tokens": 0},
+        {"temperature": -1.0},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"top_k": 0},
+        {"top_p": 0.0},
+        {"top_p": 1.5},
+        {"seed": -1},
+    ],
 )
 def test_settings_that_cannot_work_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(fields))):

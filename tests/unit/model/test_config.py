@@ -22,6 +22,23 @@ from tilth.model.config import ModelConfig
         ({"d_model": 36, "n_heads": 4}, "even head width"),
         ({"rope_theta": -1.0}, "rope_theta"),
         ({"norm_eps": 0.0}, "norm_eps"),
+        ({"norm_eps": float("nan")}, "norm_eps"),
+        ({"norm_eps": "1e-5"}, "norm_eps"),
+        ({"norm_eps": 1e9}, "norm_eps"),
+        ({"rope_theta": float("nan")}, "rope_theta"),
+        ({"rope_theta": float("inf")}, "rope_theta"),
+        ({"rope_theta": 10**400}, "rope_theta"),
+        ({"rope_theta": True}, "rope_theta"),
+        ({"rope_theta": 1e-300}, "rope_theta"),
+        ({"n_layers": True}, "n_layers is True, not a whole number"),
+        ({"n_layers": 2.0}, "n_layers is 2.0, not a whole number"),
+        ({"d_model": "256"}, "d_model is '256', not a whole number"),
+        ({"d_ff": 2**31}, "d_ff is larger"),
+        ({"d_model": 10**400}, "d_model is larger"),
+        ({"d_model": -(10**5000)}, "d_model is negative"),
+        ({"context_length": None}, "context_length is None"),
+        ({"head_dim": 0}, "head_dim is 0"),
+        ({"tie_embeddings": 1}, "tie_embeddings"),
     ],
 )
 def test_what_cannot_work_is_refused_with_a_way_out(fields: dict[str, Any], word: str) -> None:
@@ -56,3 +73,11 @@ def test_config_loads_without_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_a_tokenizer_may_be_smaller_and_not_larger() -> None:
+    config = ModelConfig(vocab_size=100)
+    config.check_vocabulary(100)
+    config.check_vocabulary(99)
+    with pytest.raises(ConfigError, match="The tokenizer has 101 tokens and the model only 100"):
+        config.check_vocabulary(101)
