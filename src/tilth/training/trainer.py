@@ -103,7 +103,8 @@ class Trainer:
         self.out, self.evaluate, self.ahead, self.name = out, evaluate, ahead, name
         self.total_tokens, self.context = total_tokens, context or Context()
         self.step, self.tokens, self.seconds = 0, 0, 0.0
-        self._params = [p for o in optimizers.values() for group in o.param_groups for p in group["params"]]
+        moved = {p for o in optimizers.values() for group in o.param_groups for p in group["params"]}
+        self._params = [p for p in model.parameters() if p in moved]
         if not self._params:
             raise ConfigError("There is nothing to train.", fix="Give optimizers with parameters of the model.")
         self.device = self._params[0].device
