@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 BLOCK_DOCUMENTS = 32
 """Documents that are tokenized at a time."""
 REPEATED_TOKENS = 1 << 20
-"""Waiting tokens above which no third epoch is begun, so that a corpus of a few long documents is not held many times."""
+"""Waiting tokens above which no third epoch is begun: a corpus of a few long documents is not held many times."""
 
 
 @dataclass(slots=True)
