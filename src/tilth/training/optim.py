@@ -116,7 +116,7 @@ def muon(model: nn.Module, *, peak_lr: float, weight_decay: float = 0.1) -> Muon
 
     Raises: ConfigError if the model has none.
     """
-    by_parts: dict[tuple[int, ...], list[nn.Parameter]] = {}
+    by_parts: dict[tuple[int, ...], list[Tensor]] = {}
     for module in model.modules():
         if isinstance(module, Projection) and module.weight.requires_grad:
             by_parts.setdefault(module.parts, []).append(module.weight)

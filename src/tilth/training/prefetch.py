@@ -1,8 +1,8 @@
 """Batches made in the background while the model works on the one before.
 
 Tokenizing and numpy let the other thread run; the handing over takes about half a millisecond, too much for steps that
-are as short. A batch travels with the state that the source had after it, so that a checkpoint holds the position of the
-batches that were used, not of those that were made.
+are as short. A batch travels with the state that the source had after it, so that a checkpoint holds the position of
+the batches that were used, not of those that were made.
 """
 
 from __future__ import annotations
@@ -67,8 +67,7 @@ def _take(source: Iterable[Batch], n: int, with_position: bool) -> Iterator[Made
             batch = next(iterator)
         except StopIteration:
             return
-        known = with_position and isinstance(source, Resumable)
-        yield Made(batch, source.state_dict() if known else None)
+        yield Made(batch, source.state_dict() if with_position and isinstance(source, Resumable) else None)
 
 
 def _work(batches: Iterator[Made], made: queue.Queue[Made | BaseException | None], stop: threading.Event) -> None:
