@@ -79,7 +79,11 @@ def chain(
     vocabulary = Step("tokenizer", step_functions.train_tokenizer, tokenizer, data)
     data = data | {"tokenizer": vocabulary}
     pretrain = Step(
-        "pretrain", step_functions.pretrain, step_functions.Pretraining(model=model, training=training), data
+        "pretrain",
+        step_functions.pretrain,
+        step_functions.Pretraining(model=model, training=training),
+        data,
+        version=step_functions.PRETRAIN_VERSION,
     )
     data = data | {"pretrain": pretrain}
     samples = Step("samples", step_functions.sample, step_functions.Sampling(seed=training.seed), data)

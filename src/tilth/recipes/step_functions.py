@@ -68,6 +68,10 @@ def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context:
     return {"vocab_size": tokenizer.vocab_size, "bytes": train.n_bytes}
 
 
+PRETRAIN_VERSION = 2
+"""Goes up whenever equal configs and inputs give other weights."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pretraining:
     """The model and how it is trained."""

@@ -103,8 +103,9 @@ class Trainer:
         self.out, self.evaluate, self.ahead, self.name = out, evaluate, ahead, name
         self.total_tokens, self.context = total_tokens, context or Context()
         self.step, self.tokens, self.seconds = 0, 0, 0.0
-        moved = {p for o in optimizers.values() for group in o.param_groups for p in group["params"]}
-        self._params = [p for p in model.parameters() if p in moved]
+        moved = dict.fromkeys(p for o in optimizers.values() for group in o.param_groups for p in group["params"])
+        # In the model's order, whatever the groups are; a loss may have parameters of its own after them.
+        self._params = list(dict.fromkeys([*(p for p in model.parameters() if p in moved), *moved]))
         if not self._params:
             raise ConfigError("There is nothing to train.", fix="Give optimizers with parameters of the model.")
         self.device = self._params[0].device
@@ -189,6 +190,7 @@ class Trainer:
                 group["lr"] = group["peak_lr"] * multiplier
             optimizer.step()
             optimizer.zero_grad()
+        self.model.zero_grad()  # also of parameters that no optimizer moves
         return total, norm
 
     def _read_losses(self, log: MetricsLog | None, bar: Bar) -> None:
@@ -280,7 +282,7 @@ class _Interrupt:
     def restore(self) -> None:
         """Puts the handlers back that were there before."""
         for number, handler in self.previous.items():
-            signal.signal(number, handler)
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
     def deliver(self) -> None:
         """Does what the signal would have done at once."""

@@ -30,8 +30,8 @@ torch.set_num_threads(1)
 root, out = Path(sys.argv[1]), Path(sys.argv[2])
 tokenizer = Tokenizer.load(root / "tokenizer")
 model = ModelConfig(vocab_size=tokenizer.vocab_size, d_model=32, n_layers=2, n_heads=2, context_length=24)
-config = TrainConfig(tokens=40_000, global_batch_tokens=192, eval_bytes=2000)
-context = Context(checkpoint_seconds=0.02, eval_every_tokens=5000)
+config = TrainConfig(tokens=20_000, global_batch_tokens=192, eval_bytes=2000)
+context = Context(checkpoint_seconds=0.05, eval_every_tokens=5000)
 data = Dataset.open(Path(sys.argv[3]))
 print("start", flush=True)
 train(model, config, data, tokenizer, out, held_out=data, context=context)
@@ -73,8 +73,8 @@ def test_a_signal_ends_it_after_the_step_with_a_checkpoint(
 ) -> None:
     """No checkpoint is due for an hour, so the one that is there is the signal's."""
     tokenizer.save(tmp_path / "tokenizer")
-    program = PROGRAM.replace("checkpoint_seconds=0.02", "checkpoint_seconds=3600")
-    program = program.replace("tokens=40_000", "tokens=40_000_000")
+    program = PROGRAM.replace("checkpoint_seconds=0.05", "checkpoint_seconds=3600")
+    program = program.replace("tokens=20_000", "tokens=20_000_000")
     arguments = [str(tmp_path), str(tmp_path / "out"), str(dataset.folder)]
     with subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=subprocess.DEVNULL) as process:
         metrics = tmp_path / "out" / "metrics.jsonl"

@@ -74,7 +74,8 @@ def test_order_changes_with_seed_and_epoch_and_not_with_the_tokenizer(dataset: D
         stream = stream_of(dataset, tokenizer, batch_size=1, seed=seed, buffer_documents=1000)
         stream.epoch = epoch
         stream.next_batch()
-        return [(shard, row) for of, shard, row, start in stream.state_dict()["buffer"] if of == epoch and not start]
+        waiting = sorted(stream.state_dict()["buffer"])  # by arrival
+        return [(shard, row) for _, of, shard, row, start in waiting if of == epoch and not start]
 
     first = waiting(tokenizer, 0, 0)
     assert len({shard for shard, _ in first}) > 1
