@@ -19,7 +19,7 @@ from tilth.evaluation.result import BASELINES, Baselines
 from tilth.progress import SILENT, Progress
 from tilth.results import write_result
 from tilth.storage import Dataset
-from tilth.training.metrics import held_out_excerpt, measure_text_cost
+from tilth.training import held_out_excerpt, text_loss
 from tilth.types import Document
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def bits_per_byte(
     Raises: DataError if there is no text; ConfigError if the tokenizer has more tokens than the model.
     """
     model.config.check_vocabulary(tokenizer.vocab_size)
-    return measure_text_cost(model, tokenizer, documents, progress=progress).bits_per_byte
+    return text_loss(model, tokenizer, documents, progress=progress).bits_per_byte
 
 
 def ngram_bits_per_byte(model: NgramModel, tokenizer: Tokenizer, documents: Iterable[Document]) -> float:

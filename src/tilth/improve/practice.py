@@ -20,7 +20,7 @@ from tilth.improve.config import LoopConfig
 from tilth.improve.task import END, Ints, Task, fresh_prompts
 from tilth.improve.verify import is_right
 from tilth.inference import SamplingParams, generate_tokens
-from tilth.model import IGNORE, Transformer
+from tilth.model import IGNORE_INDEX, Transformer
 from tilth.progress import SILENT, Progress
 
 WARMUP, DECAY = 0.125, 0.3
@@ -90,7 +90,7 @@ def collate(groups: list[tuple[Ints, Ints]]) -> Batch:
     # Padding is END as well: of all of it in an answer only the first one counts.
     ends = np.cumsum((tokens == END) & is_answer, axis=1)
     is_answer &= (ends == 0) | ((ends == 1) & (tokens == END))
-    targets = np.where(is_answer, tokens, IGNORE)
+    targets = np.where(is_answer, tokens, IGNORE_INDEX)
     return torch.from_numpy(tokens[:, :-1]), torch.from_numpy(targets[:, 1:])
 
 
@@ -121,7 +121,7 @@ def practise(
             ids, targets = (tensor.to(model.device) for tensor in batch())
             for group in optimizer.param_groups:
                 group["lr"] = highest_rate * rate_factor(step, steps)
-            loss = model.loss(ids, targets)
+            loss = model(ids, targets=targets)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)

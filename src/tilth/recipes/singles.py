@@ -42,7 +42,8 @@ def train(
     inputs: dict[str, Input] = {"train": _made(dataset), "tokenizer": _made(tokenizer)}
     if held_out is not None:
         inputs["held_out"] = _made(held_out)
-    return Step("pretrain", step_functions.pretrain, step_functions.Pretraining(model=model, training=training), inputs)
+    config = step_functions.Pretraining(model=model, training=training)
+    return Step("pretrain", step_functions.pretrain, config, inputs, version=step_functions.PRETRAIN_VERSION)
 
 
 def improve(config: LoopConfig) -> Step:

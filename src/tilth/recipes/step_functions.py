@@ -68,6 +68,10 @@ def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context:
     return {"vocab_size": tokenizer.vocab_size, "bytes": train.n_bytes}
 
 
+PRETRAIN_VERSION = 2
+"""Goes up whenever equal configs and inputs give other weights."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pretraining:
     """The model and how it is trained."""
@@ -91,10 +95,10 @@ def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -
         Tokenizer.load(inputs["tokenizer"]),
         out,
         held_out=Dataset.open(inputs["held_out"]) if "held_out" in inputs else None,
-        device=torch_device(context),
-        progress=context.progress,
+        context=replace(context, device=torch_device(context)),
     )
-    return {"tokens": result.tokens, "steps": result.steps, "flops": result.flops}
+    summary = result.summary
+    return {"tokens": summary.tokens, "steps": summary.steps, "flops": summary.flops}
 
 
 @dataclass(frozen=True, kw_only=True)
