@@ -22,6 +22,7 @@ FLOORS = {
         "sources",
         "execute",
         "steps",
+        "user_code",
         "native",
         "_core",
         "version",

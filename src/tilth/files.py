@@ -114,6 +114,10 @@ class InputFile:
     name: str
     """Path relative to the corpus, with `/`: the same on every machine."""
     bytes: int
+    corpus: str = ""
+    """Name of the corpus that the file belongs to."""
+    skipped: str = ""
+    """Why the file is not read (`fifo`, `device`, `broken_link`, ...); empty for one that is."""
 
 
 def list_files(root: str, exclude: Sequence[str] = ()) -> list[InputFile]:

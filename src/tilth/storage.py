@@ -135,19 +135,22 @@ class Dataset:
                     yield Document.from_row(row)
 
 
-def finish_dataset(folder: Path, *, made_by: str, parents: Sequence[str] = ()) -> Dataset:
-    """Writes the manifest over the Parquet shards that lie in `folder`, in the order of their names.
+def finish_dataset(folder: Path, *, shards: Sequence[str], made_by: str, parents: Sequence[str] = ()) -> Dataset:
+    """Writes the manifest over exactly the named shards; other Parquet files in `folder` are removed.
 
     Shards without a document are removed: they say nothing, and readers stumble over them.
     """
-    shards: list[Shard] = []
-    for path in sorted(folder.glob("*.parquet")):
+    for path in folder.glob("*.parquet"):
+        if path.name not in shards:
+            path.unlink()
+    finished: list[Shard] = []
+    for path in (folder / name for name in shards):
         documents, text_bytes = _count(path)
         if documents == 0:
             path.unlink()
             continue
-        shards.append(Shard(name=path.name, documents=documents, bytes=text_bytes, sha256=sha256_file(path)))
-    dataset = Dataset(folder=folder, shards=tuple(shards), made_by=made_by, parents=tuple(parents))
+        finished.append(Shard(name=path.name, documents=documents, bytes=text_bytes, sha256=sha256_file(path)))
+    dataset = Dataset(folder=folder, shards=tuple(finished), made_by=made_by, parents=tuple(parents))
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "documents": dataset.n_documents,
@@ -155,7 +158,7 @@ def finish_dataset(folder: Path, *, made_by: str, parents: Sequence[str] = ()) -
         "fingerprint": dataset.fingerprint,
         "made_by": made_by,
         "parents": list(parents),
-        "shards": [vars(shard) for shard in shards],
+        "shards": [vars(shard) for shard in finished],
     }
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / MANIFEST, manifest)
@@ -196,7 +199,8 @@ def write_dataset(
             flush()
     if pending:
         flush()
-    return finish_dataset(folder, made_by=made_by, parents=parents)
+    shards = [shard_name(index) for index in range(n_shards)]
+    return finish_dataset(folder, shards=shards, made_by=made_by, parents=parents)
 
 
 def shard_name(index: int) -> str:

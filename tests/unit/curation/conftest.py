@@ -2,9 +2,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tilth.curation.found import DeadLetter, Page, Reject
 
 from tilth.curation.config import CurationConfig
-from tilth.curation.found import DeadLetter, Page, Reject
 from tilth.curation.read import read_file
 from tilth.files import InputFile
 from tilth.types import Document

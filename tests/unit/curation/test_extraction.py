@@ -1,7 +1,7 @@
 import pyarrow as pa
+from tilth.curation.ledger import RAW_SCHEMA
 
 from tilth.curation.extraction import MAX_DEPTH, extract, extract_batch
-from tilth.curation.ledger import RAW_SCHEMA
 from tilth.types import Document
 
 PARAGRAPH = "Trees are watered in the morning, because the soil then keeps what it is given through the day. " * 3

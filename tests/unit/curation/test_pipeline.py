@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from tilth.curation.ledger import DEAD_LETTERS, REJECTS, Ledger
 
 from tilth.curation import unit as unit_module
 from tilth.curation.config import CurationConfig
-from tilth.curation.ledger import DEAD_LETTERS, REJECTS, Ledger
 from tilth.curation.pipeline import curate, plan_units
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context

@@ -9,13 +9,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tilth.curation.found import lines, printable
+from tilth.curation.ledger import describe
 
 from tilth import storage
 from tilth.curation import read as read_module
 from tilth.curation import records
 from tilth.curation.config import CurationConfig
-from tilth.curation.found import lines, printable
-from tilth.curation.ledger import describe
 from tilth.curation.read import read_file
 from tilth.files import InputFile
 from tilth.types import Document

@@ -3,10 +3,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tilth.curation.found import DeadLetter, Page
 
 from real_data import FOLDER, MISSING
 from tilth.curation.config import CurationConfig
-from tilth.curation.found import DeadLetter, Page
 from tilth.curation.read import read_file
 from tilth.files import InputFile
 
