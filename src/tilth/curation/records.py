@@ -89,6 +89,8 @@ def _json_value(reading: FileReading) -> Iterator[ReadResult]:
             value, position = decoder.raw_decode(text, position)
             yield record(reading, number, value, size=0)
             position = _after_spaces(text, position)
+        if text[position + 1 :].strip():
+            raise ValueError(f"more follows after the array, at character {position + 1}")
     except (ValueError, RecursionError) as error:
         yield reading.dead_letter(f"malformed JSON: {error}", size=len(content), head=content)
 

@@ -1,9 +1,9 @@
 """Web archives: responses with HTML or text as pages and documents.
 
 Records are found here instead of by fastwarc, because a record that is broken must not take the next ones along: after
-a false length, a header that is no header, or a corrupt gzip member, reading continues at the next `WARC/1.`. The price
-is that Python looks at each record's header (some 20 microseconds, far from what extraction takes), and that an archive
-which is stored inside a record longer than a document is read as part of this one.
+a false length, a header that is no header, or a corrupt gzip member, reading continues at the next `WARC/1.` (or `0.`). The
+price is that Python looks at each record's header (some 20 microseconds, far from what extraction takes), and that an
+archive which is stored inside a record longer than a document is read as part of this one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _CHUNK = 1 << 18
 _HISTORY = 1 << 20
 _MAX_RESYNCS = 1000
 _GZIP = b"\x1f\x8b\x08"
-_BEGIN = re.compile(rb"(?:^|(?<=\n))WARC/1\.")
+_BEGIN = re.compile(rb"WARC/[01]\.\d{1,2}\r?\n")
+_BEGIN_WITHIN = re.compile(rb"(?<=\n)WARC/[01]\.\d{1,2}\r?\n[A-Za-z-]{1,40}:")
+_BEGIN_BYTES = 64
 _HEADER_END = re.compile(rb"\r?\n\r?\n")
 _LINE_ENDS = b"\r\n"
 _STATUS = re.compile(rb"HTTP/\d(?:\.\d)?[ \t]+(\d{3})\b")
@@ -64,7 +66,7 @@ def _next_record(reading: FileReading, window: _Window, number: int) -> tuple[Re
     def broken(error: str, size: int = 0) -> tuple[ReadResult, bool]:
         return reading.dead_letter(error, record=number, size=size), True
 
-    if not (window.fill(7) and window.data.startswith(b"WARC/1.", window.start)):
+    if not (window.fill(7) and window.data.startswith((b"WARC/1.", b"WARC/0."), window.start)):
         skipped = window.seek_record(0)
         if not window.available():
             cause = window.take_error()
@@ -156,10 +158,11 @@ class _Window:
         return None, 0
 
     def is_boundary(self, offset: int) -> bool:
-        """Tells whether a record may end at an offset: line ends follow, and then a record or the end."""
+        """Tells whether a record may end at an offset: two line ends follow, or another record, or the end."""
         self.fill(offset + 64)
-        rest = bytes(self.data[self.start + offset : self.start + offset + 64]).lstrip(_LINE_ENDS)
-        return not rest or rest.startswith(b"WARC/1.")
+        behind = bytes(self.data[self.start + offset : self.start + offset + 64])
+        rest = behind.lstrip(_LINE_ENDS)
+        return behind.startswith(b"\r\n\r\n") or not rest or rest.startswith((b"WARC/1.", b"WARC/0."))
 
     def take(self, offset: int, size: int) -> bytes:
         """Returns `size` bytes from an offset, and goes on behind them."""
@@ -172,7 +175,7 @@ class _Window:
         skipped = 0
         self.fill(min(offset, self.available()))
         self.start += min(offset, self.available())
-        while self.fill(8) or self.available():
+        while self.fill(_BEGIN_BYTES) or self.available():
             begin = _BEGIN.search(self.data, self.start)
             if begin:
                 skipped += begin.start() - self.start
@@ -182,7 +185,7 @@ class _Window:
                 skipped += self.available()
                 self.start = len(self.data)
                 return skipped
-            kept = min(8, self.available())  # a beginning may be cut by the end of the window
+            kept = min(_BEGIN_BYTES, self.available())  # a beginning may be cut by the end of the window
             skipped += self.available() - kept
             self.start = len(self.data) - kept
             self.fill(kept + 1)
@@ -195,12 +198,12 @@ class _Window:
         while left > 0 and self.fill(1):
             self.fill(min(left, _CHUNK))
             end = min(self.start + left, len(self.data))
-            begin = _BEGIN.search(self.data, self.start, end)
+            begin = _BEGIN_WITHIN.search(self.data, self.start, end)
             if begin and begin.start() > self.start:
                 self.start = begin.start()
                 return
             step = end - self.start
-            step = step if step == left or self.ended else max(step - 8, 1)
+            step = step if step == left or self.ended else max(step - _BEGIN_BYTES, 1)
             self.start += step
             left -= step
 
