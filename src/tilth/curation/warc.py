@@ -1,9 +1,9 @@
 """Web archives: responses with HTML or text as pages and documents.
 
-Records are found here instead of by fastwarc, because a record that is broken must not take the next ones along: after
-a false length, a header that is no header, or a corrupt gzip member, reading continues at the next `WARC/1.` (or `0.`). The
-price is that Python looks at each record's header (some 20 microseconds, far from what extraction takes), and that an
-archive which is stored inside a record longer than a document is read as part of this one.
+Records are found here instead of by fastwarc, because a record that is broken must not take the next ones along:
+after a false length, a header that is no header, or a corrupt gzip member, reading continues at the next `WARC/1.`
+(or `0.`). The price is that Python looks at each record's header (some 20 microseconds, far from what extraction
+takes), and that an archive which is stored inside a record longer than a document is read as part of this one.
 """
 
 from __future__ import annotations
