@@ -28,18 +28,16 @@ def is_broken_input(error: BaseException) -> bool:
     """Tells whether an error comes from decoding or parsing.
 
     A panic of a parser that is written in Rust (resiliparse) arrives as a BaseException of its own; pyarrow and bz2
-    raise OSErrors without an `errno` for corrupt content, those of the operating system have one.
+    raise plain OSErrors without an `errno` for corrupt content, those of the operating system have one.
     """
     if isinstance(error, TilthError):
         return isinstance(error, DataError)
     if isinstance(error, _PARSING):
         return True
     if isinstance(error, OSError):
-        return error.errno is None
+        return type(error) is OSError and error.errno is None
     kind = type(error)
-    if kind.__name__ == "PanicException" and kind.__module__ == "pyo3_runtime":
-        return True
-    return any(base.__name__ == "ArrowInvalid" and base.__module__.startswith("pyarrow") for base in kind.__mro__)
+    return kind.__name__ == "PanicException" and kind.__module__ == "pyo3_runtime"
 
 
 def describe(error: BaseException) -> str:

@@ -250,9 +250,9 @@ def _with_changes(
         values = [changed.get(index, rows[index]).get(name) for index in kept]
         column = cast("pa.Array[Any]", pa.array(values, field.type if field else None))
         position = batch.schema.get_field_index(name)
-        if field is None:
-            batch = batch.append_column(name, column)
-        else:
+        if position < 0:
+            batch = batch.append_column(name if field is None else field, column)
+        elif field is not None:
             batch = batch.set_column(position, field, column)
     return batch
 

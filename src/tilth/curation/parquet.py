@@ -30,7 +30,6 @@ _ROWS = 256
 _BATCH_BYTES = 32 << 20
 _REPEATED_BYTES = 100_000
 _HEADER_BYTES = (1 << 10, 1 << 16, 1 << 24)
-_DELTA = "DELTA_BYTE_ARRAY"
 
 
 def read_parquet(reading: FileReading) -> Iterator[ReadResult]:
@@ -39,23 +38,50 @@ def read_parquet(reading: FileReading) -> Iterator[ReadResult]:
     Rejects: `no_text_field` for the file, with the columns it has; `empty_record`, `document_too_long`, and
     `repeated_value` (a long text that the row group holds once and refers to again) for rows.
     """
-    with open_binary(reading.file.path) as stream, open_binary(reading.file.path) as pages:
+    path = reading.file.path
+    with open_binary(path) as stream, open_binary(path) as pages, _open(stream) as parquet:
+        names = list(parquet.schema_arrow.names)
+        if text_field(dict.fromkeys(names)) is None:
+            yield reading.reject("no_text_field", f"columns: {', '.join(names)}"[:300], size=reading.file.bytes)
+            return
+        if len(set(names)) < len(names):
+            raise DataError("two of its columns have one name")
+        first = 1
+        for group in range(parquet.metadata.num_row_groups):
+            yield from _row_group(reading, parquet, pages, group, first)
+            first += parquet.metadata.row_group(group).num_rows
+
+
+def _open(stream: IO[bytes]) -> pq.ParquetFile:
+    """Opens a file so that all text is read as dictionary indices.
+
+    Raises: DataError if its metadata cannot be parsed.
+    """
+    try:
         metadata = pq.read_metadata(cast(Any, stream))
         leaves = [metadata.schema.column(index) for index in range(metadata.num_columns)]
-        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
-        with pq.ParquetFile(
+        texts = [
+            leaf.path
+            for index, leaf in enumerate(leaves)
+            # Arrow does not make indices of delta-encoded text: of that, few rows are read at a time.
+            if leaf.physical_type == "BYTE_ARRAY" and not _has_delta(metadata, index)
+        ]
+        return pq.ParquetFile(
             cast(Any, stream), metadata=metadata, read_dictionary=texts, buffer_size=1 << 20, pre_buffer=False
-        ) as parquet:
-            names = list(parquet.schema_arrow.names)
-            if text_field(dict.fromkeys(names)) is None:
-                yield reading.reject("no_text_field", f"columns: {', '.join(names)}"[:300], size=reading.file.bytes)
-                return
-            if len(set(names)) < len(names):
-                raise DataError("two of its columns have one name")
-            first = 1
-            for group in range(metadata.num_row_groups):
-                yield from _row_group(reading, parquet, pages, group, first)
-                first += metadata.row_group(group).num_rows
+        )
+    except pa.ArrowException as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise DataError(describe(error)) from None
+
+
+def _has_delta(metadata: pq.FileMetaData, column: int) -> bool:
+    groups = range(metadata.num_row_groups)
+    return any(_is_delta(metadata.row_group(group).column(column)) for group in groups)
+
+
+def _is_delta(column: Any) -> bool:
+    return any(str(encoding).startswith("DELTA_") for encoding in column.encodings)
 
 
 def _row_group(
@@ -82,15 +108,16 @@ class _Repeated:
         self.dictionary: Any = None
         self.rows: dict[int, int] = {}
 
-    def row_of(self, column: Any, index: int, number: int) -> int | None:
-        """Returns the row that held the same value before, if there is one."""
-        value = column.indices[index].as_py()
-        if value is None:
-            return None
+    def begin(self, column: Any) -> None:
+        """Takes the text column of the next batch; most often it has the dictionary of the one before."""
         if self.dictionary is None or not column.dictionary.equals(self.dictionary):
             self.dictionary, self.rows = column.dictionary, {}
-        if value not in self.rows:
-            self.rows[value] = number
+
+    def row_of(self, value: int | None, number: int) -> int | None:
+        """Returns the row that held the same value (an index of the dictionary) before, if there is one."""
+        if value is None or value not in self.rows:
+            if value is not None:
+                self.rows[value] = number
             return None
         return self.rows[value]
 
@@ -102,16 +129,18 @@ def _batch(reading: FileReading, batch: pa.RecordBatch, first: int, repeated: _R
             yield record(reading, number, row, types)
         return
     name = text_field(dict.fromkeys(batch.schema.names))
-    text = batch.column(cast(str, name))
+    text: Any = batch.column(cast(str, name))
+    indices: list[int | None] = [None] * batch.num_rows
+    if isinstance(text, pa.DictionaryArray):
+        repeated.begin(text)
+        indices = cast("list[int | None]", text.indices.to_pylist())
     for index in range(batch.num_rows):
         number, row = first + index, batch.slice(index, 1)
         size = expanded_bytes(row)
         if size > reading.limit:
             yield reading.reject("document_too_long", f"{size:,} bytes", record=number, size=size)
             continue
-        earlier = None
-        if size > _REPEATED_BYTES and isinstance(text, pa.DictionaryArray):
-            earlier = repeated.row_of(text, index, number)
+        earlier = repeated.row_of(indices[index], number) if size > _REPEATED_BYTES else None
         if earlier is not None:
             yield reading.reject("repeated_value", f"the text of row {earlier:,}", record=number, size=size)
         else:
@@ -171,7 +200,7 @@ def _check_pages(stream: IO[bytes], group: Any) -> int:
             total += size
             if size > PAGE_BYTES:
                 raise DataError(f"a page of `{column.path_in_schema}` unpacks to {size:,} bytes")
-        if _DELTA in column.encodings:  # each value may repeat all that came before it
+        if _is_delta(column) and column.physical_type == "BYTE_ARRAY":  # each value may repeat all that came before it
             rows = min(rows, max(1, 2 * _BATCH_BYTES // max(total, 1)))
     return rows
 

@@ -46,9 +46,9 @@ def read_file(file: InputFile, config: CurationConfig) -> Iterator[ReadResult]:
 
     A document's `source` is `<corpus>/<file>`, with `#n` (line, row, record or part, from 1) where a file holds
     several. Rejects: `unsupported_type`, `binary_file`, `empty_file`, `no_documents`, `empty_record`, `not_text`,
-    `no_text_field`, `http_status`, `line_too_long`, `document_too_long`, `repeated_value`, and `not_read` for what the
-    listing skipped (a FIFO, a link out of the corpus). What cannot be decoded or parsed (a cut stream, malformed JSON), and a file that may
-    not be read, is a dead letter; what came before it is kept.
+    `no_text_field`, `http_status`, `line_too_long`, `document_too_long`, `repeated_value`, and `not_read` for what
+    the listing skipped (a FIFO, a link out of the corpus). What cannot be decoded or parsed (a cut stream, malformed
+    JSON), and a file that may not be read, is a dead letter; what came before it is kept.
     Raises: whatever is no fault of the content, such as a disk that fails; a note names the file.
     """
     reading = FileReading(file, config)
