@@ -161,7 +161,10 @@ def expanded_bytes(data: Any) -> int:
         return 8 * len(data) + expanded_bytes(data.flatten())
     if isinstance(data, pa.StructArray):
         return sum(expanded_bytes(child) for child in data.flatten())
-    return int(data.get_total_buffer_size()) if _is_text(data.type) else 16 * len(data)
+    if not _is_text(data.type):
+        return 16 * len(data)
+    lengths = pc.call_function("binary_length", [data]).cast(pa.int64())
+    return int(pc.call_function("sum", [lengths]).as_py() or 0)
 
 
 def _is_text(kind: pa.DataType) -> bool:
