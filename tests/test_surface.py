@@ -20,7 +20,8 @@ improve inference load_model model recipes report tokenizer training
 """
 VERB_LIST = "run plan why report ls show check curate tokenize train eval improve export chat"
 STAGES = {
-    "curation": "CurationConfig Extraction Ledger curate dedup extract identify read_file rules",
+    "curation": "CurationConfig Drop Extraction Ledger Operator Outcome curate dedup extract identify judge read_file "
+    "rules",
     "evaluation": "Baselines NgramModel baselines bits_per_byte ngram_bits_per_byte train_ngram zstd_bits_per_byte",
     "export": "model_card to_hf",
     "improve": "ARMS Arm ArmResult LoopConfig LoopResult Reverse Task improve",
@@ -35,8 +36,9 @@ STAGES = {
     "muon next_token_loss read_metrics save_checkpoint text_loss train",
 }
 CONFIGS = {
-    "tilth.curation.config:CurationConfig": "languages max_document_bytes min_words max_words near_duplicate_threshold "
-    "shingle_words num_permutations held_out_fraction shard_bytes seed",
+    "tilth.curation.config:CurationConfig": "operators languages max_document_bytes document_seconds max_dead_letters "
+    "min_words max_words near_duplicate_threshold shingle_words num_permutations held_out_fraction held_out_by "
+    "shard_bytes seed",
     "tilth.tokenizer.config:TokenizerConfig": "vocab_size pattern special_tokens tie_break min_frequency "
     "max_token_length max_training_bytes weights superwords_from byte_fallback character_coverage",
     "tilth.model.config:ModelConfig": "vocab_size d_model n_layers n_heads n_kv_heads head_dim d_ff context_length "

@@ -18,12 +18,21 @@ SCHEMA_VERSION = 1
 """Version of the dataset layout; it is written into every `dataset.json`."""
 
 
-def document_id(source: str, text: str) -> str:
-    """Returns the stable id of a document: 128 bits of SHA-256 over source and text, as hex."""
-    digest = hashlib.sha256(source.encode("utf-8", "surrogatepass"))
+def document_id(corpus: str, content: str | bytes) -> str:
+    """Returns the stable id of a document: 128 bits of SHA-256 over the corpus's name and the content, as hex.
+
+    Order, position, file name and machine do not enter it: equal content within a corpus has one id.
+    """
+    digest = hashlib.sha256(corpus.encode("utf-8", "surrogatepass"))
     digest.update(b"\0")
-    digest.update(text.encode("utf-8", "surrogatepass"))
+    digest.update(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()[:32]
+
+
+def extend_lineage(lineage: str | None, **entry: object) -> str:
+    """Returns a `lineage` column's value with one more entry: a JSON list to which stages append."""
+    entries = json.loads(lineage) if lineage else []
+    return json.dumps([*entries, entry], ensure_ascii=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +42,7 @@ class Document:
     id: str
     text: str
     source: str
-    """Where the text stood: a path relative to the corpus, with `#member` or `#record` where a file holds several."""
+    """Where the text was read: `<corpus>/<file>`, with `#record` where a file holds several."""
     url: str | None = None
     language: str | None = None
     """ISO 639-1 code where known."""
@@ -46,13 +55,15 @@ class Document:
         text: str,
         source: str,
         *,
+        corpus: str = "",
+        content: bytes | None = None,
         url: str | None = None,
         language: str | None = None,
         meta: Mapping[str, object] | None = None,
     ) -> Document:
-        """Builds a document with its stable id."""
+        """Builds a document with its stable id, that of `content` (such as a page's HTML) where the text is not it."""
         return cls(
-            id=document_id(source, text),
+            id=document_id(corpus, text if content is None else content),
             text=text,
             source=source,
             url=url,
@@ -143,7 +154,7 @@ DEAD_LETTER_SCHEMA = pa.schema(
         pa.field("excerpt", pa.string()),
     ]
 )
-"""Records and files that made an operator raise; the shard went on without them."""
+"""Records and files that could not be decoded or parsed, or that took too long; the others are kept."""
 
 
 def documents_table(documents: list[Document]) -> pa.Table:

@@ -38,7 +38,7 @@ def curate(words: Sequence[str]) -> None:
         """Read, extract, filter and deduplicate text; every drop is kept with its reason.
 
         Args:
-            corpus: Files, folders or URLs with text, source code, JSONL, Parquet, HTML or WARC.
+            corpus: Files, folders or URLs with text, source code, JSONL, Parquet, HTML or WARC, as PATH or NAME=PATH.
             out: Folder for the datasets `train` and `held_out`, the rejects and the ledger.
             exclude: Globs of files to leave out, such as `*/tests/*`.
             curation: What to keep.
@@ -52,9 +52,10 @@ def curate(words: Sequence[str]) -> None:
 
 
 def _show_ledger(folder: Path) -> None:
-    from tilth.curation import Ledger
+    from tilth.curation.result import LEDGER, Ledger
+    from tilth.results import read_result
 
-    ledger = Ledger.read(folder)
+    ledger = read_result(Ledger, folder / LEDGER)
     rows = [(stage, reason, f"{n:,}", size(n_bytes)) for stage, reason, n, n_bytes in ledger.table()]
     terminal.show_table("", ("stage", "reason", "documents", "text"), rows, right=(2, 3))
 

@@ -1,8 +1,8 @@
 """Curation: raw files in, clean and deduplicated documents out, with a reason for everything that was dropped.
 
-    read -> extract -> language -> rules -> dedup -> split
+    read -> operators (extract, language, rules, one's own) -> dedup -> split
 
-`curate` runs the chain over files, in parallel and resumable; each link is a module that can be used by itself.
+`curate` runs the stages over files, in parallel and resumable; each stage is a module that can be used by itself.
 """
 
 from __future__ import annotations
@@ -16,20 +16,25 @@ if TYPE_CHECKING:
     from tilth.curation.config import CurationConfig
     from tilth.curation.extraction import Extraction, extract
     from tilth.curation.language import identify
-    from tilth.curation.ledger import Ledger
+    from tilth.curation.operators import Drop, Operator, Outcome, judge
     from tilth.curation.pipeline import curate
     from tilth.curation.read import read_file
+    from tilth.curation.result import Ledger
 
 __getattr__ = attach(
     "tilth.curation",
     {
         "CurationConfig": "tilth.curation.config",
+        "Drop": "tilth.curation.operators",
         "Extraction": "tilth.curation.extraction",
-        "Ledger": "tilth.curation.ledger",
+        "Ledger": "tilth.curation.result",
+        "Operator": "tilth.curation.operators",
+        "Outcome": "tilth.curation.operators",
         "curate": "tilth.curation.pipeline",
         "dedup": "tilth.curation.dedup",
         "extract": "tilth.curation.extraction",
         "identify": "tilth.curation.language",
+        "judge": "tilth.curation.operators",
         "read_file": "tilth.curation.read",
         "rules": "tilth.curation.rules",
     },
@@ -37,12 +42,16 @@ __getattr__ = attach(
 
 __all__ = [
     "CurationConfig",
+    "Drop",
     "Extraction",
     "Ledger",
+    "Operator",
+    "Outcome",
     "curate",
     "dedup",
     "extract",
     "identify",
+    "judge",
     "read_file",
     "rules",
 ]

@@ -1,25 +1,37 @@
-"""What a curation run is told: languages, limits, thresholds, the split.
+"""What a curation run is told: operators, languages, limits, thresholds, the split.
 
-Stands apart from the operators so that planning a run and `--help` load neither pyarrow nor a parser. Few knobs: the
-thresholds of the published rule sets (Gopher, StarCoder) are constants beside the rules, because a run that changes
+Kept apart from the operators so that planning a run and `--help` load neither pyarrow nor a parser. Few knobs: the
+thresholds of the published rule sets (Gopher, StarCoder) are constants in `rules`, because a run that changes
 them no longer runs those rules; only what people really set is a field.
 """
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from tilth.errors import ConfigError
+
+BUILT_IN_OPERATORS = ("extract", "language", "rules")
+"""Operators that come with tilth: main text of web pages, language, quality rules."""
+HeldOutBy = Literal["document", "file", "site"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurationConfig:
     """Turn raw files into clean, deduplicated documents."""
 
+    operators: tuple[str, ...] = BUILT_IN_OPERATORS
+    """What documents pass, in order: built-in names, or one's own as `path/to/file.py:factory`."""
     languages: tuple[str, ...] | None = ("en",)
     """ISO 639-1 codes of the languages to keep; empty keeps all. Source code is exempt."""
     max_document_bytes: int = 10_000_000
     """Longest document, web page or JSON line; longer ones are dropped before they fill the memory."""
+    document_seconds: float = 20.0
+    """Most CPU seconds that an operator may take for a document; past it the document is a dead letter."""
+    max_dead_letters: float = 0.05
+    """Share of dead letters among all records above which the run fails (from eleven dead letters on)."""
     min_words: int = 50
     """Fewest words of a prose document (Gopher: 50)."""
     max_words: int = 100_000
@@ -31,11 +43,13 @@ class CurationConfig:
     num_permutations: int = 128
     """Hash functions of a MinHash signature: more find more of the pairs near the threshold, and cost time."""
     held_out_fraction: float = 0.02
-    """Share of the files (of the documents, in a corpus of few files) that is kept from training."""
+    """Share of the documents, files or sites that is kept from training."""
+    held_out_by: HeldOutBy = "document"
+    """What is held out as a whole: a document (with all parts of its text file), a file, or a site (a URL's host)."""
     shard_bytes: int = 64 << 20
-    """Most bytes of text in a shard, and of input files in a unit of work (a larger file is a unit of its own)."""
+    """Most bytes of text in a shard, and of input files in a task (a larger file is a task of its own)."""
     seed: int = 0
-    """Chooses the hash functions and the held-out files."""
+    """Chooses the hash functions and the held-out documents."""
 
     def __post_init__(self) -> None:
         for name, least in (
@@ -51,6 +65,10 @@ class CurationConfig:
                 raise ConfigError(
                     f"`{name}` is {getattr(self, name)}.", fix=f"Set it to a number that is at least {least}."
                 )
+        self._check_shares()
+        self._check_names()
+
+    def _check_shares(self) -> None:
         threshold = self.near_duplicate_threshold
         if threshold is not None and not 0 < threshold <= 1:
             raise ConfigError(
@@ -62,6 +80,30 @@ class CurationConfig:
                 f"`held_out_fraction` is {self.held_out_fraction}.",
                 fix="Set a share from 0 to below 1, such as 0.02.",
             )
+        if not 0 <= self.max_dead_letters <= 1:
+            raise ConfigError(
+                f"`max_dead_letters` is {self.max_dead_letters}.", fix="Set a share from 0 to 1, such as 0.05."
+            )
+        if not 0.1 <= self.document_seconds <= 86_400:
+            raise ConfigError(
+                f"`document_seconds` is {self.document_seconds}.", fix="Set seconds from 0.1 to 86400, such as 20."
+            )
+
+    def _check_names(self) -> None:
         for code in self.languages or ():
             if not (2 <= len(code) <= 3 and code.isalpha() and code.islower()):
                 raise ConfigError(f"`languages` holds {code!r}.", fix="Give ISO 639-1 codes such as `en` or `de`.")
+        if self.held_out_by not in get_args(HeldOutBy):
+            raise ConfigError(
+                f"`held_out_by` is {self.held_out_by!r}.", fix=f"Give one of {', '.join(get_args(HeldOutBy))}."
+            )
+        for name in self.operators:
+            if ":" not in name and name not in BUILT_IN_OPERATORS:
+                close = difflib.get_close_matches(name, BUILT_IN_OPERATORS, n=1)
+                raise ConfigError(
+                    f"`operators` holds `{name}`, which is no operator.",
+                    fix=(f"Did you mean `{close[0]}`? " if close else "")
+                    + f"There are {', '.join(BUILT_IN_OPERATORS)}; your own: `path/to/file.py:factory`.",
+                )
+        if len(set(self.operators)) < len(self.operators):
+            raise ConfigError(f"`operators` names one twice: {', '.join(self.operators)}.", fix="Name each once.")

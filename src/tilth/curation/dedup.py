@@ -2,11 +2,12 @@
 
 Written as map -> files -> reduce. A sketch (map) holds a few hashes for each document, cut into partitions by key; a
 partition of all sketches (reduce) gives pairs of documents that share a key; the pairs' texts are then compared. The
-earlier document in stable order (unit, part, row) survives, and each dropped one names a survivor that it truly
+earlier document in stable order (task, shard, row) survives, and each dropped one names a survivor that it truly
 resembles: no chains. Price: texts of candidates are read a second time, and the verdicts (not the texts) of a whole
 corpus meet in one process.
 
-Shingle, exactly: the text in Unicode NFC, lower case; words are the matches of `\\w+`; a shingle is `shingle_words`
+Shingle, exactly: the text in Unicode NFC, lower case; words are the matches of `\\w+`, but in scripts that are written
+without spaces (Chinese, Japanese, Thai, Lao, Khmer, Burmese) each character is a word; a shingle is `shingle_words`
 words in a row (a shorter text is one shingle); documents resemble each other by the Jaccard similarity of their sets
 of shingles. Shingles are held as 64-bit hashes.
 """
@@ -17,7 +18,7 @@ import functools
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,11 +41,20 @@ SKETCH_SCHEMA = pa.schema(
 """Documents that share a key are candidates; those that share the 128-bit digest too are copies of each other."""
 
 BAND_RECALL = 0.99
-"""Share of the pairs that lie exactly at the threshold which the bands must bring together."""
+"""Share of the pairs exactly at the threshold which the bands must bring together."""
 BUCKET_LEADERS = 64
 """In a crowded bucket a document is compared with this many of the earliest, not with all: work stays linear."""
 
 _WORD = re.compile(r"\w+")
+_UNSPACED = (
+    "\u3005-\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
+    "\u3041-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # Hiragana, Katakana
+    "\u0e01-\u0e3a\u0e40-\u0e4e\u0e80-\u0ecf\u0edc-\u0edf"  # Thai, Lao
+    "\u1780-\u17d3\u17dc-\u17dd\u1000-\u103f\u1050-\u109f\ua9e0-\ua9ef\uaa60-\uaa7f"  # Khmer, Burmese
+)
+_HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+_CHARACTER_OR_WORD = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
+_CACHED_CHARACTERS = 64
 _SPACE = re.compile(r"\s+")
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _CHUNK = 4096
@@ -61,19 +71,29 @@ def digest(text: str) -> bytes:
 
 def shingles(text: str, n_words: int = 5) -> U64:
     """Returns the sorted, distinct 64-bit hashes of the text's shingles (module docstring); empty without words."""
-    words = _WORD.findall(unicodedata.normalize("NFC", text).lower())
+    text = unicodedata.normalize("NFC", text).lower()
+    words: list[str] = (_CHARACTER_OR_WORD if _HAS_UNSPACED.search(text) else _WORD).findall(text)
     if not words:
         return np.empty(0, np.uint64)
     hashes = np.fromiter(map(_hash_word, words), np.uint64, len(words))
     n = min(n_words, len(words))
     rolled = np.zeros(len(words) - n + 1, np.uint64)
-    for place in range(n):
-        rolled = _mix(rolled + _ODD) + hashes[place : place + len(rolled)]
+    for offset in range(n):
+        rolled = _mix(rolled + _ODD) + hashes[offset : offset + len(rolled)]
     return np.unique(_mix(rolled))
 
 
-@functools.lru_cache(maxsize=1 << 18)
 def _hash_word(word: str) -> int:
+    # Long "words" (base64, binary) do not come again, and would fill the memory.
+    return _hash_short(word) if len(word) <= _CACHED_CHARACTERS else _hash(word)
+
+
+@functools.lru_cache(maxsize=1 << 18)
+def _hash_short(word: str) -> int:
+    return _hash(word)
+
+
+def _hash(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
@@ -92,8 +112,8 @@ def jaccard(a: U64, b: U64) -> float:
         a, b = b, a
     if len(a) == len(b) and bool(np.array_equal(a, b)):
         return 1.0
-    places = np.minimum(np.searchsorted(b, a), len(b) - 1)
-    shared = int(np.count_nonzero(b[places] == a))
+    positions = np.minimum(np.searchsorted(b, a), len(b) - 1)
+    shared = int(np.count_nonzero(b[positions] == a))
     return shared / (len(a) + len(b) - shared)
 
 
@@ -148,15 +168,26 @@ def bands(num_permutations: int, threshold: float) -> tuple[int, int]:
 # Map: sketches
 
 
-def sketch(texts: Sequence[str], first_document: int, config: CurationConfig) -> pa.Table:
-    """Returns the sketch of texts numbered from `first_document`: a row of `SKETCH_SCHEMA` a key."""
-    digests = np.frombuffer(b"".join(map(digest, texts)), "<u8").reshape(-1, 2)
+def sketch(
+    texts: Sequence[str], first_document: int, config: CurationConfig, begin: Callable[[], None] = lambda: None
+) -> pa.Table:
+    """Returns the sketch of texts numbered from `first_document`: a row of `SKETCH_SCHEMA` a key.
+
+    `begin` is called before each text, so that the time that one takes can be limited.
+    """
+    packed: list[bytes] = []
+    rows_of_signatures: list[npt.NDArray[np.uint32]] = []
+    for text in texts:
+        begin()
+        packed.append(digest(text))
+        if config.near_duplicate_threshold is not None:
+            hashed = shingles(text, config.shingle_words)
+            rows_of_signatures.append(signature(hashed, config.num_permutations, config.seed))
+    digests = np.frombuffer(b"".join(packed), "<u8").reshape(-1, 2)
     keys = [_mix(digests[:, :1].astype(np.uint64))]  # (texts, 1): equal texts meet here
     if config.near_duplicate_threshold is not None and len(texts):
         n_bands, rows = bands(config.num_permutations, config.near_duplicate_threshold)
-        signatures = minhash(
-            texts, num_permutations=config.num_permutations, shingle_words=config.shingle_words, seed=config.seed
-        )
+        signatures = np.stack(rows_of_signatures)
         columns = signatures[:, : n_bands * rows].reshape(len(texts), n_bands, rows).astype(np.uint64)
         band_keys = np.broadcast_to(_mix(np.arange(1, n_bands + 1, dtype=np.uint64)), columns.shape[:2])
         for row in range(rows):
@@ -177,9 +208,11 @@ def sketch(texts: Sequence[str], first_document: int, config: CurationConfig) ->
 
 
 def partitions(table: pa.Table, n: int) -> list[pa.Table]:
-    """Cuts a sketch into `n` tables by key: all rows of a key lie in the partition of the same number."""
-    places = table["key"].to_numpy() % np.uint64(n)
-    return [table.filter(pa.array(places == np.uint64(place))) for place in range(n)]
+    """Cuts a sketch into `n` tables by key: all rows of a key are in the partition of the same number."""
+    if n == 1:
+        return [table]
+    numbers = table["key"].to_numpy() % np.uint64(n)
+    return [table.filter(pa.array(numbers == np.uint64(number))) for number in range(n)]
 
 
 # Reduce: pairs
@@ -193,10 +226,10 @@ class Pairs:
     candidates: I64
 
     @classmethod
-    def join(cls, parts: Sequence[Pairs]) -> Pairs:
+    def join(cls, pairs: Sequence[Pairs]) -> Pairs:
         """Joins the pairs of all partitions."""
         return cls(
-            exact=_distinct([part.exact for part in parts]), candidates=_distinct([part.candidates for part in parts])
+            exact=_distinct([some.exact for some in pairs]), candidates=_distinct([some.candidates for some in pairs])
         )
 
 
@@ -237,10 +270,10 @@ def _distinct(pairs: Sequence[I64]) -> I64:
 
 
 def choose(exact: I64, near: Iterable[tuple[int, int, float]]) -> dict[int, tuple[int, float | None]]:
-    """Decides who goes: dropped document -> (survivor, similarity; None for a copy).
+    """Decides what is dropped: dropped document -> (survivor, similarity; None for a copy).
 
-    Copies go first; then, in stable order, each document that resembles an earlier one that stays. A copy of a
-    document that itself goes resembles that one's survivor.
+    Copies are dropped first; then, in stable order, each document that resembles an earlier one that is kept. A copy
+    of a document that itself is dropped resembles that one's survivor.
     """
     copies = {int(later): int(earlier) for earlier, later in exact}
     dropped: dict[int, tuple[int, float | None]] = {}

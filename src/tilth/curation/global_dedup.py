@@ -1,8 +1,8 @@
-"""Deduplication across all parts of a corpus, over files: the reduce half of `dedup`.
+"""Deduplication across all shards of a corpus, over files: the reduce half of `dedup`.
 
-Sketches are reduced one partition at a time to pairs; pairs are compared one part at a time (that of the later
-document), reading only the row groups that hold candidates; the verdicts meet in one process, which decides who goes
-and writes `drops.parquet`. Each step leaves a file and is skipped where that is there.
+Sketches are reduced one partition at a time to pairs; pairs are compared one shard at a time (that of the later
+document), reading only the row groups that hold candidates; the verdicts meet in one process, which decides what is
+dropped and writes `drops.parquet`. Each step leaves a file and is skipped where that is there.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from tilth import storage
 from tilth.curation.config import CurationConfig
 from tilth.curation.dedup import I64, SKETCH_SCHEMA, Pairs, choose, find_pairs, resemblances, shingles
-from tilth.curation.unit import ROW_BITS, first_document, part_name
+from tilth.curation.task import ROW_BITS, first_document, shard_name
 from tilth.execute import Context, map_shards
 
 DROPS_SCHEMA = pa.schema(
@@ -31,7 +31,7 @@ DROPS_SCHEMA = pa.schema(
         pa.field("similarity", pa.float64()),
     ]
 )
-"""Who goes, sorted by document number; similarity is null for an exact copy."""
+"""What is dropped, sorted by document number; similarity is null for an exact copy."""
 
 _PAIRS_SCHEMA = pa.schema([("earlier", pa.int64()), ("later", pa.int64()), ("exact", pa.bool_())])
 _NEAR_SCHEMA = pa.schema([("earlier", pa.int64()), ("later", pa.int64()), ("similarity", pa.float64())])
@@ -39,7 +39,7 @@ _NEAR_SCHEMA = pa.schema([("earlier", pa.int64()), ("later", pa.int64()), ("simi
 
 @dataclass(frozen=True)
 class _Comparison:
-    """Candidate pairs whose later document lies in part `name`."""
+    """Candidate pairs whose later document is in shard `name`."""
 
     name: str
     candidates: I64
@@ -48,15 +48,15 @@ class _Comparison:
 def find_duplicates(
     names: Sequence[str], work: Path, n_partitions: int, config: CurationConfig, context: Context
 ) -> None:
-    """Leaves `work/drops.parquet` (`DROPS_SCHEMA`): the duplicates among the documents of all parts."""
+    """Leaves `work/drops.parquet` (`DROPS_SCHEMA`): the duplicates among the documents of all shards."""
     if (work / "drops.parquet").exists():
         return
-    missing = [place for place in range(n_partitions) if not _pairs_path(work, place).exists()]
+    missing = [number for number in range(n_partitions) if not _pairs_path(work, number).exists()]
     for _ in map_shards(partial(_reduce, names=names, work=work), missing, context, name="find duplicates"):
         pass
-    pairs = Pairs.join([_read_pairs(_pairs_path(work, place)) for place in range(n_partitions)])
+    pairs = Pairs.join([_read_pairs(_pairs_path(work, number)) for number in range(n_partitions)])
     exact = pairs.exact
-    comparisons = _by_part(pairs.candidates, names)
+    comparisons = _by_shard(pairs.candidates, names)
     todo = [task for task in comparisons if not _near_path(work, task.name).exists()]
     for _ in map_shards(partial(_compare, work=work, config=config), todo, context, name="compare"):
         pass
@@ -66,30 +66,30 @@ def find_duplicates(
 
 
 def dropped_documents(work: Path, name: str) -> pa.Table:
-    """Returns the rows of `drops.parquet` that concern a part."""
+    """Returns the rows of `drops.parquet` that concern a shard."""
     first = first_document(name)
     last = first + (1 << ROW_BITS)
     return pq.read_table(work / "drops.parquet", filters=[("document", ">=", first), ("document", "<", last)])
 
 
-def _pairs_path(work: Path, place: int) -> Path:
-    return work / "pairs" / f"{place:05d}.parquet"
+def _pairs_path(work: Path, partition: int) -> Path:
+    return work / "pairs" / f"{partition:05d}.parquet"
 
 
 def _near_path(work: Path, name: str) -> Path:
     return work / "near" / f"{name}.parquet"
 
 
-def _reduce(place: int, *, names: Sequence[str], work: Path) -> None:
+def _reduce(partition: int, *, names: Sequence[str], work: Path) -> None:
     batches: list[pa.RecordBatch] = []
     for name in names:
         with pa.memory_map(str(work / "sketches" / f"{name}.arrow")) as file:
-            batches.append(pa.ipc.open_file(file).get_batch(place))
+            batches.append(pa.ipc.open_file(file).get_batch(partition))
     pairs = find_pairs(pa.Table.from_batches(batches, schema=SKETCH_SCHEMA))
     both = np.concatenate([pairs.exact, pairs.candidates])
     exact = np.arange(len(both)) < len(pairs.exact)
     table = pa.table({"earlier": both[:, 0], "later": both[:, 1], "exact": exact}, schema=_PAIRS_SCHEMA)
-    storage.write_table(_pairs_path(work, place), table)
+    storage.write_table(_pairs_path(work, partition), table)
 
 
 def _read_pairs(path: Path) -> Pairs:
@@ -99,11 +99,12 @@ def _read_pairs(path: Path) -> Pairs:
     return Pairs(exact=both[exact], candidates=both[~exact])
 
 
-def _by_part(candidates: I64, names: Sequence[str]) -> list[_Comparison]:
-    part_of_later = candidates[:, 1] >> ROW_BITS
+def _by_shard(candidates: I64, names: Sequence[str]) -> list[_Comparison]:
+    shard_of_later = candidates[:, 1] >> ROW_BITS
     by_number = {first_document(name) >> ROW_BITS: name for name in names}
     return [
-        _Comparison(by_number[int(number)], candidates[part_of_later == number]) for number in np.unique(part_of_later)
+        _Comparison(by_number[int(number)], candidates[shard_of_later == number])
+        for number in np.unique(shard_of_later)
     ]
 
 
@@ -135,13 +136,13 @@ def _write_drops(dropped: dict[int, tuple[int, float | None]], work: Path) -> No
 
 
 def _rows(documents: Sequence[int], work: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, object]]]:
-    """Yields (number, row) of documents, reading of each part only the row groups that hold some."""
-    by_part: dict[int, list[int]] = defaultdict(list)
+    """Yields (number, row) of documents, reading of each shard only the row groups that hold some."""
+    by_shard: dict[int, list[int]] = defaultdict(list)
     for document in documents:
-        by_part[document >> ROW_BITS].append(document)
-    for number, wanted in sorted(by_part.items()):
+        by_shard[document >> ROW_BITS].append(document)
+    for number, wanted in sorted(by_shard.items()):
         first = number << ROW_BITS
-        name = part_name(number)
+        name = shard_name(number)
         with pq.ParquetFile(work / "documents" / f"{name}.parquet") as file:
             group_rows = storage.ROW_GROUP_ROWS
             by_group: dict[int, list[int]] = defaultdict(list)
@@ -149,5 +150,5 @@ def _rows(documents: Sequence[int], work: Path, columns: Sequence[str]) -> Itera
                 by_group[(document - first) // group_rows].append(document)
             for group, members in sorted(by_group.items()):
                 table = file.read_row_group(group, columns=list(columns))
-                places = [document - first - group * group_rows for document in members]
-                yield from zip(members, table.take(places).to_pylist(), strict=True)
+                rows = [document - first - group * group_rows for document in members]
+                yield from zip(members, table.take(rows).to_pylist(), strict=True)

@@ -10,13 +10,11 @@ bound.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 
-import pyarrow as pa
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from tilth.curation.ledger import Drop, Outcome, operate
-from tilth.types import Document
+from tilth.curation.config import CurationConfig
+from tilth.curation.operators import Drop, Operator, Row, judge, kind
 
 SAMPLE_CHARACTERS = 1000
 """Characters that are looked at, at the beginning and again in the middle of a long text."""
@@ -39,26 +37,18 @@ def identify(text: str) -> tuple[str, float]:
     return str(code), float(score)
 
 
-def identify_batch(batch: pa.RecordBatch, languages: tuple[str, ...] | None) -> Outcome:
-    """Sets `language` and keeps documents in one of `languages` (None or empty: all); source code passes untouched.
+def operator(config: CurationConfig) -> Operator:
+    """Sets `language` and keeps documents in one of `config.languages` (None or empty: all); source code passes.
 
     Drops: `other_language`, with code and confidence as detail.
     """
 
-    def judge(row: Mapping[str, object]) -> Document | Drop:
-        document = Document.from_row(row)
-        if document.meta.get("kind") == "code":
-            return document
-        code, score = identify(document.text)
-        if languages and code not in languages:
+    def keep(row: Row) -> Row | Drop | None:
+        if kind(row) == "code":
+            return None
+        code, score = identify(str(row["text"]))
+        if config.languages and code not in config.languages:
             return Drop("other_language", f"{code} ({score:.2f})")
-        return Document(
-            id=document.id,
-            text=document.text,
-            source=document.source,
-            url=document.url,
-            language=code,
-            meta=document.meta,
-        )
+        return dict(row) | {"language": code}
 
-    return operate("language", judge, batch)
+    return judge("language", keep)

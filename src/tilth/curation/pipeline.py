@@ -1,37 +1,42 @@
-"""The whole of curation over files: map (read, extract, language, rules) -> dedup across units -> split and write.
+"""The whole of curation over files: map (read, operators) -> dedup across tasks -> split and write.
 
-Inputs are grouped into units of work by their sizes alone, and each unit writes its own intermediate shards, so that
-the result does not depend on how many workers there are, or on how often the run was killed: a file's presence means
-that it is complete, and a run goes on with the files that are missing. Price: the kept text is written twice.
+Inputs are grouped into tasks by their sizes alone, and each task writes its own intermediate shards, so that the
+result does not depend on how many workers there are, or on how often the run was killed: a file's presence means that
+it is complete, and a run continues with the files that are missing. Price: the kept text is written twice.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+import pyarrow.parquet as pq
+
 from tilth import storage
+from tilth.curation.columns import unify
 from tilth.curation.config import CurationConfig
 from tilth.curation.global_dedup import find_duplicates
-from tilth.curation.ledger import LEDGER, STAGES, Ledger, Tally, collect_dead_letters, collect_drops
+from tilth.curation.guard import stop_guard
 from tilth.curation.read import is_read
-from tilth.curation.split import split_rule, write_part
-from tilth.curation.unit import Unit, part_names, work_unit
+from tilth.curation.result import LEDGER, Amount, InputAmount, Ledger, Split
+from tilth.curation.split import SPLITS, OutputShard, make_split, write_shard
+from tilth.curation.tally import Tally, collect_dead_letters, collect_rejects, most_frequent_error
+from tilth.curation.task import Task, run_task, shard_names, task_records
 from tilth.errors import DataError
 from tilth.execute import Context, map_shards
-from tilth.files import InputFile, clear_temporaries, read_json, write_json
+from tilth.files import InputFile, clear_temporaries, read_json
+from tilth.identity import claim
+from tilth.results import read_result, write_result
 
-PLAN = "curation.json"
-"""What a folder's curation was asked to do: a run goes on only with the same files and config."""
+FEW_DEAD_LETTERS = 10
+"""So many are no reason to fail, however small the corpus: a share of few records says little."""
 
-_UNITS = 16
-_MIN_UNIT_BYTES = 1 << 20
+_TASKS = 16
+_MIN_TASK_BYTES = 1 << 20
 _SKIPPED_FILE_BYTES = 8192
 _PARTITION_BYTES = 256 << 20
 
@@ -39,33 +44,49 @@ _PARTITION_BYTES = 256 << 20
 def curate(files: Sequence[InputFile], out: Path, config: CurationConfig, context: Context) -> Ledger:
     """Curates files into `out`: datasets `train/` and `held_out/`, `rejects/`, `dead_letters/`, `ledger.json`.
 
-    A run that was killed goes on where it stopped when it is called again, and one that had finished returns its
+    A run that was killed continues where it stopped when it is called again, and one that had finished returns its
     ledger. The outcome is the same byte by byte for any number of workers.
-    Raises: DataError if there are no files, or if `out` holds a curation of other files or with another config.
+    Raises: DataError if there are no files, or if more than `max_dead_letters` of the records cannot be read;
+    ConfigError if `out` holds a curation of other files or with another config, or for operators and columns that
+    do not work; whatever an operator or a disk raises that no document causes.
     """
     if not files:
         raise DataError("There are no files to curate.", fix="Give the path of a file, or a folder that holds some.")
-    files = sorted(files, key=lambda file: file.name)
-    _check_plan(files, out, config)
+    files = sorted(files, key=lambda file: (file.corpus, file.name))
+    identity = {"config": config, "files": len(files), "listing": _listing(files), "operators": _operators(config)}
+    claim(out, identity, kind="curation", outputs=(*SPLITS, "rejects", "dead_letters", "work", LEDGER))
     work = out / "work"
     if not (out / LEDGER).exists():
         clear_temporaries(out)
-        _run(files, out, work, config, context)
+        try:
+            _run(files, out, work, config, context)
+        finally:
+            stop_guard()
     shutil.rmtree(work, ignore_errors=True)
-    return Ledger.read(out)
+    return read_result(Ledger, out / LEDGER)
 
 
 def _run(files: Sequence[InputFile], out: Path, work: Path, config: CurationConfig, context: Context) -> None:
-    units = plan_units(files, config)
-    n_partitions = 1 + sum(file.bytes for file in files if is_read(file.name)) // _PARTITION_BYTES
-    fn = partial(work_unit, work=work, config=config, n_partitions=n_partitions)
-    _drain(map_shards(fn, [unit for unit in units if not unit.mark(work).exists()], context, name="read and filter"))
-    names = part_names(work)
+    tasks = plan_tasks(files, config)
+    n_partitions = 1 + sum(file.bytes for file in files if _is_opened(file)) // _PARTITION_BYTES
+    fn = partial(run_task, work=work, config=config, n_partitions=n_partitions)
+    _drain(map_shards(fn, [task for task in tasks if not task.record(work).exists()], context, name="read and filter"))
+    _check_dead_letters(work, config)
+    names = shard_names(work)
+    records = [read_json(record) for record in task_records(work)]
+    columns = {path.stem: read_json(path)["columns"] for path in task_records(work)}
+    paths = [work / "documents" / f"{name}.parquet" for name in names]
+    schema = unify((pq.read_schema(path), columns[path.stem.split("-")[0]]) for path in paths)
     find_duplicates(names, work, n_partitions, config, context)
-    rule = split_rule(names, work, files, config)
-    tasks = [(place, name) for place, name in enumerate(names) if not (work / "final" / f"{name}.json").exists()]
-    _drain(map_shards(partial(write_part, work=work, out=out, rule=rule), tasks, context, name="write"))
-    _finish(files, names, out, work)
+    split, line = make_split(names, work, config)
+    if line:
+        context.progress.say(line)
+    operators: list[str] = records[0]["stages"]
+    shards = [OutputShard(index=index, name=name) for index, name in enumerate(names)]
+    todo = [shard for shard in shards if not (work / "final" / f"{shard.name}.json").exists()]
+    write = partial(write_shard, work=work, out=out, split=split, schema=schema, operators=operators)
+    _drain(map_shards(write, todo, context, name="write"))
+    _finish(files, shards, out, work, split, ["read", *operators, "dedup"])
 
 
 def _drain(results: Iterator[None]) -> None:
@@ -73,78 +94,101 @@ def _drain(results: Iterator[None]) -> None:
         pass
 
 
-def plan_units(files: Sequence[InputFile], config: CurationConfig) -> list[Unit]:
-    """Groups files in order into units of about a sixteenth of the corpus each, from 1 MB to `shard_bytes`."""
-    costs = [file.bytes if is_read(file.name) else min(file.bytes, _SKIPPED_FILE_BYTES) for file in files]
-    target = min(config.shard_bytes, max(sum(costs) // _UNITS, _MIN_UNIT_BYTES))
+def _is_opened(file: InputFile) -> bool:
+    return not file.skipped and is_read(file.name)
+
+
+def plan_tasks(files: Sequence[InputFile], config: CurationConfig) -> list[Task]:
+    """Groups files in order into tasks of about a sixteenth of the corpus each, from 1 MB to `shard_bytes`."""
+    sizes = [file.bytes if _is_opened(file) else min(file.bytes, _SKIPPED_FILE_BYTES) for file in files]
+    target = min(config.shard_bytes, max(sum(sizes) // _TASKS, _MIN_TASK_BYTES))
     groups: list[list[InputFile]] = [[]]
     filled = 0
-    for file, cost in zip(files, costs, strict=True):
-        if groups[-1] and filled + cost > target:
+    for file, size in zip(files, sizes, strict=True):
+        if groups[-1] and filled + size > target:
             groups.append([])
             filled = 0
         groups[-1].append(file)
-        filled += cost
-    return [Unit(index=index, files=tuple(group)) for index, group in enumerate(groups)]
+        filled += size
+    return [Task(index=index, files=tuple(group)) for index, group in enumerate(groups)]
 
 
-def _check_plan(files: Sequence[InputFile], out: Path, config: CurationConfig) -> None:
+def _listing(files: Sequence[InputFile]) -> str:
     listing = hashlib.sha256()
     for file in files:
-        listing.update(f"{file.name}\0{file.bytes}\n".encode("utf-8", "surrogatepass"))
-    facts = {"config": asdict(config), "n_files": len(files), "listing_sha256": listing.hexdigest()}
-    plan = json.loads(json.dumps(facts))  # tuples become lists, as in the file
-    path = out / PLAN
-    if not path.exists():
-        write_json(path, plan)
-    elif read_json(path) != plan:
-        raise DataError(
-            f"{out} holds a curation of other files or with another config.",
-            fix=f"Choose another folder, or delete {out} to curate again.",
-        )
+        line = f"{file.corpus}\0{file.name}\0{file.bytes}\0{file.skipped}\n"
+        listing.update(line.encode("utf-8", "surrogatepass"))
+    return listing.hexdigest()
 
 
-def _finish(files: Sequence[InputFile], names: Sequence[str], out: Path, work: Path) -> None:
+def _operators(config: CurationConfig) -> dict[str, str]:
+    """Returns the hashes of the files that operators come from: unfinished work of another rule is not continued."""
+    hashes: dict[str, str] = {}
+    for spec in config.operators:
+        path = Path(spec.rpartition(":")[0])
+        if path.suffix == ".py" and path.is_file():
+            hashes[spec] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashes
+
+
+def _check_dead_letters(work: Path, config: CurationConfig) -> None:
+    """Fails where so much could not be read that something else than the data is likely to be wrong."""
+    tally = Tally()
+    for record in task_records(work):
+        tally.merge(read_json(record)["tally"])
+    documents = tally.amounts(["read"])[0].documents_in
+    paths = sorted((work / "dead_letters").glob("*.parquet"))
+    count = sum(pq.read_metadata(path).num_rows for path in paths)
+    if count <= FEW_DEAD_LETTERS or count <= config.max_dead_letters * documents:
+        return
+    error, n_same, source = most_frequent_error(paths)
+    raise DataError(
+        f"{count:,} of {documents:,} records cannot be read, more than the share of {config.max_dead_letters:g} that "
+        f"`max_dead_letters` allows. The most frequent error, {n_same:,} times, first in {source}: {error}",
+        fix="Mend the input, leave those files out with `--exclude`, or allow more with `--max-dead-letters`.",
+    )
+
+
+def _finish(
+    files: Sequence[InputFile],
+    shards: Sequence[OutputShard],
+    out: Path,
+    work: Path,
+    split: Split,
+    stages: Sequence[str],
+) -> None:
+    tally = Tally()
+    for record in task_records(work):
+        tally.merge(read_json(record)["tally"])
+    written: dict[str, list[str]] = {side: [] for side in SPLITS}
+    for shard in shards:
+        record = read_json(work / "final" / f"{shard.name}.json")
+        tally.merge(record)
+        for side in record["splits"]:
+            written[side].append(shard.file)
     datasets = {
-        split: storage.finish_dataset(
-            out / split, shards=[path.name for path in (out / split).glob("*.parquet")], made_by="curation"
-        )
-        for split in ("train", "held_out")
+        side: storage.finish_dataset(out / side, shards=names, made_by="curation") for side, names in written.items()
     }
     for folder in ("rejects", "dead_letters"):
         (out / folder).mkdir(exist_ok=True)
-    tally = Tally()
-    for mark in sorted((work / "units").glob("*.json")):
-        tally.merge(read_json(mark)["tally"])
-    for name in names:
-        tally.merge(read_json(work / "final" / f"{name}.json"))
     n_dead_letters, dead_letters = collect_dead_letters(sorted((out / "dead_letters").glob("*.parquet")))
-    sizes = {split: {"documents": data.n_documents, "bytes": data.n_bytes} for split, data in datasets.items()}
-    Ledger(
+    amounts = {side: Amount(documents=data.n_documents, bytes=data.n_bytes) for side, data in datasets.items()}
+    ledger = Ledger(
         inputs=_inputs(files),
-        stages=[_stage(stage, tally) for stage in STAGES],
-        drops=collect_drops(sorted((out / "rejects").glob("*.parquet"))),
+        stages=tally.amounts(stages),
+        rejects=collect_rejects(sorted((out / "rejects").glob("*.parquet")), stages),
         dead_letters=dead_letters,
         n_dead_letters=n_dead_letters,
         languages=dict(sorted(tally.languages.items())),
         kinds=dict(sorted(tally.kinds.items())),
-        train=sizes["train"],
-        held_out=sizes["held_out"],
-    ).write(out)
+        train=amounts["train"],
+        held_out=amounts["held_out"],
+        split=split,
+    )
+    write_result(out / LEDGER, ledger)
 
 
-def _stage(stage: str, tally: Tally) -> dict[str, str | int]:
-    documents_in, documents_out, bytes_in, bytes_out = tally.stages.get(stage, [0, 0, 0, 0])
-    return {
-        "stage": stage,
-        "documents_in": documents_in,
-        "documents_out": documents_out,
-        "bytes_in": bytes_in,
-        "bytes_out": bytes_out,
-    }
-
-
-def _inputs(files: Sequence[InputFile]) -> list[dict[str, str | int]]:
+def _inputs(files: Sequence[InputFile]) -> tuple[InputAmount, ...]:
     """Returns files and bytes by file type, the largest first."""
     n_files: Counter[str] = Counter()
     n_bytes: Counter[str] = Counter()
@@ -152,7 +196,7 @@ def _inputs(files: Sequence[InputFile]) -> list[dict[str, str | int]]:
         kind = PurePosixPath(file.name).suffix.lower() or "no suffix"
         n_files[kind] += 1
         n_bytes[kind] += file.bytes
-    return [
-        {"name": kind, "files": n_files[kind], "bytes": total}
+    return tuple(
+        InputAmount(name=kind, files=n_files[kind], bytes=total)
         for kind, total in sorted(n_bytes.items(), key=lambda item: (-item[1], item[0]))
-    ]
+    )

@@ -1,8 +1,8 @@
 """Files of every kind as documents, one after another, whatever their state.
 
-What is in memory at a time is bounded by `max_document_bytes` (Parquet: by a row group), so that a corpus may be
-larger than memory. A prose file longer than a chapter is cut at blank lines into several documents, so that a library
-in one text file is read as well as a folder of books; the price is that a book is not one document.
+What is in memory at a time is bounded by `max_document_bytes`, so that a corpus may be larger than memory. A prose
+file longer than a chapter is cut at blank lines into several documents, so that a library in one text file is read as
+well as a folder of books; the price is that a book is not one document (but all of it is on one side of the split).
 """
 
 from __future__ import annotations
@@ -11,25 +11,14 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
+from tilth.curation.broken_input import describe, is_broken_input
 from tilth.curation.config import CurationConfig
-from tilth.curation.found import (
-    HEAD_BYTES,
-    Found,
-    Reject,
-    dead_letter,
-    decode,
-    document,
-    is_binary,
-    is_utf16,
-    lines,
-    page,
-    printable,
-    reject,
-)
-from tilth.curation.ledger import describe, is_broken_input
-from tilth.curation.records import read_json, read_parquet
+from tilth.curation.decoding import HEAD_BYTES, decode, is_binary, is_utf16, lines, open_unpacked
+from tilth.curation.parquet import read_parquet
+from tilth.curation.read_result import FileReading, Read, ReadResult, Reject
+from tilth.curation.records import read_json
 from tilth.curation.warc import read_warc
-from tilth.files import InputFile, open_binary, open_stream
+from tilth.files import InputFile, open_binary
 
 PART_BYTES = 400_000
 """A prose file longer than this is cut into documents of about this size, at blank lines."""
@@ -49,29 +38,36 @@ _WARC = frozenset({".warc", ".wet"})
 _PROSE_NAME = re.compile(r"(readme|licen[sc]e|copying|changes|changelog|news|authors|history|notice)$")
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
 
-Reader = Callable[[InputFile, str, CurationConfig], Iterator[Found]]
+Reader = Callable[[FileReading], Iterator[ReadResult]]
 
 
-def read_file(file: InputFile, config: CurationConfig) -> Iterator[Found]:
-    """Yields what a file holds, in order; never raises for the state of the file, and always yields something.
+def read_file(file: InputFile, config: CurationConfig) -> Iterator[ReadResult]:
+    """Yields what a file holds, in order, and always something.
 
-    A document's `source` is the file's name, with `#n` (line, row, record or part, from 1) where a file holds
+    A document's `source` is `<corpus>/<file>`, with `#n` (line, row, record or part, from 1) where a file holds
     several. Rejects: `unsupported_type`, `binary_file`, `empty_file`, `no_documents`, `empty_record`, `not_text`,
-    `no_text_field`, `http_status`, `line_too_long`, `document_too_long`. What cannot be read (no permission, a cut
-    stream, malformed JSON) is a dead letter; what came before it stays.
+    `no_text_field`, `http_status`, `line_too_long`, `document_too_long`, `repeated_value`, and `not_read` for what
+    the listing skipped (a FIFO, a link out of the corpus). What cannot be decoded or parsed (a cut stream, malformed
+    JSON), and a file that may not be read, is a dead letter; what came before it is kept.
+    Raises: whatever is no fault of the content, such as a disk that fails; a note names the file.
     """
-    name = printable(file.name)
-    found = False
+    reading = FileReading(file, config)
+    if file.skipped:
+        yield reading.reject("not_read", file.skipped, size=file.bytes)
+        return
+    empty = True
     try:
-        for item in _reader(file.name)(file, name, config):
-            found = True
-            yield item
-        if not found:
-            yield reject(name, "no_documents" if file.bytes else "empty_file", size=file.bytes)
-    except BaseException as error:  # whatever a broken file does to a parser, the other files go on
-        if not is_broken_input(error):
+        for result in _reader(file.name)(reading):
+            empty = False
+            yield result
+        if empty:
+            yield reading.reject("no_documents" if file.bytes else "empty_file", size=file.bytes)
+    except BaseException as error:
+        if not (isinstance(error, PermissionError) or is_broken_input(error)):
+            if isinstance(error, Exception):
+                error.add_note(f"while reading {reading.source()}")
             raise
-        yield dead_letter(name, describe(error))
+        yield reading.dead_letter(describe(error))
 
 
 def is_read(name: str) -> bool:
@@ -98,72 +94,78 @@ def _reader(name: str) -> Reader:
     return _read_unsupported
 
 
-def _read_unsupported(file: InputFile, name: str, config: CurationConfig) -> Iterator[Found]:
-    with open_binary(file.path) as stream:
+def _read_unsupported(reading: FileReading) -> Iterator[ReadResult]:
+    with open_binary(reading.file.path) as stream:
         head = stream.read(HEAD_BYTES)
-    suffix = PurePosixPath(name).suffix or "no suffix"
+    suffix = PurePosixPath(reading.name).suffix or "no suffix"
     if head:
-        yield reject(name, "binary_file" if is_binary(head) else "unsupported_type", suffix, size=file.bytes, head=head)
+        reason = "binary_file" if is_binary(head) else "unsupported_type"
+        yield reading.reject(reason, suffix, size=reading.file.bytes, head=head)
 
 
-def _read_html(file: InputFile, name: str, config: CurationConfig) -> Iterator[Found]:
-    content = _whole(file, name, config)
-    yield content if isinstance(content, Reject) else page(content, name)
+def _read_html(reading: FileReading) -> Iterator[ReadResult]:
+    content = _whole(reading)
+    yield content if isinstance(content, Reject) else reading.page(content)
 
 
-def _read_code(file: InputFile, name: str, config: CurationConfig) -> Iterator[Found]:
-    content = _whole(file, name, config)
+def _read_code(reading: FileReading) -> Iterator[ReadResult]:
+    content = _whole(reading)
     if isinstance(content, Reject):
         yield content
         return
     cookie = _CODING.search(content[:400])
     text = decode(content, cookie.group(1).decode() if cookie else None)
-    yield document(text, name, size=len(content), meta={"kind": "code"})
+    yield reading.document(text, size=len(content), meta={"kind": "code"})
 
 
-def _whole(file: InputFile, name: str, config: CurationConfig) -> bytes | Reject:
-    with open_stream(file.path) as stream:
-        content = stream.read(config.max_document_bytes + 1)
+def _whole(reading: FileReading) -> bytes | Reject:
+    size = reading.file.bytes
+    with open_unpacked(reading.file.path) as stream:
+        content = stream.read(reading.limit + 1)
     if not content.strip():
-        return reject(name, "empty_file", size=file.bytes)
+        return reading.reject("empty_file", size=size)
     if is_binary(content):
-        return reject(name, "binary_file", PurePosixPath(name).suffix, size=file.bytes)
-    if len(content) > config.max_document_bytes:
-        detail = f"over {config.max_document_bytes:,} bytes"
-        return reject(name, "document_too_long", detail, size=file.bytes, head=content)
+        return reading.reject("binary_file", PurePosixPath(reading.name).suffix, size=size)
+    if len(content) > reading.limit:
+        return reading.reject("document_too_long", f"over {reading.limit:,} bytes", size=size, head=content)
     return content
 
 
-def _read_prose(file: InputFile, name: str, config: CurationConfig) -> Iterator[Found]:
-    with open_stream(file.path) as stream:
+def _read_prose(reading: FileReading) -> Iterator[ReadResult]:
+    with open_unpacked(reading.file.path) as stream:
         head = stream.read(HEAD_BYTES)
     if is_binary(head):
-        yield reject(name, "binary_file", PurePosixPath(name).suffix, size=file.bytes)
+        yield reading.reject("binary_file", PurePosixPath(reading.name).suffix, size=reading.file.bytes)
         return
     if is_utf16(head):
-        content = _whole(file, name, config)
-        yield content if isinstance(content, Reject) else document(decode(content), name, size=len(content))
+        content = _whole(reading)
+        yield content if isinstance(content, Reject) else reading.document(decode(content), size=len(content))
         return
-    first: bytes | None = None
+    waiting: bytes | None = None
     n_parts = 0
-    for part in _parts(file, name, config):
+    group: str | None = None
+    for part in _parts(reading):
         if isinstance(part, Reject):
             yield part
             continue
-        if first is not None:  # there are several, so each is numbered
-            yield document(decode(first), f"{name}#{n_parts}", size=len(first))
-        first, n_parts = part, n_parts + 1
-    if first is not None:
-        yield document(decode(first), name if n_parts == 1 else f"{name}#{n_parts}", size=len(first))
+        if waiting is not None:  # there are several, so each is numbered
+            result = reading.document(decode(waiting), record=n_parts, size=len(waiting), group=group)
+            # All parts of a file are one group: that of its first part, whatever the file is called.
+            group = str(result.row["id"]) if group is None and isinstance(result, Read) else group
+            yield result
+        waiting, n_parts = part, n_parts + 1
+    if waiting is not None:
+        record = None if n_parts == 1 else n_parts
+        yield reading.document(decode(waiting), record=record, size=len(waiting), group=group)
 
 
-def _parts(file: InputFile, name: str, config: CurationConfig) -> Iterator[bytes | Reject]:
+def _parts(reading: FileReading) -> Iterator[bytes | Reject]:
     part: list[bytes] = []
     part_bytes = 0
-    with open_stream(file.path) as stream:
-        for number, (line, size) in enumerate(lines(stream, config.max_document_bytes), 1):
-            if size > config.max_document_bytes:
-                yield reject(name, "line_too_long", f"line {number}: {size:,} bytes", size=size, head=line)
+    with open_unpacked(reading.file.path) as stream:
+        for number, (line, size) in enumerate(lines(stream, reading.limit), 1):
+            if size > reading.limit:
+                yield reading.reject("line_too_long", f"line {number}: {size:,} bytes", size=size, head=line)
                 continue
             part.append(line)
             part_bytes += size + 1

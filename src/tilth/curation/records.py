@@ -1,8 +1,8 @@
-"""Records of JSON lines, JSON and Parquet as documents.
+"""Records of JSON lines and JSON as documents, and what records of any format have in common.
 
-The text stands in the first of `TEXT_FIELDS` that a record has, or as a web page in `html`. A record's own id is kept
-in `meta["id"]`; datasets that tilth wrote keep all their metadata. Other columns are left behind: they would make the
-shards as wide as the widest input.
+The text is in the first of `TEXT_FIELDS` that a record has, or as a web page in `html`. A record that has all columns
+of a dataset that tilth wrote is that document again, with its id and source. Of other records `score_*` and `lineage`
+stay columns, and all other fields are kept in `meta`.
 """
 
 from __future__ import annotations
@@ -13,38 +13,38 @@ from collections.abc import Iterator, Mapping
 from typing import cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tilth.curation.config import CurationConfig
-from tilth.curation.found import Found, dead_letter, document, lines, page, printable, reject
-from tilth.files import InputFile, open_binary, open_stream
+from tilth.curation.broken_input import describe
+from tilth.curation.decoding import lines, open_unpacked, printable
+from tilth.curation.read_result import LINEAGE, SCORE, FileReading, ReadResult, lineage_list, score
+from tilth.errors import DataError
 from tilth.types import DOCUMENT_SCHEMA
 
 TEXT_FIELDS = ("text", "content", "body", "raw_content")
 """Columns that hold the text; the first that is there counts."""
 HTML_FIELD = "html"
 """Column that holds a web page, where there is no text column."""
-JSON_FILE_BYTES = 64 << 20
-"""Largest `.json` file of one array or object over several lines: it is parsed whole."""
+JSON_FILE_BYTES = 32 << 20
+"""Largest `.json` file of one array or object over several lines: its text is held whole."""
 
-_PARQUET_ROWS = 256
 _LINES = re.compile(r"\.(jsonl|ndjson)(\.\w+)?$", re.IGNORECASE)
+_BETWEEN = re.compile(r"[\s,]*")
 
 
-def read_json(file: InputFile, name: str, config: CurationConfig) -> Iterator[Found]:
+def read_json(reading: FileReading) -> Iterator[ReadResult]:
     """Yields the records of a file with a JSON object in each line, or of one JSON array or object.
 
-    A malformed line is a dead letter and the next goes on. Rejects: `no_text_field`, `empty_record`, `line_too_long`.
+    A malformed line is a dead letter, and the next is read. Rejects: `no_text_field`, `empty_record`, `line_too_long`.
     """
-    if _LINES.search(name) or not _is_one_value(file):
-        yield from _json_lines(file, name, config)
+    if _LINES.search(reading.file.name) or not _is_one_value(reading):
+        yield from _json_lines(reading)
     else:
-        yield from _json_value(file, name, config)
+        yield from _json_value(reading)
 
 
-def _is_one_value(file: InputFile) -> bool:
+def _is_one_value(reading: FileReading) -> bool:
     """Tells whether a `.json` file holds one value over several lines: its first line is no object by itself."""
-    with open_stream(file.path) as stream:
+    with open_unpacked(reading.file.path) as stream:
         first = next((line for line, _ in lines(stream, 1 << 20) if line.strip()), b"{}")
     if first.lstrip().startswith(b"["):
         return True
@@ -55,93 +55,126 @@ def _is_one_value(file: InputFile) -> bool:
     return False
 
 
-def _json_lines(file: InputFile, name: str, config: CurationConfig) -> Iterator[Found]:
-    with open_stream(file.path) as stream:
-        for number, (line, size) in enumerate(lines(stream, config.max_document_bytes), 1):
-            source = f"{name}#{number}"
-            if size > config.max_document_bytes:
-                yield reject(source, "line_too_long", f"{size:,} bytes", size=size, head=line)
+def _json_lines(reading: FileReading) -> Iterator[ReadResult]:
+    with open_unpacked(reading.file.path) as stream:
+        for number, (line, size) in enumerate(lines(stream, reading.limit), 1):
+            if size > reading.limit:
+                yield reading.reject("line_too_long", f"{size:,} bytes", record=number, size=size, head=line)
             elif line.strip():
                 try:
                     value = json.loads(line)
                 except (ValueError, RecursionError) as error:
-                    yield dead_letter(source, f"malformed JSON: {error}", size=size, head=line)
+                    yield reading.dead_letter(f"malformed JSON: {error}", record=number, size=size, head=line)
                 else:
-                    yield _record(value, source, config.max_document_bytes)
+                    yield record(reading, number, value, size=size)
 
 
-def _json_value(file: InputFile, name: str, config: CurationConfig) -> Iterator[Found]:
-    with open_stream(file.path) as stream:
+def _json_value(reading: FileReading) -> Iterator[ReadResult]:
+    with open_unpacked(reading.file.path) as stream:
         content = stream.read(JSON_FILE_BYTES + 1)
     if len(content) > JSON_FILE_BYTES:
         detail = f"over {JSON_FILE_BYTES:,} bytes in one JSON value; JSON lines have no such limit"
-        yield reject(name, "document_too_long", detail, size=file.bytes, head=content)
+        yield reading.reject("document_too_long", detail, size=reading.file.bytes, head=content)
         return
     try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        yield dead_letter(name, f"malformed JSON: {error}", size=len(content), head=content)
-        return
-    if not isinstance(value, list):
-        yield _record(value, name, config.max_document_bytes)
-        return
-    for number, record in enumerate(cast("list[object]", value), 1):
-        yield _record(record, f"{name}#{number}", config.max_document_bytes)
-
-
-def read_parquet(file: InputFile, name: str, config: CurationConfig) -> Iterator[Found]:
-    """Yields the rows of a Parquet file, also of a dataset that tilth wrote, a few at a time.
-
-    Rejects: `no_text_field` for the file, with the columns it has; `empty_record`, `document_too_long` for rows.
-    """
-    with open_binary(file.path) as stream, pq.ParquetFile(cast(pa.NativeFile, stream)) as parquet:
-        columns = list(parquet.schema_arrow.names)
-        if _text_field(dict.fromkeys(columns)) is None:
-            yield reject(name, "no_text_field", f"columns: {', '.join(columns)}", size=file.bytes)
+        text = content.decode(json.detect_encoding(content), "surrogatepass").lstrip("\ufeff")
+        if not text.lstrip().startswith("["):
+            yield record(reading, None, json.loads(text), size=len(content))
             return
-        wanted = [c for c in columns if c in (*TEXT_FIELDS, HTML_FIELD, *DOCUMENT_SCHEMA.names)]
-        number = 0
-        for batch in parquet.iter_batches(batch_size=_PARQUET_ROWS, columns=wanted):
-            for row in batch.to_pylist():
-                number += 1
-                yield _record(row, f"{name}#{number}", config.max_document_bytes)
+        # One element at a time: what comes before a malformed one is kept, and memory holds one parsed record.
+        decoder = json.JSONDecoder()
+        number, position = 0, _after_spaces(text, text.index("[") + 1)
+        while not text.startswith("]", position):
+            number += 1
+            value, position = decoder.raw_decode(text, position)
+            yield record(reading, number, value, size=0)
+            position = _after_spaces(text, position)
+        if text[position + 1 :].strip():
+            raise ValueError(f"more follows after the array, at character {position + 1}")
+    except (ValueError, RecursionError) as error:
+        yield reading.dead_letter(f"malformed JSON: {error}", size=len(content), head=content)
 
 
-def _text_field(record: Mapping[str, object]) -> str | None:
-    return next((field for field in (*TEXT_FIELDS, HTML_FIELD) if field in record), None)
+def _after_spaces(text: str, position: int) -> int:
+    match = _BETWEEN.match(text, position)
+    return match.end() if match else position
 
 
-def _record(value: object, source: str, max_bytes: int) -> Found:
+def record(
+    reading: FileReading,
+    number: int | None,
+    value: object,
+    types: Mapping[str, pa.DataType] | None = None,
+    *,
+    size: int = 0,
+) -> ReadResult:
+    """Returns the read result of a record, given as a mapping of fields; a field of a wrong kind is a dead letter."""
     if not isinstance(value, dict):
-        return reject(source, "no_text_field", f"a {type(value).__name__}, not an object")
-    record = cast("dict[str, object]", value)
-    field = _text_field(record)
-    if field is None:
-        return reject(source, "no_text_field", f"fields: {', '.join(map(str, record))}"[:300])
-    content = record[field]
+        return reading.reject("no_text_field", f"a {type(value).__name__}, not an object", record=number, size=size)
+    fields = cast("dict[str, object]", value)
+    try:
+        if all(name in fields for name in DOCUMENT_SCHEMA.names):
+            length = len(str(fields["text"]).encode("utf-8", "surrogatepass"))
+            if length > reading.limit:
+                return reading.reject("document_too_long", f"{length:,} bytes", record=number, size=length)
+            extra = {name: field for name, field in fields.items() if name not in DOCUMENT_SCHEMA.names}
+            return reading.stored(number or 1, fields, types or _types(extra))
+        return _foreign(reading, number, fields)
+    except DataError as error:
+        return reading.dead_letter(describe(error), record=number, size=size)
+
+
+def text_field(names: Mapping[str, object]) -> str | None:
+    """Returns the field that holds the text."""
+    return next((name for name in (*TEXT_FIELDS, HTML_FIELD) if name in names), None)
+
+
+def _foreign(reading: FileReading, number: int | None, fields: Mapping[str, object]) -> ReadResult:
+    name = text_field(fields)
+    if name is None:
+        return reading.reject("no_text_field", f"fields: {', '.join(map(str, fields))}"[:300], record=number)
+    content = fields[name]
     if isinstance(content, bytes):
         content = content.decode("utf-8", "replace")
     if not isinstance(content, str):
-        return reject(source, "empty_record", f"`{field}` is {type(content).__name__}")
+        return reading.reject("empty_record", f"`{name}` is {type(content).__name__}", record=number)
     content = printable(content)
     encoded = content.encode()
-    if len(encoded) > max_bytes:
-        return reject(source, "document_too_long", f"{len(encoded):,} bytes", size=len(encoded), head=encoded)
-    url = record.get("url")
+    size = len(encoded)
+    if size > reading.limit:
+        return reading.reject("document_too_long", f"{size:,} bytes", record=number, size=size, head=encoded)
+    url = fields.get("url")
     url = printable(url) if isinstance(url, str) else None
-    meta = _meta(record)
-    if field == HTML_FIELD:
-        return page(encoded, source, url=url, meta=meta)
-    return document(content, source, size=len(encoded), url=url, meta=meta)
+    columns, meta = _columns_and_meta(fields, name)
+    if name == HTML_FIELD:
+        if not content.strip():
+            return reading.reject("empty_record", record=number, size=size)
+        return reading.page(encoded, record=number, url=url, meta=meta, columns=columns)
+    return reading.document(content, record=number, size=size, url=url, meta=meta, columns=columns)
 
 
-def _meta(record: Mapping[str, object]) -> dict[str, object]:
-    """Returns the record's id, and of a document of ours all metadata."""
+def _columns_and_meta(fields: Mapping[str, object], text: str) -> tuple[dict[str, object], dict[str, object]]:
+    columns: dict[str, object] = {}
     meta: dict[str, object] = {}
-    if all(name in record for name in DOCUMENT_SCHEMA.names):
-        stored = record["meta"]
-        meta = dict(json.loads(stored)) if isinstance(stored, str) and stored else {}
-        meta["source"] = record["source"]
-    if isinstance(record.get("id"), str | int):
-        meta["id"] = record["id"]
-    return {key: printable(item) if isinstance(item, str) else item for key, item in meta.items()}
+    for name, value in fields.items():
+        if name == text or (name == "url" and isinstance(value, str)):
+            continue
+        if name.startswith(SCORE):
+            columns[name] = score(name, value)
+        elif name == LINEAGE and lineage_list(value) is not None:
+            columns[name] = json.dumps(lineage_list(value), ensure_ascii=False)
+        elif name == "meta" and isinstance(value, dict):
+            meta |= cast("dict[str, object]", value)
+        elif value is not None:
+            meta[name] = value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+    return columns, meta
+
+
+def _types(fields: Mapping[str, object]) -> dict[str, pa.DataType]:
+    types: dict[str, pa.DataType] = {}
+    for name, value in fields.items():
+        try:
+            types[name] = pa.scalar(value).type
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeError, TypeError) as error:
+            raise DataError(f"`{name}` cannot be a column: {error}") from None
+    return types

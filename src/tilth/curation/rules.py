@@ -1,6 +1,6 @@
 """Quality rules: Gopher's for prose, StarCoder's for source code.
 
-The thresholds are the published ones and stand here as constants. A word is a run of characters between white space,
+The thresholds are the published ones, as constants. A word is a run of characters between white space,
 as the paper counts (datatrove cuts punctuation off as words of its own, so its word counts run higher); a document is
 judged by the first rule that it breaks, cheap rules first, so the reason names one fault of possibly several.
 """
@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-
-import pyarrow as pa
+from collections.abc import Iterator, Sequence
 
 from tilth.curation.config import CurationConfig
-from tilth.curation.ledger import Drop, Outcome, operate
-from tilth.types import Document
+from tilth.curation.operators import Drop, Operator, Row, judge, kind
 
 # Gopher, Rae et al. 2021, appendix A.1.1 and table A1.
 MAX_DUPLICATE_LINES = MAX_DUPLICATE_PARAGRAPHS = 0.30
@@ -50,18 +47,18 @@ _LETTER = re.compile(r"[^\W\d_]")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
 
-def judge_batch(batch: pa.RecordBatch, config: CurationConfig) -> Outcome:
+def operator(config: CurationConfig) -> Operator:
     """Applies the rules for prose or for code to each document, by its `meta["kind"]`."""
 
-    def judge(row: Mapping[str, object]) -> Document | Drop:
-        document = Document.from_row(row)
-        if document.meta.get("kind") == "code":
-            return code(document.text) or document
-        spaced = document.language not in UNSPACED
-        fault = quality(document.text, document.language, config) if spaced else None
-        return fault or repetition(document.text, words=spaced) or document
+    def keep(row: Row) -> Drop | None:
+        text = str(row["text"])
+        if kind(row) == "code":
+            return code(text)
+        language = None if row["language"] is None else str(row["language"])
+        spaced = language not in UNSPACED
+        return (quality(text, language, config) if spaced else None) or repetition(text, words=spaced)
 
-    return operate("rules", judge, batch)
+    return judge("rules", keep)
 
 
 # Prose
@@ -137,7 +134,7 @@ def repetition(text: str, *, words: bool = True) -> Drop | None:
 
 
 def _repeated(pieces: Sequence[str]) -> tuple[int, int]:
-    """Returns how many pieces stood before, and their characters."""
+    """Returns how many pieces repeat an earlier one, and their characters."""
     counts = Counter(pieces)
     again = len(pieces) - len(counts)
     characters = sum(len(piece) * (count - 1) for piece, count in counts.items() if count > 1) if again else 0
@@ -170,18 +167,18 @@ def _any_repeats(words: Sequence[str], n: int) -> bool:
 
 
 def _duplicate_characters(words: Sequence[str], n: int) -> int:
-    """Returns the characters in n-grams that stood before, each character counted once."""
+    """Returns the characters in n-grams that repeat an earlier one, each character counted once."""
     seen: set[tuple[str, ...]] = set()
     windows = list(_windows(words, n))
-    characters = place = 0
-    while place < len(windows):
-        gram = windows[place]
+    characters = position = 0
+    while position < len(windows):
+        gram = windows[position]
         if gram in seen:
             characters += sum(map(len, gram))
-            place += n
+            position += n
         else:
             seen.add(gram)
-            place += 1
+            position += 1
     return characters
 
 

@@ -1,8 +1,8 @@
-"""The last pass: duplicates out, the rest into `train/` and `held_out/`, one output shard for each part.
+"""The last pass: duplicates out, the rest into `train/` and `held_out/`, one output shard for each intermediate one.
 
-What is held out is decided by a hash of the file's name, so that no file stands on both sides, and a corpus that
-grows keeps its held-out files. A corpus of few files is split by document instead, and something is held out however
-small it is.
+A document is held out if the hash of its group is below a threshold. A group is a document (with all parts of its text
+file), a file or a site; its key is the document's id, the file's name within the corpus or the URL's host, and depends
+on neither order nor machine. So a corpus that grows never moves a document across, as long as the threshold stays.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,78 +20,117 @@ import pyarrow.parquet as pq
 from tilth import storage
 from tilth.curation.config import CurationConfig
 from tilth.curation.global_dedup import dropped_documents
-from tilth.curation.ledger import REJECTS, Drop, Row, Tally, reject_row, row_bytes
-from tilth.curation.read import is_read
-from tilth.curation.unit import first_document
-from tilth.files import InputFile, write_json
-from tilth.types import DOCUMENT_SCHEMA, Document
+from tilth.curation.operators import REJECTS, Drop, Row, kind, reject_row, row_bytes
+from tilth.curation.read_result import GROUP, LINEAGE
+from tilth.curation.result import Split
+from tilth.curation.tally import Tally
+from tilth.curation.task import first_document
+from tilth.files import write_json
+from tilth.types import extend_lineage
 
-FEW_FILES_HELD_OUT = 10
-"""By file only where that many are expected to be held out; else chance would decide how much."""
-_FEW_DOCUMENTS_HELD_OUT = 100
-_SCALE = 1 << 64
-
-
-@dataclass(frozen=True)
-class SplitRule:
-    """Holds out a document if the hash of its key lies below a limit."""
-
-    by_file: bool
-    limit: int
-    """Of 2^64."""
-    seed: int
-
-    def place(self, source: str) -> int:
-        """Returns where in 0..2^64 the key of a document lies: its file's name, or its whole source."""
-        key = source.split("#", 1)[0] if self.by_file else source
-        return int.from_bytes(hashlib.blake2b(f"{self.seed}\0{key}".encode(), digest_size=8).digest(), "big")
+SPLITS = ("train", "held_out")
+_SCALE = 1 << 53
+"""Hashes have 53 bits, so that a float holds each of them, as a share of the hash space, exactly."""
 
 
-def split_rule(names: Sequence[str], work: Path, files: Sequence[InputFile], config: CurationConfig) -> SplitRule:
-    """Returns the rule for a corpus: at least one document is held out where there are two to divide."""
-    fraction = config.held_out_fraction
-    n_files = sum(is_read(file.name) for file in files)
-    by_file = n_files * fraction >= FEW_FILES_HELD_OUT
-    rule = SplitRule(by_file, int(fraction * _SCALE), config.seed)
-    n_documents = sum(pq.read_metadata(work / "documents" / f"{name}.parquet").num_rows for name in names)
-    if fraction == 0 or n_documents * fraction >= _FEW_DOCUMENTS_HELD_OUT:
-        return rule
-    places = sorted(
-        {rule.place(str(row["source"])) for name in names for row, drop in _rows(name, work) if drop is None}
+def share(group: str, seed: int) -> float:
+    """Returns the hash of a group as a share of the hash space, in 0..1."""
+    digest = hashlib.blake2b(f"{seed}\0{group}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") >> 11) / _SCALE
+
+
+def is_held_out(row: Row, split: Split) -> bool:
+    """Tells on which side a document is."""
+    return share(group_of(row, split.by), split.seed) < split.threshold
+
+
+def group_of(row: Row, by: str) -> str:
+    """Returns the key of a document's group."""
+    if by == "site" and row.get("url"):
+        try:
+            host = urlsplit(str(row["url"])).hostname
+        except ValueError:
+            host = None
+        if host:
+            return host.lower()
+    return str(row[GROUP])
+
+
+def make_split(names: Sequence[str], work: Path, config: CurationConfig) -> tuple[Split, str]:
+    """Returns the split of a corpus, and a line for the user where the threshold was raised (else "").
+
+    The threshold is `held_out_fraction`, whatever the size of the corpus. Only if nothing is below it, and there are
+    two groups to divide, is it raised so that one group is held out.
+    """
+    fraction, by, seed = config.held_out_fraction, config.held_out_by, config.seed
+    split = Split(by=by, threshold=fraction, seed=seed)
+    if fraction == 0:
+        return split, ""
+    lowest, n_groups = 1.0, set[float]()
+    for row, drop in _all_rows(names, work, [GROUP, "url"]):
+        if drop is None:
+            value = share(group_of(row, by), seed)
+            lowest = min(lowest, value)
+            if lowest < fraction:
+                return split, ""
+            if len(n_groups) < 2:
+                n_groups.add(value)
+    if len(n_groups) < 2:
+        return split, ""
+    threshold = lowest + 1 / _SCALE
+    line = (
+        f"No {by} falls below the held-out fraction of {fraction:g} in so small a corpus: the one with the lowest hash "
+        f"is held out. `--held-out-fraction {threshold!r}` keeps it held out when the corpus grows."
     )
-    if len(places) < 2 or places[0] < rule.limit < places[-1]:
-        return rule
-    return SplitRule(by_file, max(rule.limit, places[0] + 1) if places[0] >= rule.limit else places[-1], config.seed)
+    return Split(by=by, threshold=threshold, seed=seed), line
 
 
-def write_part(task: tuple[int, str], *, work: Path, out: Path, rule: SplitRule) -> None:
-    """Writes the output shards of part `(place in the order, name)`, and last its mark with the counts."""
-    place, name = task
-    shard = storage.shard_name(place)
-    splits: dict[str, list[Row]] = {"train": [], "held_out": []}
+@dataclass(frozen=True, kw_only=True)
+class OutputShard:
+    """An intermediate shard, and the number of the output shards that it becomes."""
+
+    index: int
+    name: str
+
+    @property
+    def file(self) -> str:
+        """Name of its files in the datasets, and in the tables of rejects and dead letters."""
+        return storage.shard_name(self.index)
+
+
+def write_shard(
+    task: OutputShard, *, work: Path, out: Path, split: Split, schema: pa.Schema, operators: Sequence[str]
+) -> None:
+    """Writes the output shards of an intermediate one, and last its record with the counts."""
+    splits: dict[str, list[Row]] = {name: [] for name in SPLITS}
     rejects: list[Row] = []
     tally = Tally()
     kept_bytes = all_bytes = 0
-    for row, drop in _rows(name, work):
+    for row, drop in _rows(task.name, work):
         size = row_bytes(row)
         all_bytes += size
         if drop is not None:
             rejects.append(reject_row(row, "dedup", drop))
             continue
         kept_bytes += size
-        splits["held_out" if rule.place(str(row["source"])) < rule.limit else "train"].append(row)
-        document = Document.from_row(row)
-        tally.kinds[str(document.meta.get("kind"))] += 1
-        if document.language:
-            tally.languages[document.language] += 1
+        side = "held_out" if is_held_out(row, split) else "train"
+        lineage = extend_lineage(
+            cast("str | None", row[LINEAGE]), stage="curate", operators=list(operators), split=side
+        )
+        splits[side].append(dict(row) | {LINEAGE: lineage})
+        tally.kinds["code" if kind(row) == "code" else "prose"] += 1
+        if row["language"]:
+            tally.languages[str(row["language"])] += 1
     n_kept = sum(map(len, splits.values()))
     tally.add("dedup", n_kept + len(rejects), n_kept, all_bytes, kept_bytes)
-    for split, rows in splits.items():
-        _write(out / split / shard, pa.Table.from_pylist(rows, schema=DOCUMENT_SCHEMA))
-    earlier = pq.read_table(work / "rejects" / f"{name}.parquet")
-    _write(out / "rejects" / shard, pa.concat_tables([earlier, pa.Table.from_pylist(rejects, schema=REJECTS)]))
-    _write(out / "dead_letters" / shard, pq.read_table(work / "dead_letters" / f"{name}.parquet"))
-    write_json(work / "final" / f"{name}.json", tally.row())
+    stored = pa.schema([field for field in schema if field.name != GROUP])
+    written = [side for side, rows in splits.items() if rows]
+    for side, rows in splits.items():
+        _write(out / side / task.file, pa.Table.from_pylist(rows, schema=stored))
+    earlier = pq.read_table(work / "rejects" / f"{task.name}.parquet")
+    _write(out / "rejects" / task.file, pa.concat_tables([earlier, pa.Table.from_pylist(rejects, schema=REJECTS)]))
+    _write(out / "dead_letters" / task.file, pq.read_table(work / "dead_letters" / f"{task.name}.parquet"))
+    write_json(work / "final" / f"{task.name}.json", tally.row() | {"splits": written})
 
 
 def _write(path: Path, table: pa.Table) -> None:
@@ -98,12 +138,17 @@ def _write(path: Path, table: pa.Table) -> None:
         storage.write_table(path, table)
 
 
-def _rows(name: str, work: Path) -> Iterator[tuple[Row, Drop | None]]:
-    """Yields the documents of a part, with the verdict on those that are duplicates."""
+def _all_rows(names: Sequence[str], work: Path, columns: Sequence[str]) -> Iterator[tuple[Row, Drop | None]]:
+    for name in names:
+        yield from _rows(name, work, columns)
+
+
+def _rows(name: str, work: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[Row, Drop | None]]:
+    """Yields the documents of a shard, with the verdict on those that are duplicates."""
     drops = {int(row["document"]): row for row in dropped_documents(work, name).to_pylist()}
     number = first_document(name)
     with pq.ParquetFile(work / "documents" / f"{name}.parquet") as file:
-        for batch in file.iter_batches(batch_size=storage.ROW_GROUP_ROWS):
+        for batch in file.iter_batches(batch_size=storage.ROW_GROUP_ROWS, columns=columns and list(columns)):
             for row in cast("list[Row]", batch.to_pylist()):
                 yield row, _verdict(drops[number]) if number in drops else None
                 number += 1

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from tilth.curation.config import CurationConfig
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
-from tilth.recipes import step_functions
+from tilth.recipes import singles, step_functions
 from tilth.sources import Source
 from tilth.steps import Input, Step
 from tilth.tokenizer.config import TokenizerConfig
@@ -72,8 +72,10 @@ def chain(
     loop: LoopConfig,
 ) -> Step:
     """Ties the steps of the main job for any configs; returns the last, the report."""
-    curate = Step(
-        "curate", step_functions.curate, curation, python_text() if corpus is None else {"corpus": Source(corpus)}
+    curate = (
+        Step("curate", step_functions.curate, curation, python_text())
+        if corpus is None
+        else singles.curate([corpus], curation)
     )
     data: dict[str, Input] = {"train": curate / "train", "held_out": curate / "held_out"}
     vocabulary = Step("tokenizer", step_functions.train_tokenizer, tokenizer, data)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from tilth.curation.config import CurationConfig
+from tilth.errors import ConfigError
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
 from tilth.recipes import step_functions
@@ -14,17 +16,32 @@ from tilth.steps import RECORD, Input, Step
 from tilth.tokenizer.config import TokenizerConfig
 from tilth.training.config import TrainConfig
 
+_CORPUS_NAME = re.compile(r"[\w.+-]+")
+
 
 def curate(
     corpus: Sequence[str], config: CurationConfig, exclude: tuple[str, ...] = (), *, follow_links: bool = False
 ) -> Step:
-    """Curates files, folders or URLs."""
-    return Step(
-        "curate",
-        step_functions.curate,
-        config,
-        {f"corpus_{index}": Source(path, exclude, follow_links) for index, path in enumerate(corpus)},
-    )
+    """Curates files, folders or URLs, each `PATH` or `NAME=PATH`: the name enters the ids of its documents.
+
+    Raises: ConfigError if two of them have one name.
+    """
+    inputs: dict[str, Input] = {}
+    for word in corpus:
+        name, path = named_corpus(word)
+        if name in inputs:
+            raise ConfigError(f"Two corpora are called `{name}`.", fix=f"Give one of them another name: `NAME={path}`.")
+        inputs[name] = Source(path, exclude, follow_links)
+    return Step("curate", step_functions.curate, config, inputs)
+
+
+def named_corpus(word: str) -> tuple[str, str]:
+    """Returns name and path of `NAME=PATH`, or of `PATH`, whose name is its last component."""
+    name, equals, path = word.partition("=")
+    if equals and path and _CORPUS_NAME.fullmatch(name) and not Path(word).exists():
+        return name, path
+    last = word.rstrip("/").rpartition("/")[2] if "://" in word else Path(word).absolute().resolve().name
+    return last or "corpus", word
 
 
 def tokenizer(dataset: Path, config: TokenizerConfig, extend: Path | None = None) -> Step:

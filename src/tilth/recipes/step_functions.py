@@ -35,14 +35,15 @@ def write_documentation(config: Mapping[str, str], inputs: Inputs, out: Path, co
 
 
 def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Curates all files of all inputs."""
+    """Curates all files of all inputs; the name of an input is that of its corpus."""
     from tilth.curation import curate
     from tilth.files import list_files
 
-    files = [file for source in inputs.sources.values() for file in source.files()]
-    files += [file for folder in inputs.folders.values() for file in list_files(str(folder))]
+    corpora = {name: source.files() for name, source in inputs.sources.items()}
+    corpora |= {name: list_files(str(folder)) for name, folder in inputs.folders.items()}
+    files = [replace(file, corpus=name) for name, found in corpora.items() for file in found]
     ledger = curate(files, out, config, context)
-    kept = ledger.train["documents"] + ledger.held_out["documents"]
+    kept = ledger.train.documents + ledger.held_out.documents
     return {"documents_in": ledger.table()[0][2], "documents_out": kept, "dead_letters": ledger.n_dead_letters}
 
 

@@ -130,3 +130,36 @@ def test_a_crowded_bucket_stays_linear(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_in_nothing_out() -> None:
     assert dedup.deduplicate([], CONFIG) == {}
     assert dedup.deduplicate(["", "...", "!"], CONFIG) == {}
+
+
+CHINESE = "".join(chr(0x4E00 + (n * 7919) % 5000) + ("，" if n % 11 == 10 else "") for n in range(121))
+UNSPACED = {
+    "zh": CHINESE,
+    "ja": "".join(chr(0x3041 + (n * 31) % 80) for n in range(60)) + CHINESE[:72],
+    "th": "".join(chr(0x0E01 + (n * 29) % 46) + ("ิ" if n % 3 else "") for n in range(90)),
+    "lo": "".join(chr(0x0E81 + (n * n * 7 + n // 3) % 40) for n in range(150)),
+    "km": "".join(chr(0x1780 + (n * 13) % 35) + ("ា" if n % 3 else "") for n in range(90)),
+    "my": "".join(chr(0x1000 + (n * 13) % 33) + ("ာ" if n % 3 else "") for n in range(90)),
+}
+
+
+@pytest.mark.parametrize("language", UNSPACED)
+def test_one_changed_character_leaves_a_text_without_spaces_alike(language: str) -> None:
+    original = UNSPACED[language]
+    assert len(original) >= 132
+    changed_text = original[:66] + "水" + original[67:]
+    similarity = dedup.jaccard(dedup.shingles(original), dedup.shingles(changed_text))
+    assert 0.9 <= similarity < 1
+    assert set(dedup.deduplicate([original, changed_text], CONFIG)) == {1}
+
+
+def test_words_among_chinese_characters_stay_words() -> None:
+    a, b = dedup.shingles("水土 gives life 木", 1), dedup.shingles("水 土 GIVES 木 life", 1)
+    assert np.array_equal(a, b)
+    assert len(a) == 5
+
+
+def test_long_words_are_not_remembered() -> None:
+    before = dedup._hash_short.cache_info().currsize
+    dedup.shingles(" ".join(f"{n}" + "x" * 100 for n in range(50)))
+    assert dedup._hash_short.cache_info().currsize == before

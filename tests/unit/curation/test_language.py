@@ -1,8 +1,11 @@
+from collections.abc import Callable
+
 import pyarrow as pa
 import pytest
 
-from tilth.curation.language import identify, identify_batch
-from tilth.types import DOCUMENT_SCHEMA, Document
+from tilth.curation import language
+from tilth.curation.config import CurationConfig
+from tilth.curation.language import identify
 
 TEXTS = {
     "en": "The gardener waters the trees in the morning, because the soil then keeps the water through the day.",
@@ -24,11 +27,9 @@ def test_a_long_text_is_judged_by_its_beginning_and_its_middle() -> None:
     assert identify("12 34 ... \n" * 150 + (TEXTS["en"] + "\n") * 100)[0] == "en"
 
 
-def test_other_languages_go_and_code_stays() -> None:
-    documents = [Document.make(text, code) for code, text in TEXTS.items()]
-    documents.append(Document.make("für = 1", "code", meta={"kind": "code"}))
-    batch = pa.RecordBatch.from_pylist([document.row() for document in documents], schema=DOCUMENT_SCHEMA)
-    outcome = identify_batch(batch, ("en", "de"))
+def test_other_languages_are_dropped_and_code_is_kept(batch: Callable[..., pa.RecordBatch]) -> None:
+    documents = batch(*((code, text, {}) for code, text in TEXTS.items()), ("code", "für = 1", {"kind": "code"}))
+    outcome = language.operator(CurationConfig(languages=("en", "de"))).apply(documents)
     assert [(row["source"], row["language"]) for row in outcome.kept.to_pylist()] == [
         ("en", "en"),
         ("de", "de"),
@@ -37,4 +38,4 @@ def test_other_languages_go_and_code_stays() -> None:
     assert outcome.rejects["reason"].to_pylist() == ["other_language"] * 3
     assert outcome.rejects["detail"][0].as_py().startswith("fr (")
     for everything in (None, ()):
-        assert identify_batch(batch, everything).kept.num_rows == 6
+        assert language.operator(CurationConfig(languages=everything)).apply(documents).kept.num_rows == 6

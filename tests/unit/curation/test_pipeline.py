@@ -8,16 +8,19 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tilth.curation import unit as unit_module
+from tilth.curation import task as task_module
 from tilth.curation.config import CurationConfig
-from tilth.curation.ledger import DEAD_LETTERS, REJECTS, Ledger
-from tilth.curation.pipeline import curate, plan_units
+from tilth.curation.operators import DEAD_LETTERS, REJECTS
+from tilth.curation.pipeline import curate, plan_tasks
+from tilth.curation.result import LEDGER, Amount, Ledger
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
 from tilth.files import InputFile, list_files
+from tilth.results import read_result
 from tilth.storage import Dataset
 from tilth.types import DOCUMENT_SCHEMA
 
@@ -90,7 +93,7 @@ def contents(folder: Path) -> dict[str, str]:
 def test_the_chain_over_a_broken_corpus(corpus: Path, tmp_path: Path) -> None:
     files = list_files(str(corpus))
     ledger = curate(files, tmp_path / "out", CONFIG, CONTEXT)
-    reasons = {(drop["stage"], drop["reason"]): drop for drop in ledger.drops}
+    reasons = {(reject.stage, reject.reason): reject for reject in ledger.rejects}
     assert set(reasons) == {
         ("read", "binary_file"),
         ("read", "empty_file"),
@@ -99,17 +102,17 @@ def test_the_chain_over_a_broken_corpus(corpus: Path, tmp_path: Path) -> None:
         ("dedup", "exact_duplicate"),
         ("dedup", "near_duplicate"),
     }
-    copy = reasons["dedup", "exact_duplicate"]["examples"]
-    assert any("essay03.txt" in f"{example['source']} {example['detail']}" for example in copy)
-    assert [letter["source"] for letter in ledger.dead_letters] == ["cut.jsonl.gz", "records.jsonl#31"]
+    copy = reasons["dedup", "exact_duplicate"].examples
+    assert any("essay03.txt" in f"{example.source} {example.detail}" for example in copy)
+    assert [letter.source for letter in ledger.dead_letters] == ["cut.jsonl.gz", "records.jsonl#31"]
     train, held_out = (Dataset.open(tmp_path / "out" / split) for split in ("train", "held_out"))
     documents = [*train.documents(), *held_out.documents()]
-    assert ledger.train == {"documents": train.n_documents, "bytes": train.n_bytes}
-    assert ledger.held_out["documents"] > 0
+    assert ledger.train == Amount(documents=train.n_documents, bytes=train.n_bytes)
+    assert ledger.held_out.documents > 0
     assert ledger.kinds == {"code": 12, "prose": len(documents) - 12}
     assert ledger.languages == {"en": len(documents) - 12}
     assert "café déjà" in next(document.text for document in documents if document.source == "latin.txt")
-    assert Ledger.read(tmp_path / "out") == ledger
+    assert read_result(Ledger, tmp_path / "out" / LEDGER) == ledger
     assert not (tmp_path / "out" / "work").exists()
 
 
@@ -118,16 +121,18 @@ def test_the_artefacts_have_the_promised_shape(corpus: Path, tmp_path: Path) -> 
     ledger = curate(list_files(str(corpus)), out, CONFIG, CONTEXT)
     stored = json.loads((out / "ledger.json").read_text())
     assert set(stored) == {
-        "inputs", "stages", "drops", "dead_letters", "n_dead_letters", "languages", "kinds", "train", "held_out",
+        "inputs", "stages", "rejects", "dead_letters", "n_dead_letters", "languages", "kinds", "train", "held_out",
+        "split",
     }  # fmt: skip
     assert [stage["stage"] for stage in stored["stages"]] == ["read", "extract", "language", "rules", "dedup"]
     for before, after in zip(stored["stages"], stored["stages"][1:], strict=False):
         assert before["documents_out"] == after["documents_in"]
         assert before["bytes_out"] == after["bytes_in"]
-    assert stored["stages"][-1]["documents_out"] == ledger.train["documents"] + ledger.held_out["documents"]
-    assert stored["stages"][-1]["bytes_out"] == ledger.train["bytes"] + ledger.held_out["bytes"]
+    assert stored["stages"][-1]["documents_out"] == ledger.train.documents + ledger.held_out.documents
+    assert stored["stages"][-1]["bytes_out"] == ledger.train.bytes + ledger.held_out.bytes
     assert {entry["name"]: entry["files"] for entry in stored["inputs"]}[".py"] == 12
-    for folder, schema in (("train", DOCUMENT_SCHEMA), ("rejects", REJECTS), ("dead_letters", DEAD_LETTERS)):
+    stored_schema = DOCUMENT_SCHEMA.append(pa.field("lineage", pa.string()))
+    for folder, schema in (("train", stored_schema), ("rejects", REJECTS), ("dead_letters", DEAD_LETTERS)):
         for path in (out / folder).glob("*.parquet"):
             assert pq.read_schema(path) == schema
     rows = ledger.table()
@@ -136,45 +141,20 @@ def test_the_artefacts_have_the_promised_shape(corpus: Path, tmp_path: Path) -> 
     assert dropped_or_kept == rows[0][2]
 
 
-def test_no_file_stands_on_both_sides_where_there_are_many(tmp_path: Path) -> None:
-    (tmp_path / "corpus").mkdir()
-    for n in range(60):
-        rows = "".join(json.dumps({"text": essay(10 * n + k)}) + "\n" for k in range(3))
-        (tmp_path / "corpus" / f"{n}.jsonl").write_text(rows)
-    out = tmp_path / "out"
-    curate(list_files(str(tmp_path / "corpus")), out, CONFIG, CONTEXT)
-    names = [
-        {document.source.split("#")[0] for document in Dataset.open(out / split).documents()}
-        for split in ("train", "held_out")
-    ]
-    assert 3 <= len(names[1]) <= 25
-    assert not names[0] & names[1]
-    assert len(names[0] | names[1]) == 60
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_small_corpus_has_something_on_both_sides(tmp_path: Path, seed: int) -> None:
-    rows = "".join(json.dumps({"text": essay(n)}) + "\n" for n in range(2))
-    (tmp_path / "a.jsonl").write_text(rows)
-    config = CurationConfig(seed=seed, held_out_fraction=0.02 if seed % 2 else 0.98)
-    ledger = curate(list_files(str(tmp_path / "a.jsonl")), tmp_path / "out", config, CONTEXT)
-    assert (ledger.train["documents"], ledger.held_out["documents"]) == (1, 1)
-
-
 def test_held_out_may_be_nothing(corpus: Path, tmp_path: Path) -> None:
     config = CurationConfig(held_out_fraction=0)
     ledger = curate(list_files(str(corpus)), tmp_path / "out", config, CONTEXT)
-    assert ledger.held_out == {"documents": 0, "bytes": 0}
+    assert ledger.held_out == Amount(documents=0, bytes=0)
     assert Dataset.open(tmp_path / "out" / "held_out").n_documents == 0
 
 
-def test_units_follow_from_sizes_alone() -> None:
+def test_tasks_follow_from_sizes_alone() -> None:
     files = [InputFile(path=f"/x/{n}", name=f"{n:03d}.txt", bytes=300_000) for n in range(40)]
     files += [InputFile(path="/x/lib", name="lib.so", bytes=10**9)]
-    units = plan_units(files, CurationConfig())
-    assert [file for unit in units for file in unit.files] == files
-    assert len(units) == 14
-    assert len(plan_units(files, CurationConfig(shard_bytes=1))) == 41
+    tasks = plan_tasks(files, CurationConfig())
+    assert [file for task in tasks for file in task.files] == files
+    assert len(tasks) == 14
+    assert len(plan_tasks(files, CurationConfig(shard_bytes=1))) == 41
 
 
 @pytest.mark.slow
@@ -188,7 +168,7 @@ def test_any_number_of_workers_gives_the_same_bytes(corpus: Path, tmp_path: Path
 def test_stopped_anywhere_and_resumed_gives_the_same_bytes(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every file that is about to appear is a place to stop: the run dies there, once, at each of them in turn."""
+    """At every file that is about to appear the run dies, once, at each of them in turn."""
     files = list_files(str(corpus))
     curate(files, tmp_path / "whole", CONFIG, CONTEXT)
     replace = Path.replace
@@ -231,7 +211,7 @@ def test_kill_9_and_resume_gives_the_same_bytes(corpus: Path, tmp_path: Path) ->
     curate(list_files(str(corpus)), tmp_path / "whole", CONFIG, CONTEXT)
     out = tmp_path / "killed"
     killed = 0
-    for wanted in ("units/00000.json", "units/00003.json", "drops.parquet"):
+    for wanted in ("tasks/00000.json", "tasks/00003.json", "drops.parquet"):
         process = subprocess.Popen([sys.executable, str(script), str(corpus), str(out)])
         while process.poll() is None and not (out / "work" / wanted).exists():
             time.sleep(0.001)
@@ -243,41 +223,31 @@ def test_kill_9_and_resume_gives_the_same_bytes(corpus: Path, tmp_path: Path) ->
     assert contents(out) == contents(tmp_path / "whole")
 
 
-def test_many_parts_and_partitions_find_the_same_duplicates(
+def test_many_shards_and_partitions_find_the_same_duplicates(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files = list_files(str(corpus))
     whole = curate(files, tmp_path / "whole", CurationConfig(), CONTEXT)
-    monkeypatch.setattr(unit_module, "_BATCH_ROWS", 3)
+    monkeypatch.setattr(task_module, "_BATCH_ROWS", 3)
     monkeypatch.setattr("tilth.curation.pipeline._PARTITION_BYTES", 20_000)
-    parts = curate(files, tmp_path / "parts", CurationConfig(shard_bytes=3000), CONTEXT)
-    assert parts.drops == whole.drops
-    assert parts.stages == whole.stages
+    many = curate(files, tmp_path / "many", CurationConfig(shard_bytes=3000), CONTEXT)
+    assert many.rejects == whole.rejects
+    assert many.stages == whole.stages
 
 
 def test_another_config_or_corpus_in_the_same_folder_is_refused(corpus: Path, tmp_path: Path) -> None:
     files = list_files(str(corpus))
     first = curate(files, tmp_path / "out", CONFIG, CONTEXT)
     assert curate(files, tmp_path / "out", CONFIG, CONTEXT) == first
-    with pytest.raises(DataError, match="another config"):
+    with pytest.raises(ConfigError, match="another call"):
         curate(files, tmp_path / "out", CurationConfig(), CONTEXT)
-    with pytest.raises(DataError, match="another config"):
+    with pytest.raises(ConfigError, match="another call"):
         curate(files[1:], tmp_path / "out", CONFIG, CONTEXT)
+    (tmp_path / "strange" / "train").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="train of unknown origin"):
+        curate(files, tmp_path / "strange", CONFIG, CONTEXT)
     with pytest.raises(DataError, match="no files"):
         curate([], tmp_path / "other", CONFIG, CONTEXT)
-
-
-def test_a_document_that_makes_an_operator_raise_is_a_dead_letter(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def explode(text: str) -> None:
-        if "f3_" in text:
-            raise ZeroDivisionError("boom")
-
-    monkeypatch.setattr("tilth.curation.rules.code", explode)
-    ledger = curate(list_files(str(corpus)), tmp_path / "out", CONFIG, CONTEXT)
-    assert {"stage": "rules", "source": "code03.py", "error": "ZeroDivisionError: boom"} in ledger.dead_letters
-    assert ledger.kinds["code"] == 11
 
 
 @pytest.mark.parametrize(
@@ -290,6 +260,11 @@ def test_a_document_that_makes_an_operator_raise_is_a_dead_letter(
         ("max_words", 10),
         ("shard_bytes", 0),
         ("seed", -1),
+        ("operators", ("extracts",)),
+        ("operators", ("rules", "rules")),
+        ("held_out_by", "paragraph"),
+        ("max_dead_letters", 1.1),
+        ("document_seconds", 0.0),
     ],
 )
 def test_impossible_configs_say_what_to_do(field: str, value: object) -> None:

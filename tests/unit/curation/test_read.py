@@ -13,19 +13,20 @@ import pytest
 from tilth import storage
 from tilth.curation import read as read_module
 from tilth.curation import records
+from tilth.curation.broken_input import describe
 from tilth.curation.config import CurationConfig
-from tilth.curation.found import lines, printable
-from tilth.curation.ledger import describe
+from tilth.curation.decoding import lines, printable
 from tilth.curation.read import read_file
+from tilth.curation.read_result import Read
 from tilth.files import InputFile
-from tilth.types import Document
+from tilth.types import Document, document_id
 
 Reader = Callable[..., list[tuple[str, str, str]]]
 
 
 def replace_open_stream(monkeypatch: pytest.MonkeyPatch, opened: Callable[[str], object]) -> None:
     for module in (read_module, records):
-        monkeypatch.setattr(module, "open_stream", opened)
+        monkeypatch.setattr(module, "open_unpacked", opened)
 
 
 LINES = b"".join(json.dumps({"text": f"record {n}", "id": n}).encode() + b"\n" for n in range(2000))
@@ -149,11 +150,11 @@ def test_the_wish_to_stop_is_no_broken_file(monkeypatch: pytest.MonkeyPatch) -> 
         list(read_file(InputFile(path="a.txt", name="a.txt", bytes=5), CurationConfig()))
 
 
-def test_a_file_that_vanished_is_a_dead_letter(tmp_path: Path) -> None:
-    file = InputFile(path=str(tmp_path / "gone.py"), name="gone.py", bytes=1)
-    assert [item.row["error"] for item in read_file(file, CurationConfig())] == [  # type: ignore[union-attr]
-        "FileNotFoundError: No such file or directory"
-    ]
+def test_a_file_that_vanished_ends_the_run_and_is_named(tmp_path: Path) -> None:
+    file = InputFile(path=str(tmp_path / "gone.py"), name="gone.py", bytes=1, corpus="c")
+    with pytest.raises(FileNotFoundError) as error:
+        list(read_file(file, CurationConfig()))
+    assert "while reading c/gone.py" in error.value.__notes__
 
 
 def test_json_lines(read: Reader) -> None:
@@ -187,7 +188,9 @@ def test_a_json_file_may_hold_lines_an_array_or_one_object(read: Reader) -> None
     assert read("b.json", b'[{"text": "one"},\n {"text": "two"}]')[1] == ("prose", "b.json#2", "two")
     assert read("c.json", b'{\n "text": "one"\n}') == [("prose", "c.json", "one")]
     assert read("d.ndjson", b'{"body": "one"}') == [("prose", "d.ndjson#1", "one")]
-    assert read("e.json", b"[1, 2")[0][0] == "dead letter"
+    found = read("e.json", b'[{"text": "one"}, {"text": 2}, {"text": "three"}, {broken, {"text": "five"}]')
+    assert [kind for kind, _, _ in found] == ["prose", "reject", "prose", "dead letter"]
+    assert read("f.json", b'[{"text": "one"}] more')[-1][0] == "dead letter"
 
 
 def test_parquet_and_the_columns_it_has(read: Reader, tmp_path: Path) -> None:
@@ -201,14 +204,31 @@ def test_parquet_and_the_columns_it_has(read: Reader, tmp_path: Path) -> None:
     assert (rejected.row["reason"], rejected.row["detail"]) == ("no_text_field", "columns: title, words")  # type: ignore[union-attr]
 
 
-def test_records_keep_their_id_and_our_own_datasets_their_metadata(tmp_path: Path) -> None:
-    document = Document.make("x = 1", "a.py", url="http://a.b", meta={"kind": "code", "stars": 3})
+def test_our_own_datasets_come_back_as_they_were(tmp_path: Path) -> None:
+    document = Document.make("x = 1", "c/a.py", corpus="c", url="http://a.b", meta={"kind": "code", "stars": 3})
     storage.write_dataset(tmp_path, [document], made_by="test")
     path = tmp_path / "shard-00000.parquet"
-    (again,) = read_file(InputFile(path=str(path), name=path.name, bytes=1), CurationConfig())
-    assert isinstance(again, Document)
-    assert (again.text, again.url, again.source) == ("x = 1", "http://a.b", "shard-00000.parquet#1")
-    assert again.meta == {"kind": "code", "stars": 3, "source": "a.py", "id": document.id}
+    file = InputFile(path=str(path), name=path.name, bytes=1, corpus="again")
+    (again,) = read_file(file, CurationConfig())
+    assert isinstance(again, Read)
+    assert Document.from_row(again.row) == document
+    lineage = [{"stage": "read", "corpus": "again", "source": "again/shard-00000.parquet#1"}]
+    assert json.loads(str(again.row["lineage"])) == lineage
+
+
+def test_foreign_records_keep_scores_and_lineage_as_columns_and_the_rest_in_meta(tmp_path: Path) -> None:
+    earlier = [{"stage": "teacher"}]
+    row = {"text": "one", "id": 7, "score_a": 1, "lineage": json.dumps(earlier), "tags": ["x"], "meta": {"k": 1}}
+    (tmp_path / "a.jsonl").write_text(json.dumps(row))
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "a.parquet")
+    for name in ("a.jsonl", "a.parquet"):
+        file = InputFile(path=str(tmp_path / name), name=name, bytes=1, corpus="c")
+        (read,) = read_file(file, CurationConfig())
+        assert isinstance(read, Read)
+        assert read.row["score_a"] == 1.0
+        assert json.loads(str(read.row["lineage"]))[:1] == earlier
+        assert json.loads(str(read.row["meta"])) == {"kind": "prose", "id": 7, "tags": ["x"], "k": 1}
+        assert read.row["id"] == document_id("c", "one")
 
 
 def test_long_prose_is_cut_at_blank_lines_and_nothing_is_lost(read: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,8 +261,7 @@ def test_names_that_are_no_unicode_become_printable(tmp_path: Path) -> None:
     name = b"caf\xe9.txt".decode("utf-8", "surrogateescape")
     (tmp_path / name).write_text("text")
     (found,) = read_file(InputFile(path=str(tmp_path / name), name=name, bytes=4), CurationConfig())
-    assert isinstance(found, Document)
-    assert found.source == printable(name) == "caf\ufffd.txt"
+    assert found.row["source"] == printable(name) == "caf\ufffd.txt"
 
 
 def test_errors_read_the_same_on_every_machine() -> None:

@@ -1,11 +1,11 @@
 import random
+from collections.abc import Callable
 
 import pyarrow as pa
 import pytest
 
 from tilth.curation import rules
 from tilth.curation.config import CurationConfig
-from tilth.types import DOCUMENT_SCHEMA, Document
 
 CONFIG = CurationConfig()
 WORDS = [
@@ -111,14 +111,14 @@ def test_each_rule_for_code(text: str, reason: str | None) -> None:
     assert (fault and fault.reason) == reason
 
 
-def test_code_is_not_judged_as_prose_nor_chinese_by_its_spaces() -> None:
+def test_code_is_not_judged_as_prose_nor_chinese_by_its_spaces(batch: Callable[..., pa.RecordBatch]) -> None:
     chinese = "".join(chr(0x4E00 + (n * 7919) % 5000) for n in range(600))
-    documents = [
-        Document.make("x = 1", "code", meta={"kind": "code"}),
-        Document.make("x = 1", "prose", language="en", meta={"kind": "prose"}),
-        Document.make(chinese, "chinese", language="zh", meta={"kind": "prose"}),
-    ]
-    batch = pa.RecordBatch.from_pylist([document.row() for document in documents], schema=DOCUMENT_SCHEMA)
-    outcome = rules.judge_batch(batch, CONFIG)
-    assert outcome.kept["source"].to_pylist() == ["code", "chinese"]
-    assert outcome.rejects["reason"].to_pylist() == ["too_few_words"]
+    documents = batch(
+        ("code", "x = 1", {"kind": "code"}), ("prose", "x = 1", {}), ("chinese", chinese, {}), language="zh"
+    )
+    outcome = rules.operator(CONFIG).apply(documents)
+    assert outcome.kept["source"].to_pylist() == ["code", "prose", "chinese"]
+    english = documents.set_column(4, "language", pa.array(["en"] * 3))
+    outcome = rules.operator(CONFIG).apply(english)
+    assert outcome.kept["source"].to_pylist() == ["code"]
+    assert set(outcome.rejects["reason"].to_pylist()) == {"too_few_words"}
