@@ -6,13 +6,15 @@ One arm has one colour through the whole section. `loop_findings` holds the sent
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from tilth.improve.result import ArmResult as Arm
+from tilth.improve.result import LoopResult
 from tilth.report import charts, figures
-from tilth.report.artefacts import Arm, Improve, RunData
-from tilth.report.views.loop_findings import SOLVED, caveats, ordered, takeaway
+from tilth.report.views.loop_findings import SOLVED, Improve, caveats, first_seed, ordered, takeaway
 
 _TONES = {"frozen": "sand", "control": "slate", "unfiltered": "ochre", "vote": "moss", "checker": "clay"}
 _MEANING = {
@@ -67,9 +69,9 @@ class Loop:
     caveats: tuple[str, ...]
 
 
-def view(data: RunData) -> Loop | None:
+def view(results: Sequence[LoopResult]) -> Loop | None:
     """Returns the loop section, or None where there was no loop."""
-    improve = data.improve
+    improve = first_seed(results[0]) if results else None
     if improve is None or not improve.arms:
         return None
     arms = ordered(improve)

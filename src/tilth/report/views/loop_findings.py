@@ -9,10 +9,42 @@ close to call. The errors are those of the test prompts alone: a run has one see
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from statistics import fmean
 
+from tilth.improve.result import ArmResult as Arm
+from tilth.improve.result import LoopExample, LoopResult
 from tilth.report import figures
-from tilth.report.artefacts import Arm, Improve
+
+
+@dataclass(frozen=True)
+class Improve:
+    """The first seed of a loop, as this section shows it."""
+
+    task: str
+    base_lengths: tuple[int, ...]
+    lengths: tuple[int, ...]
+    rounds: int
+    prompts_per_length: int
+    arms: dict[str, Arm]
+    n_params: int | None
+    examples: tuple[LoopExample, ...]
+
+
+def first_seed(result: LoopResult) -> Improve:
+    """Returns what the first seed of a loop came to."""
+    seed = result.seeds[0]
+    return Improve(
+        task=result.task,
+        base_lengths=(1, result.base_difficulty),
+        lengths=result.difficulties,
+        rounds=result.rounds,
+        prompts_per_length=min(result.test_problems, default=1),
+        arms=seed.arms,
+        n_params=result.n_params,
+        examples=seed.examples,
+    )
+
 
 SOLVED = 0.5
 """Accuracy from which a length counts as solved."""
