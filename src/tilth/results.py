@@ -14,7 +14,7 @@ from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from tilth.errors import DataError
+from tilth.errors import DataError, TilthError
 from tilth.files import read_json, write_json
 
 T = TypeVar("T")
@@ -80,7 +80,10 @@ def _record(kind: type, value: object, where: str) -> object:
             found[field.name] = _value(hints[field.name], entries[field.name], f"{where}.{field.name}")
         elif field.default is MISSING and field.default_factory is MISSING:
             raise DataError(f"`{where}` has no `{field.name}`.", fix=_FIX)
-    return kind(**found)
+    try:
+        return kind(**found)
+    except TilthError as error:  # the class checks more than types
+        raise DataError(f"`{where}`: {error.message}", fix=_FIX) from None
 
 
 def _plain(kind: type, value: object, where: str) -> object:

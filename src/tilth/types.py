@@ -98,15 +98,11 @@ class Problem:
     difficulty: float | None = None
 
     @classmethod
-    def make(
-        cls, prompt: str, *, verifier: str, answer: str | None = None, difficulty: float | None = None
-    ) -> Problem:
+    def make(cls, prompt: str, *, verifier: str, answer: str | None = None, difficulty: float | None = None) -> Problem:
         """Builds a problem whose id follows from verifier and prompt, so that equal text is one problem."""
         # NUL cannot be in a name, so no two pairs give the same bytes.
         digest = hashlib.sha256(f"{verifier}\0{prompt}".encode("utf-8", "surrogatepass"))
-        return cls(
-            id=digest.hexdigest()[:32], prompt=prompt, answer=answer, verifier=verifier, difficulty=difficulty
-        )
+        return cls(id=digest.hexdigest()[:32], prompt=prompt, answer=answer, verifier=verifier, difficulty=difficulty)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

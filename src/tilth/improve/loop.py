@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ import torch
 from tilth import execute
 from tilth.errors import ConfigError
 from tilth.files import clear_temporaries
-from tilth.identity import claim
+from tilth.identity import claim, fingerprint_of
 from tilth.improve.answering import Answerer, accuracy, is_right
 from tilth.improve.collect import Collected, Collector
 from tilth.improve.config import ARMS, FOLLOWS_VOTE, Arm, LoopConfig
@@ -324,6 +324,7 @@ def loop_result(runs: Sequence[SeedRun], outcomes: dict[tuple[int, Arm], tuple[A
         test_problems=tuple(len(run.split.test[d]) for d in difficulties),
         validation_problems=tuple(len(run.split.validation[d]) for d in difficulties),
         n_params=run.model_config.n_params,
+        settings=fingerprint_of(replace(run.config, seeds=(0,))),
     )
 
 
