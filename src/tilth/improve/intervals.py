@@ -47,7 +47,7 @@ def accuracy_interval(shares: Sequence[float], n_problems: int) -> Interval:
 def student_t(freedom: int) -> float:
     """Returns the 97.5% quantile of Student's t.
 
-    Beyond 10 degrees by the expansion of Cornish and Fisher, within 0.001 there.
+    Beyond 10 degrees by the expansion of Cornish and Fisher, within 0.003 there.
     """
     if freedom <= len(_T_975):
         return _T_975[freedom - 1]
@@ -61,4 +61,5 @@ def _wilson(share: float, n: int) -> Interval:
     shrunk = 1 + _Z_975**2 / n
     centre = (share + _Z_975**2 / (2 * n)) / shrunk
     half = _Z_975 * math.sqrt(share * (1 - share) / n + _Z_975**2 / (4 * n * n)) / shrunk
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+    # At the ends rounding could leave the share outside of its own interval.
+    return Interval(share, min(share, max(0.0, centre - half)), max(share, min(1.0, centre + half)))

@@ -12,14 +12,14 @@ Source: Lee et al. 2025 (arXiv 2502.01612), made small.
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from tilth import execute
 from tilth.errors import ConfigError
@@ -49,6 +49,8 @@ from tilth.improve.rounds import RoundRecord, read_model, read_pseudo_labels, re
 from tilth.model import ModelConfig, Transformer
 from tilth.progress import SILENT, Progress
 from tilth.results import write_result
+from tilth.training import initial_model
+from tilth.training.trainer import CHECKPOINT
 from tilth.types import Problem
 
 LONGEST_FIRST: tuple[Arm, ...] = (
@@ -76,11 +78,16 @@ class SeedRun:
     seed: int
     folder: Path
     """Holds `base/` and, for each arm, a folder for each round."""
-    device: str = "cpu"
+    context: execute.Context = field(default_factory=execute.Context)
 
-    def arm_folder(self, arm: Arm, number: int) -> Path:
-        """Returns the folder of a round, counted from 1; that of the base model for round 0."""
-        return self.folder / arm / f"round-{number:02d}" if number else self.folder / "base"
+    @property
+    def base_folder(self) -> Path:
+        """The folder of the base model."""
+        return self.folder / "base"
+
+    def round_folder(self, arm: Arm, number: int) -> Path:
+        """Returns the folder of a round, counted from 1."""
+        return self.folder / arm / f"round-{number:02d}"
 
     @cached_property
     def split(self) -> Split:
@@ -130,8 +137,9 @@ def improve(config: LoopConfig, out: Path, context: execute.Context, family: Tas
     """
     family = family or Reverse()
     end_token(family.tokenizer)
+    quiet = replace(context, progress=SILENT)  # bars do not travel to worker processes
     runs = [
-        SeedRun(config=config, family=family, seed=seed, folder=out / f"seed-{seed}", device=context.device)
+        SeedRun(config=config, family=family, seed=seed, folder=out / f"seed-{seed}", context=quiet)
         for seed in config.seeds
     ]
     outputs = (LOOP_RESULT, *(run.folder.name for run in runs))
@@ -174,43 +182,52 @@ def _run_shard(shard: tuple[SeedRun, Arm]) -> tuple[ArmResult, list[str]]:
 
 
 def train_base(run: SeedRun, progress: Progress = SILENT) -> None:
-    """Trains the model that all arms start from, on right answers to easy problems; does nothing if it is there."""
-    folder = run.arm_folder("baseline", 0)
-    if read_record(folder) is not None:
-        return
-    started = time.monotonic()
-    config, rng = run.config, run.rng(_BASE)
-    with torch.random.fork_rng(devices=[]), one_thread():
-        torch.manual_seed(run.seed)
-        model = Transformer(run.model_config).to(run.device)
-        batches = run.pool().batches(rng, config.base_steps)
-        flops = fine_tune(model, batches, config.base_steps, config, progress, "base model")
-        record = RoundRecord(
-            difficulty=config.base_difficulty,
-            accuracy=accuracy(model, run.family, run.split.test),
-            validation_accuracy=accuracy(model, run.family, run.split.validation),
-            train_flops=flops,
-            seconds=time.monotonic() - started,
-        )
-    save_round(folder, model, [], record)
+    """Trains the model that all arms start from, on right answers to easy problems, unless that is done.
+
+    Killed, it continues from a checkpoint, which is removed at the end.
+    """
+    folder, config = run.base_folder, run.config
+    if read_record(folder) is None:
+        with one_thread():
+            model = initial_model(run.model_config, run.seed).to(run.context.device)
+            trained = fine_tune(
+                model,
+                run.pool().batches(run.rng(_BASE), config.base_steps),
+                config.base_steps,
+                config,
+                out=folder,
+                identity={"config": config, "family": run.family.name, "seed": run.seed},
+                name="base model",
+                context=replace(run.context, progress=progress),
+            )
+            record = RoundRecord(
+                difficulty=config.base_difficulty,
+                accuracy=accuracy(model, run.family, run.split.test),
+                validation_accuracy=accuracy(model, run.family, run.split.validation),
+                train_flops=trained.flops,
+                seconds=trained.seconds,
+            )
+        save_round(folder, model, [], record)
+    # Half a megabyte of optimizer state that nothing needs any more.
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
 
 
 def run_arm(run: SeedRun, arm: Arm) -> tuple[ArmResult, list[str]]:
     """Runs an arm, or continues it; returns what it came to, and its last model's answers to the examples."""
-    base = run.arm_folder(arm, 0)
+    base = run.base_folder
     records, pool, folder = [_record(base)], run.pool(), base
     with one_thread():
         for number in range(1, run.config.rounds + 1):
             if arm == "baseline":
                 records.append(_unchanged(records[0]))
                 continue
-            before, folder = folder, run.arm_folder(arm, number)
+            before, folder = folder, run.round_folder(arm, number)
             if read_record(folder) is None:
-                run_round(run, arm, number, read_model(before, run.device), pool, records[-1].difficulty)
+                run_round(run, arm, number, read_model(before, run.context.device), pool, records[-1].difficulty)
             record = _record(folder)
             pool = pool.plus(record.difficulty, read_pseudo_labels(folder))
             records.append(record)
-        model = read_model(folder, run.device)
+        model = read_model(folder, run.context.device)
         answers = [Answerer(model, run.family)([problem], difficulty)[0].text for difficulty, problem in _examples(run)]
     return _arm_result(records), answers
 
@@ -222,13 +239,14 @@ def run_round(run: SeedRun, arm: Arm, number: int, model: Transformer, pool: Pro
     collected = _collect(run, arm, number, model, difficulty, rng)
     pool = pool.plus(collected.difficulty, collected.pseudo_labels)
     if arm == "flop_matched":
-        vote = _record(run.arm_folder("vote", number))
+        vote = _record(run.round_folder("vote", number))
         batches = batches_worth(pool, rng, model, vote.train_flops + vote.generation_flops)
-        flops = fine_tune(model, batches, len(batches), run.config)
+        trained = fine_tune(model, batches, len(batches), run.config, context=run.context)
     else:
         newest = None if arm == "control" else collected.difficulty
         steps = run.config.round_steps
-        flops = fine_tune(model, pool.batches(rng, steps, newest=newest), steps, run.config)
+        batches = pool.batches(rng, steps, newest=newest)
+        trained = fine_tune(model, batches, steps, run.config, context=run.context)
     labels, last = collected.pseudo_labels, number == run.config.rounds
     record = RoundRecord(
         difficulty=collected.difficulty,
@@ -237,11 +255,11 @@ def run_round(run: SeedRun, arm: Arm, number: int, model: Transformer, pool: Pro
         generated=collected.generated,
         kept=len(labels),
         right=sum(is_right(run.family, label.problem, label.rollout) for label in labels),
-        train_flops=flops,
+        train_flops=trained.flops,
         generation_flops=collected.flops,
         seconds=time.monotonic() - started,
     )
-    save_round(run.arm_folder(arm, number), model, labels, record)
+    save_round(run.round_folder(arm, number), model, labels, record)
 
 
 def _collect(
@@ -266,7 +284,7 @@ def _collect(
     if arm == "unfiltered":
         return collector.one_harder(difficulty)
     if arm == "gated_unfiltered":
-        vote = _record(run.arm_folder("vote", number))
+        vote = _record(run.round_folder("vote", number))
         return collector.fill(vote.difficulty, vote.kept)
     validation = {d: without_answers(problems) for d, problems in run.split.validation.items()}
     return collector.gated(difficulty, validation)
@@ -329,7 +347,7 @@ def loop_result(runs: Sequence[SeedRun], outcomes: dict[tuple[int, Arm], tuple[A
 
 
 def _seed_result(run: SeedRun, outcomes: dict[tuple[int, Arm], tuple[ArmResult, list[str]]]) -> SeedResult:
-    base = _record(run.arm_folder("baseline", 0))
+    base = _record(run.base_folder)
     arms = {arm: outcomes[run.seed, arm] for arm in ARMS if (run.seed, arm) in outcomes}
     examples = tuple(
         LoopExample(

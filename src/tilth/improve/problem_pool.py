@@ -11,17 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
+import torch
 
 from tilth.improve.config import LoopConfig
 from tilth.improve.family import TaskFamily, end_token, propose_other_than
 from tilth.improve.pseudo_labels import PseudoLabel
-from tilth.model import IGNORE as IGNORE_INDEX
+from tilth.model import IGNORE_INDEX
+from tilth.training import Batch
 from tilth.types import Problem
 
 Example = tuple[Sequence[int], Sequence[int]]
 """Tokens of a prompt, and of the answer that follows it, its end included."""
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -48,17 +48,15 @@ class ProblemPool:
         """Draws problems with right answers that are not measured on."""
         return propose_other_than(self.excluded, self.family, difficulty, n, rng)
 
-    def batches(
-        self, rng: np.random.Generator, steps: int, *, newest: int | None = None
-    ) -> Iterator[tuple[Ints, Ints]]:
-        """Yields inputs and targets, both `(batch_size, seq)`, for so many steps.
+    def batches(self, rng: np.random.Generator, steps: int, *, newest: int | None = None) -> Iterator[Batch]:
+        """Yields a batch for each of so many steps.
 
         Difficulties are drawn in proportion to their value, with an extra share of the newest one.
         """
         for _ in range(steps):
             yield self.batch(rng, newest=newest)
 
-    def batch(self, rng: np.random.Generator, *, newest: int | None = None) -> tuple[Ints, Ints]:
+    def batch(self, rng: np.random.Generator, *, newest: int | None = None) -> Batch:
         """Draws one batch."""
         base = self.config.base_difficulty
         known = [*range(1, base + 1), *sorted(d for d in self.pseudo_labelled if d > base)]
@@ -68,10 +66,8 @@ class ProblemPool:
         drawn = {d: int(n) for d, n in zip(known, numbers, strict=True)}
         if newest is not None and extra:
             drawn[newest] += extra
-        return collate(
-            [example for difficulty, n in drawn.items() for example in self._draw(difficulty, n, rng)],
-            end_token(self.family.tokenizer),
-        )
+        examples = [example for difficulty, n in drawn.items() for example in self._draw(difficulty, n, rng)]
+        return collate(examples, padding=end_token(self.family.tokenizer))
 
     def _draw(self, difficulty: int, n: int, rng: np.random.Generator) -> list[Example]:
         if difficulty > self.config.base_difficulty:
@@ -82,7 +78,7 @@ class ProblemPool:
         return [(encode(problem.prompt), [*encode(problem.answer or ""), end]) for problem in problems]
 
 
-def collate(examples: Sequence[Example], padding: int) -> tuple[Ints, Ints]:
+def collate(examples: Sequence[Example], *, padding: int) -> Batch:
     """Pads prompts with their answers to one length; targets are the answers, their end included."""
     length = max(len(prompt) + len(answer) for prompt, answer in examples)
     tokens = np.full((len(examples), length), padding, dtype=np.int64)
@@ -91,4 +87,4 @@ def collate(examples: Sequence[Example], padding: int) -> tuple[Ints, Ints]:
         begin, end = len(prompt), len(prompt) + len(answer)
         tokens[row, :begin] = prompt
         tokens[row, begin:end] = targets[row, begin:end] = answer
-    return tokens[:, :-1], targets[:, 1:]
+    return Batch(torch.from_numpy(tokens[:, :-1]), torch.from_numpy(targets[:, 1:]))

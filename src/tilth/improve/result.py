@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilth.errors import DataError
+from tilth.improve.config import ARMS
 
 LOOP_RESULT = "improve.json"
 
@@ -98,9 +99,10 @@ class LoopResult:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """Names of the arms that every seed has."""
+        """Names of the arms that every seed has, in the order in which they are shown: unknown ones last."""
         first, *others = (seed.arms for seed in self.seeds)
-        return tuple(name for name in first if all(name in arms for arms in others))
+        common = [name for name in first if all(name in arms for arms in others)]
+        return (*(arm for arm in ARMS if arm in common), *sorted(set(common) - set(ARMS)))
 
     def of_arm(self, arm: str) -> tuple[ArmResult, ...]:
         """Returns what an arm came to, one for each seed."""

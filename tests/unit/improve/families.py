@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tilth.improve.family import AlphabetTokenizer, Reverse
+from tilth.improve.family import AlphabetTokenizer, Reverse, SymbolPermutation
 from tilth.types import Problem, Rollout
 
 
@@ -54,8 +54,37 @@ class Addition:
         return [Swap()] * n
 
 
-class LyingReverse(Reverse):
-    """Gives wrong answers beyond a difficulty; verifies nothing."""
+class Last:
+    """Name a string's last letter: `fbd=` is answered by `d`. A model of seconds learns some of it."""
+
+    name = "last"
+    letters = "abcdef"
+    tokenizer = AlphabetTokenizer(letters + "=")
+
+    def n_problems(self, difficulty: int) -> int:
+        return len(self.letters) ** difficulty
+
+    def answer_tokens(self, difficulty: int) -> int:
+        return 2
+
+    def propose(self, difficulty: int, n: int, rng: np.random.Generator) -> list[Problem]:
+        rows = rng.integers(0, len(self.letters), (n, difficulty)).tolist()
+        strings = ["".join(self.letters[index] for index in row) for row in rows]
+        return [Problem.make(f"{s}=", answer=s[-1], verifier=self.name, difficulty=difficulty) for s in strings]
+
+    def parse(self, text: str) -> str | None:
+        return text if len(text) == 1 else None
+
+    def verify(self, problem: Problem, answer: str) -> bool:
+        return answer == problem.prompt[-2]
+
+    def augmentations(self, n: int, rng: np.random.Generator) -> list[SymbolPermutation]:
+        letters = np.array(list(self.letters))
+        return [SymbolPermutation(self.letters, "".join(rng.permutation(letters))) for _ in range(n)]
+
+
+class LyingLast(Last):
+    """Gives wrong answers beyond a difficulty, and verifies none there."""
 
     def __init__(self, honest_up_to: int) -> None:
         self.honest_up_to = honest_up_to

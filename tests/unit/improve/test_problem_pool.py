@@ -33,7 +33,9 @@ def pool(split: Split) -> ProblemPool:
     return ProblemPool(FAMILY, CONFIG, split.excluded)
 
 
-def difficulties(pool: ProblemPool, steps: int, newest: int | None = None) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def difficulties(
+    pool: ProblemPool, steps: int, newest: int | None = None
+) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     batches = pool.batches(rng(), steps, newest=newest)
     return np.concatenate([(batch.inputs == EQUALS).int().argmax(dim=1).numpy() for batch in batches])
 
@@ -62,9 +64,7 @@ def test_base_batches_hold_difficulties_in_proportion(pool: ProblemPool) -> None
 
 
 def test_a_round_draws_pseudo_labels_and_more_of_the_newest(pool: ProblemPool) -> None:
-    labels = [
-        PseudoLabel(problem=problem, rollout=rollout(problem, "wxyz")) for problem in FAMILY.propose(4, 5, rng())
-    ]
+    labels = [PseudoLabel(problem=problem, rollout=rollout(problem, "wxyz")) for problem in FAMILY.propose(4, 5, rng())]
     more = pool.plus(4, labels[:3]).plus(4, labels[3:]).plus(5, [])
     assert 4 not in pool.pseudo_labelled and len(more.pseudo_labelled[4]) == 5 and 5 not in more.pseudo_labelled
     assert np.mean(difficulties(more, 50, newest=4) == 4) == pytest.approx(0.25 + 0.75 * 0.4, abs=0.03)

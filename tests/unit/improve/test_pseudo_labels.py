@@ -62,7 +62,10 @@ def test_verified_accepts_what_is_right() -> None:
 
 def test_a_cut_answer_is_never_right() -> None:
     given = problems(1)
-    cut: Answer = lambda asked, difficulty: [rollout(p, p.prompt[-2::-1], ended=False) for p in asked]
+
+    def cut(asked: Sequence[Problem], difficulty: int) -> list[Rollout]:
+        return [rollout(p, p.prompt[-2::-1], ended=False) for p in asked]
+
     assert label_verified(FAMILY)(cut, given, 5) == []
     assert label_by_vote(SOURCE, lambda: PERMUTATIONS, 3)(cut, given, 5) == []
 
@@ -114,17 +117,17 @@ def test_votes_over_another_family() -> None:
     family = Addition()
     given = without_answers(family.propose(2, 20, np.random.default_rng(0)))
 
-    def knows_half(problems: Sequence[Problem], difficulty: int) -> list[Rollout]:
-        # Right where the first number is not the smaller one: both orders agree only on equal numbers.
-        return [
-            Rollout(problem_id=p.id, text=str(int(p.prompt[:2]) + int(p.prompt[3:5]) * (p.prompt[:2] >= p.prompt[3:5])), tokens=())
-            for p in problems
-        ]
+    def gives(value: Callable[[int, int], int]) -> Answer:
+        def answer(problems: Sequence[Problem], difficulty: int) -> list[Rollout]:
+            numbers = [(int(p.prompt[:2]), int(p.prompt[3:5])) for p in problems]
+            pairs = zip(problems, numbers, strict=True)
+            return [Rollout(problem_id=p.id, text=str(value(*n)), tokens=()) for p, n in pairs]
 
-    def knows(problems: Sequence[Problem], difficulty: int) -> list[Rollout]:
-        return [Rollout(problem_id=p.id, text=str(int(p.prompt[:2]) + int(p.prompt[3:5])), tokens=()) for p in problems]
+        return answer
 
     label = label_by_vote(family, lambda: [Identity(), Swap()], 2)
-    assert len(label(knows, given, 2)) == 20
-    assert all(family.verify(found.problem, found.rollout.text) for found in label(knows, given, 2))
-    assert len(label(knows_half, given, 2)) < 5
+    labels = label(gives(lambda left, right: left + right), given, 2)
+    assert len(labels) == 20
+    assert all(family.verify(found.problem, found.rollout.text) for found in labels)
+    # Right in one order of the numbers, wrong in the other.
+    assert len(label(gives(lambda left, right: left + right * (left >= right)), given, 2)) < 5

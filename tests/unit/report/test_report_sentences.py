@@ -8,7 +8,7 @@ import pytest
 
 from tilth.report.artefacts import RunArtefacts
 from tilth.report.load import load
-from tilth.report.views import cost, curation, header, loop_findings, provenance, samples, tokenizer, training
+from tilth.report.views import cost, curation, header, provenance, samples, tokenizer, training
 
 
 def training_sentence(artefacts: dict[str, Any], **bits: float) -> str:
@@ -47,70 +47,6 @@ def test_without_baselines_nothing_is_compared(artefacts: dict[str, Any]) -> Non
     assert training.takeaway(data) == (
         "The model needs 1.62 bits per byte on text it never saw. Before training it needed 3.41."
     )
-
-
-def loop_sentence(artefacts: dict[str, Any], last: dict[str, list[float]]) -> str:
-    improve = artefacts["improve"]
-    improve["arms"] = {name: arm for name, arm in improve["arms"].items() if name in last}
-    for name, accuracy in last.items():
-        improve["arms"][name]["accuracy"] = [[1.0, 0.4, 0.1, 0.0], accuracy]
-    improve |= {"lengths": [6, 7, 8, 9], "rounds": 1}
-    data = load(RunArtefacts(improve=improve)).improve
-    assert data is not None
-    return loop_findings.takeaway(data)
-
-
-def test_loop_that_wins_names_its_lengths(artefacts: dict[str, Any]) -> None:
-    sentence = loop_sentence(
-        artefacts,
-        {
-            "frozen": [1.0, 0.4, 0.1, 0.0],
-            "control": [1.0, 0.49, 0.1, 0.0],
-            "unfiltered": [1.0, 0.3, 0.1, 0.0],
-            "vote": [1.0, 0.9, 0.5, 0.1],
-            "checker": [1.0, 1.0, 0.9, 0.8],
-        },
-    )
-    assert sentence == (
-        "After 1 round, the vote arm solves lengths 7–8 and the checker arm solves lengths 7–9; "
-        "neither the base model nor the control solves any of these. The unfiltered arm adds none."
-    )
-
-
-def test_arms_that_solve_the_same_lengths_share_a_clause(artefacts: dict[str, Any]) -> None:
-    row = [1.0, 0.9, 0.2, 0.0]
-    sentence = loop_sentence(artefacts, {"control": [1.0, 0.2, 0.1, 0.0], "vote": row, "checker": row})
-    assert sentence.startswith("After 1 round, the vote and checker arms solve length 7; neither")
-
-
-def test_length_that_the_control_solves_does_not_count(artefacts: dict[str, Any]) -> None:
-    arms = {"control": [1.0, 0.5, 0.1, 0.0], "vote": [1.0, 0.9, 0.49, 0.0]}
-    assert loop_sentence(artefacts, arms) == (
-        "After 1 round, no arm of the loop solves a length that the base model or the control does not solve as well."
-    )
-
-
-def test_without_a_control_only_the_base_model_is_compared(artefacts: dict[str, Any]) -> None:
-    sentence = loop_sentence(artefacts, {"checker": [1.0, 0.9, 0.2, 0.0]})
-    assert sentence == "After 1 round, the checker arm solves length 7; the base model does not solve it."
-
-
-def test_caveats_follow_the_data(artefacts: dict[str, Any]) -> None:
-    improve = load(RunArtefacts(improve=artefacts["improve"])).improve
-    assert improve is not None
-    text = " ".join(loop_findings.caveats(improve))
-    assert "200 prompts: its standard error is up to 3.5 points" in text
-    assert "upper bound; the vote is the label-free evidence" in text
-    assert "vote 1.7×" in text and "fell" not in text
-
-    del artefacts["improve"]["arms"]["checker"]
-    rows = artefacts["improve"]["arms"]["vote"]["accuracy"]
-    rows[-1] = [0.4, 0.4, 0.4, 0.4, 0.4, 0.4, *rows[-1][6:]]
-    improve = load(RunArtefacts(improve=artefacts["improve"])).improve
-    assert improve is not None
-    text = " ".join(loop_findings.caveats(improve))
-    assert "upper bound" not in text
-    assert "Accuracy on the lengths of the base data fell in vote (98% to 40%)." in text
 
 
 def curation_sentence(ledger: dict[str, Any]) -> str:

@@ -22,7 +22,6 @@ from tilth.report.views.loop_findings import (
     mean_accuracy,
     mean_rows,
     means,
-    ordered,
     percent_with_interval,
     pooled,
     takeaway,
@@ -121,7 +120,7 @@ def view(results: Sequence[LoopResult]) -> Loop | None:
 
 
 def _experiment(result: LoopResult) -> Experiment:
-    arms = ordered(result)
+    arms = result.arms
     # Difficulties with right answers are solved by all arms: the table is about what comes after them.
     shown = [i for i, d in enumerate(result.difficulties) if d >= result.base_difficulty] or [0]
     return Experiment(

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from tilth.improve.config import ARMS
 from tilth.improve.intervals import Interval, accuracy_interval
 from tilth.improve.result import LoopResult
 from tilth.report import figures
@@ -40,12 +39,6 @@ def pooled(results: Sequence[LoopResult]) -> list[LoopResult]:
 
 def _same_settings(one: LoopResult, other: LoopResult) -> bool:
     return replace(one, seeds=other.seeds) == other
-
-
-def ordered(result: LoopResult) -> list[str]:
-    """Returns the arms in the order in which they are shown: the known ones, then others by name."""
-    known = [arm for arm in ARMS if arm in result.arms]
-    return [*known, *sorted(set(result.arms) - set(ARMS))]
 
 
 def means(rows: Sequence[Sequence[float]]) -> list[float]:
@@ -113,7 +106,7 @@ def caveats(result: LoopResult) -> list[str]:
 
 
 def _learners(result: LoopResult) -> list[str]:
-    return [arm for arm in ordered(result) if arm not in CONTROLS]
+    return [arm for arm in result.arms if arm not in CONTROLS]
 
 
 def _newly_solved(result: LoopResult, arm: str) -> list[int]:
@@ -160,7 +153,7 @@ def _forgotten(result: LoopResult) -> list[str]:
     if not columns or not problems:
         return []
     lost: list[str] = []
-    for arm in ordered(result):
+    for arm in result.arms:
         rows = mean_rows(result, arm)
         first, last = (fmean(row[i] for i in columns) for row in (rows[0], rows[-1]))
         # The largest standard error that a share can have is that of one half.
@@ -170,8 +163,8 @@ def _forgotten(result: LoopResult) -> list[str]:
 
 
 def _unequal_flops(result: LoopResult) -> list[str]:
-    flops = {arm: fmean(one.flops for one in result.of_arm(arm)) for arm in ordered(result)}
-    base, others = flops.get("control", 0.0), [arm for arm in ordered(result) if arm not in CONTROLS[:2]]
+    flops = {arm: fmean(one.flops for one in result.of_arm(arm)) for arm in result.arms}
+    base, others = flops.get("control", 0.0), [arm for arm in result.arms if arm not in CONTROLS[:2]]
     if base <= 0 or not others:
         return []
     ratios = [f"{arm} {flops[arm] / base:.1f}×" for arm in others]
