@@ -19,7 +19,8 @@ STAGES = {
     "curation": "CurationConfig Extraction Ledger curate dedup extract identify read_file rules",
     "evaluation": "Baselines NgramModel baselines bits_per_byte ngram_bits_per_byte train_ngram zstd_bits_per_byte",
     "export": "model_card to_hf",
-    "improve": "ARMS Arm ArmResult LoopConfig LoopResult Reverse Task improve",
+    "improve": "ARMS AlphabetTokenizer Arm ArmResult Augmentable Augmentation LoopConfig LoopResult ProblemSource "
+    "Reverse SeedResult TaskFamily improve",
     "inference": "Completion Engine Generation SamplingParams generate_tokens",
     "model": "IGNORE KVCache ModelConfig Transformer load_model save_model",
     "recipes": "BUILT_IN BuiltIn load_recipe",
@@ -38,8 +39,9 @@ CONFIGS = {
     "tilth.training.config:TrainConfig": "tokens global_batch_tokens micro_batch_size optimizer learning_rate "
     "muon_learning_rate schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip seed "
     "eval_every_tokens eval_bytes checkpoint_every_tokens",
-    "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples prompts_per_difficulty "
-    "d_model n_layers n_heads d_ff batch_size learning_rate newest_share views agree promote_at max_draws seed",
+    "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples test_problems "
+    "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate warmup_fraction decay_fraction beta1 "
+    "beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at max_draws seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
     "eval_every_tokens",

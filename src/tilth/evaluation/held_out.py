@@ -19,7 +19,7 @@ from tilth.evaluation.ngram import NgramModel
 from tilth.files import write_json
 from tilth.progress import SILENT, Progress
 from tilth.storage import Dataset
-from tilth.training.metrics import held_out_excerpt, measure_text_cost
+from tilth.training import held_out_excerpt, text_loss
 from tilth.types import Document
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def bits_per_byte(
 
     Raises: DataError if there is no text.
     """
-    return measure_text_cost(model, tokenizer, documents, progress=progress).bits_per_byte
+    return text_loss(model, tokenizer, documents, progress=progress).bits_per_byte
 
 
 def ngram_bits_per_byte(model: NgramModel, tokenizer: Tokenizer, documents: Iterable[Document]) -> float:

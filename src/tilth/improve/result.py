@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tilth.errors import DataError
+from tilth.improve.config import ARMS
+
 LOOP_RESULT = "improve.json"
 
 
@@ -75,6 +78,19 @@ class LoopResult:
     """For each difficulty."""
     validation_problems: tuple[int, ...] = ()
     n_params: int | None = None
+    settings: str = ""
+    """Fingerprint of the config without its seeds: results with equal settings differ by seed alone."""
+
+    def __post_init__(self) -> None:
+        if not self.difficulties or not self.seeds:
+            raise DataError("A result of a loop needs one or more seeds and difficulties.")
+        for seed in self.seeds:
+            for name, arm in seed.arms.items():
+                if not arm.accuracy or any(len(row) != len(self.difficulties) for row in arm.accuracy):
+                    raise DataError(
+                        f"The accuracy of the arm {name} with seed {seed.seed} must have one or more rows of "
+                        f"{len(self.difficulties)} difficulties."
+                    )
 
     @property
     def flops(self) -> float:
@@ -83,9 +99,14 @@ class LoopResult:
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """Names of the arms that every seed has."""
+        """Names of the arms that every seed has, in the order in which they are shown: unknown ones last."""
         first, *others = (seed.arms for seed in self.seeds)
-        return tuple(name for name in first if all(name in arms for arms in others))
+        common = [name for name in first if all(name in arms for arms in others)]
+        return (*(arm for arm in ARMS if arm in common), *sorted(set(common) - set(ARMS)))
+
+    def of_arm(self, arm: str) -> tuple[ArmResult, ...]:
+        """Returns what an arm came to, one for each seed."""
+        return tuple(seed.arms[arm] for seed in self.seeds)
 
     def final_accuracy(self, arm: str) -> tuple[tuple[float, ...], ...]:
         """Returns an arm's accuracy after the last round: a row for each seed, a column for each difficulty."""

@@ -5,7 +5,7 @@ Projections that read the same input are fused (q, k, v; gate, up): fewer and la
 small model on a CPU lives from. The price is that names differ from Llama checkpoints; `model/hf.py` splits
 and joins.
 Initialisation: matrices N(0, 1/fan_in), those that write to the residual stream 0, so that each block begins
-as the identity and the token's embedding is not drowned; embeddings N(0, 0.02^2), gains 1.
+as the identity and the token's embedding is not drowned; embeddings N(0, 0.02^2), norm weights 1.
 """
 
 from __future__ import annotations
@@ -20,8 +20,21 @@ from torch import Tensor, nn
 from tilth.errors import DataError
 from tilth.model.cache import KVCache
 from tilth.model.config import ModelConfig
-from tilth.model.loss import linear_cross_entropy, token_nats
+from tilth.model.loss import linear_cross_entropy, token_losses
+from tilth.model.mask import Mask, attend, segment_mask
 from tilth.model.rope import rope_tables, rotate
+
+
+class Projection(nn.Linear):
+    """A matrix inside a block, or several that read the same input and are stored as one.
+
+    `parts` are the rows of each of them. The optimizer reads it: a module says itself which matrices it holds, so that
+    names and wrappers around the model do not matter.
+    """
+
+    def __init__(self, in_features: int, *parts: int) -> None:
+        super().__init__(in_features, sum(parts), bias=False)
+        self.parts = parts
 
 
 class Attention(nn.Module):
@@ -31,11 +44,12 @@ class Attention(nn.Module):
         super().__init__()
         self.layer, self.n_heads, self.kv_heads = layer, config.n_heads, config.kv_heads
         self.head_dim = config.head_width
-        self.qkv = nn.Linear(config.d_model, (self.n_heads + 2 * self.kv_heads) * self.head_dim, bias=False)
-        self.out = nn.Linear(self.n_heads * self.head_dim, config.d_model, bias=False)
+        query, key = self.n_heads * self.head_dim, self.kv_heads * self.head_dim
+        self.qkv = Projection(config.d_model, query, key, key)
+        self.out = Projection(query, config.d_model)
 
     def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None
+        self, x: Tensor, rope: tuple[Tensor, Tensor] | None, mask: Mask | None, cache: KVCache | None
     ) -> Tensor:
         """Mixes positions; `(batch, seq, d_model)` in and out."""
         batch, seq, _ = x.shape
@@ -47,9 +61,7 @@ class Attention(nn.Module):
         q, k = qk.split((self.n_heads, self.kv_heads), dim=1)
         if cache is not None:
             k, v = cache.write(self.layer, k, v)
-        causal = cache is None and mask is None
-        grouped = self.n_heads != self.kv_heads
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, enable_gqa=grouped)
+        y = attend(q, k, v, mask, causal=cache is None and mask is None)
         return self.out(y.transpose(1, 2).reshape(batch, seq, -1))
 
 
@@ -58,8 +70,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(config.d_model, 2 * config.ff_width, bias=False)
-        self.down = nn.Linear(config.ff_width, config.d_model, bias=False)
+        self.gate_up = Projection(config.d_model, config.ff_width, config.ff_width)
+        self.down = Projection(config.ff_width, config.d_model)
 
     def forward(self, x: Tensor) -> Tensor:
         """Works on each position alone; `(batch, seq, d_model)` in and out."""
@@ -78,7 +90,7 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
 
     def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor] | None, mask: Tensor | None, cache: KVCache | None
+        self, x: Tensor, rope: tuple[Tensor, Tensor] | None, mask: Mask | None, cache: KVCache | None
     ) -> Tensor:
         """`(batch, seq, d_model)` in and out."""
         x = x + self.attention(self.attention_norm(x), rope, mask, cache)
@@ -126,14 +138,16 @@ class Transformer(nn.Module):
         """Where the weights are."""
         return self.embedding.weight.device
 
-    def hidden(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
+    def hidden(self, ids: Tensor, cache: KVCache | None = None, segments: Tensor | None = None) -> Tensor:
         """Returns the normalised last states, `(batch, seq, d_model)`; the cache, if given, takes in the
         tokens.
 
-        Raises: DataError if the tokens do not fit into the context of a model with positions.
+        `segments` `(batch, seq)` numbers the documents of each row: attention stays within one. None: a row is one.
+        Raises: DataError if the tokens do not fit into the context of a model with positions; ValueError for
+        segments together with a cache.
         """
         seq = ids.shape[1]
-        rope, mask = self._rope(seq, cache), None if cache is None else cache.mask(seq)
+        rope, mask = self._rope(seq, cache), self._mask(seq, cache, segments)
         x = self.embedding(ids)
         for block in self.blocks:
             x = block(x, rope, mask, cache)
@@ -141,22 +155,40 @@ class Transformer(nn.Module):
             cache.length += seq
         return self.norm(x)
 
-    def forward(self, ids: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Returns logits `(batch, seq, vocab_size)` for ids `(batch, seq)`."""
-        return F.linear(self.hidden(ids, cache), self.head_weight)
+    def forward(
+        self,
+        ids: Tensor,
+        cache: KVCache | None = None,
+        *,
+        targets: Tensor | None = None,
+        weights: Tensor | None = None,
+        segments: Tensor | None = None,
+    ) -> Tensor:
+        """Returns logits `(batch, seq, vocab_size)` for ids `(batch, seq)`; or the loss, a scalar, given `targets`.
 
-    def loss(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Returns the mean cross-entropy over all targets that are not IGNORE.
-
-        Shapes: ids and targets `(batch, seq)`; a scalar comes out. Units: nats per token.
+        The loss is the mean cross-entropy over the targets that are not IGNORE_INDEX, or with `weights` the sum of
+        each target's weight times its cross-entropy. It is here so that wrappers (DDP, torch.compile) and hooks see it.
+        Shapes: targets, weights and segments `(batch, seq)`. Units: nats per token.
         """
-        return linear_cross_entropy(self.hidden(ids).flatten(0, 1), self.head_weight, targets.flatten())
+        hidden = self.hidden(ids, cache, segments)
+        if targets is None:
+            return F.linear(hidden, self.head_weight)
+        flat = None if weights is None else weights.flatten()
+        return linear_cross_entropy(hidden.flatten(0, 1), self.head_weight, targets.flatten(), flat)
 
     @torch.no_grad()
-    def nats(self, ids: Tensor, targets: Tensor) -> Tensor:
-        """Returns what each target costs, `(batch, seq)` in nats, 0 where it is IGNORE; no gradients."""
-        nats = token_nats(self.hidden(ids).flatten(0, 1), self.head_weight, targets.flatten())
-        return nats.view(targets.shape)
+    def token_losses(self, ids: Tensor, targets: Tensor) -> Tensor:
+        """Returns the cross-entropy of each target, `(batch, seq)` in nats, 0 where it is IGNORE_INDEX; no
+        gradients."""
+        losses = token_losses(self.hidden(ids).flatten(0, 1), self.head_weight, targets.flatten())
+        return losses.view(targets.shape)
+
+    def _mask(self, seq: int, cache: KVCache | None, segments: Tensor | None) -> Mask | None:
+        if segments is None:
+            return None if cache is None else cache.mask(seq)
+        if cache is not None:
+            raise ValueError("A cache holds one document a row: segments cannot be given with it.")
+        return segment_mask(segments, self.embedding.weight.dtype, self.config.head_width)
 
     def _rope(self, seq: int, cache: KVCache | None) -> tuple[Tensor, Tensor] | None:
         if self.config.rope_theta is None:

@@ -62,7 +62,7 @@ def quickstart(
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
         model=model,
         training=TrainConfig(tokens=tokens or 750_000 * depth, seed=seed),
-        loop=LoopConfig(rounds=rounds, seed=seed),
+        loop=LoopConfig(rounds=rounds, seeds=(seed,)),
     )
 
 

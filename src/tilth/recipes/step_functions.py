@@ -92,10 +92,10 @@ def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -
         Tokenizer.load(inputs["tokenizer"]),
         out,
         held_out=Dataset.open(inputs["held_out"]) if "held_out" in inputs else None,
-        device=torch_device(context),
-        progress=context.progress,
+        context=replace(context, device=torch_device(context)),
     )
-    return {"tokens": result.tokens, "steps": result.steps, "flops": result.flops}
+    summary = result.summary
+    return {"tokens": summary.tokens, "steps": summary.steps, "flops": summary.flops}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,36 +1,73 @@
-"""Training: documents to batches on the fly, the loop, and what it measures."""
+"""Training: one loop for everything that takes gradient steps, and pretraining on text."""
 
 from typing import TYPE_CHECKING
 
 from tilth._lazy import attach
 
 if TYPE_CHECKING:
+    from tilth.training.batch import Batch
+    from tilth.training.checkpoint import load_checkpoint, save_checkpoint
     from tilth.training.config import TrainConfig
-    from tilth.training.loop import TrainResult, initial_model, train
-    from tilth.training.metrics import TextCost, held_out_excerpt, measure_text_cost
+    from tilth.training.held_out import TextLoss, held_out_excerpt, text_loss
+    from tilth.training.metrics import read_metrics
+    from tilth.training.optim import Muon, adamw, make_optimizers, muon
+    from tilth.training.pretraining import TrainResult, initial_model, train
+    from tilth.training.result import EvalPoint, Metrics, TrainingSummary, TrainPoint
+    from tilth.training.schedule import Schedule
     from tilth.training.stream import TokenStream
+    from tilth.training.trainer import Trainer, next_token_loss
 
 __all__ = [
-    "TextCost",
+    "Batch",
+    "EvalPoint",
+    "Metrics",
+    "Muon",
+    "Schedule",
+    "TextLoss",
     "TokenStream",
     "TrainConfig",
+    "TrainPoint",
     "TrainResult",
+    "Trainer",
+    "TrainingSummary",
+    "adamw",
     "held_out_excerpt",
     "initial_model",
-    "measure_text_cost",
+    "load_checkpoint",
+    "make_optimizers",
+    "muon",
+    "next_token_loss",
+    "read_metrics",
+    "save_checkpoint",
+    "text_loss",
     "train",
 ]
 
 __getattr__ = attach(
     __name__,
     {
-        "TextCost": "tilth.training.metrics",
+        "Batch": "tilth.training.batch",
+        "EvalPoint": "tilth.training.result",
+        "Metrics": "tilth.training.result",
+        "Muon": "tilth.training.optim",
+        "Schedule": "tilth.training.schedule",
+        "TextLoss": "tilth.training.held_out",
         "TokenStream": "tilth.training.stream",
         "TrainConfig": "tilth.training.config",
-        "TrainResult": "tilth.training.loop",
-        "held_out_excerpt": "tilth.training.metrics",
-        "initial_model": "tilth.training.loop",
-        "measure_text_cost": "tilth.training.metrics",
-        "train": "tilth.training.loop",
+        "TrainPoint": "tilth.training.result",
+        "TrainResult": "tilth.training.pretraining",
+        "Trainer": "tilth.training.trainer",
+        "TrainingSummary": "tilth.training.result",
+        "adamw": "tilth.training.optim",
+        "held_out_excerpt": "tilth.training.held_out",
+        "initial_model": "tilth.training.pretraining",
+        "load_checkpoint": "tilth.training.checkpoint",
+        "make_optimizers": "tilth.training.optim",
+        "muon": "tilth.training.optim",
+        "next_token_loss": "tilth.training.trainer",
+        "read_metrics": "tilth.training.metrics",
+        "save_checkpoint": "tilth.training.checkpoint",
+        "text_loss": "tilth.training.held_out",
+        "train": "tilth.training.pretraining",
     },
 )

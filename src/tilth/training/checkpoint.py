@@ -1,6 +1,6 @@
-"""One file that holds everything to go on from: weights, optimizer, stream and counters.
+"""One file that holds everything to continue from: weights, optimizers with their settings, position and counters.
 
-It is a safetensors file whose metadata is the JSON part, because a single file can be replaced by one rename:
+It is a safetensors file whose metadata holds the JSON part, because a single file can be replaced by one rename:
 a kill at any moment leaves the old checkpoint or the new one, whole. Nothing of Python is pickled. There is
 no random state in it: after the first weights are drawn, the loop draws nothing.
 """
@@ -8,73 +8,184 @@ no random state in it: after the first weights are drawn, the loop draws nothing
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import load, save, save_file
 from torch import Tensor, nn
 
 from tilth.errors import DataError
-from tilth.files import write_bytes
+from tilth.files import atomic_path
 
-_MODEL = "model."
+_MODEL, _OPTIMIZER = "model.", "optimizer."
+_TENSOR, _TUPLE, _ITEMS = "__tensor__", "__tuple__", "__items__"
+"""Keys of the JSON objects that stand for what JSON has no word for."""
+
+Target = Path | str | os.PathLike[str] | BinaryIO
+"""A path, or a file that is open for bytes."""
 
 
 def save_checkpoint(
-    path: Path, model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer], state: dict[str, Any]
+    target: Target,
+    model: nn.Module,
+    optimizers: Mapping[str, torch.optim.Optimizer],
+    state: Mapping[str, Any],
 ) -> None:
-    """Writes a checkpoint whole or not at all; `state` is anything that JSON holds."""
-    tensors = {_MODEL + name: weight for name, weight in model.state_dict().items()}
-    for kind, optimizer in optimizers.items():
-        for index, values in cast("dict[int, dict[str, Tensor]]", optimizer.state_dict()["state"]).items():
-            tensors |= {f"{kind}.{index}.{name}": value for name, value in values.items()}
-    content = save(
-        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-        {"state": json.dumps(state)},
-    )
-    write_bytes(path, content)
+    """Writes a checkpoint, to a path whole or not at all; `state` is anything that JSON holds.
+
+    Raises: DataError if an optimizer keeps something that is neither a tensor nor plain data.
+    """
+    tensors = _Tensors()
+    for name, weight in _unwrapped(model).state_dict().items():
+        tensors.add(_MODEL + name, weight)
+    kept = {
+        kind: _encode(optimizer.state_dict(), f"{_OPTIMIZER}{kind}", tensors) for kind, optimizer in optimizers.items()
+    }
+    metadata = {
+        "state": json.dumps(state),
+        "optimizers": json.dumps(kept),
+        "aliases": json.dumps(tensors.aliases, sort_keys=True),
+    }
+    if isinstance(target, (str, os.PathLike)):
+        with atomic_path(Path(target)) as temporary:
+            save_file(tensors.stored, temporary, metadata)
+    else:
+        target.write(save(tensors.stored, metadata))
 
 
-def read_state(path: Path) -> dict[str, Any]:
+def read_state(source: Target) -> dict[str, Any]:
     """Returns the `state` of a checkpoint without reading its tensors.
 
-    Raises: DataError if the file is not a checkpoint.
+    Raises: DataError if it is not a checkpoint.
     """
-    with _open(path) as file:
-        return json.loads(file.metadata()["state"])
+    return json.loads(_read(source, with_tensors=False)[0]["state"])
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]) -> None:
-    """Puts weights and optimizer state back in place.
+def load_checkpoint(
+    source: Target, model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]
+) -> dict[str, Any]:
+    """Puts weights, optimizer state and the optimizers' settings back, and returns the `state`.
 
-    Raises: DataError if the file is not a checkpoint of this model.
+    Raises: DataError if it is not a checkpoint of this model and these optimizers.
     """
-    weights: dict[str, Tensor] = {}
-    moments: dict[str, dict[int, dict[str, Tensor]]] = {kind: {} for kind in optimizers}
-    with _open(path) as file:
-        for name in file.keys():  # noqa: SIM118
-            if name.startswith(_MODEL):
-                weights[name.removeprefix(_MODEL)] = file.get_tensor(name)
-            else:
-                kind, index, value = name.split(".")
-                moments[kind].setdefault(int(index), {})[value] = file.get_tensor(name)
+    metadata, tensors = _read(source, with_tensors=True)
+    for name, stored in json.loads(metadata["aliases"]).items():
+        tensors[name] = tensors[stored]
+    weights = {name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)}
+    kept = json.loads(metadata["optimizers"])
     try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise DataError(f"{path} holds another model: {error}.", fix="Delete the folder and train again.") from None
-    for kind, optimizer in optimizers.items():
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": moments[kind], "param_groups": groups})
-
-
-def _open(path: Path) -> Any:
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
+        _unwrapped(model).load_state_dict(weights)
+        if kept.keys() != optimizers.keys():
+            raise ValueError(f"its optimizers are {', '.join(kept)}, and here {', '.join(optimizers)}")
+        for kind, optimizer in optimizers.items():
+            _restore(optimizer, _decode(kept[kind], tensors))
+    except (RuntimeError, ValueError) as error:
         raise DataError(
-            f"{path} is not a whole checkpoint: {error}.",
+            f"{_name(source)} is a checkpoint of another model or optimizer: {error}.",
+            fix="Delete the folder and train again.",
+        ) from None
+    return json.loads(metadata["state"])
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """Returns the module inside torch.compile's wrapper, which only adds a prefix to all names."""
+    return cast(nn.Module, getattr(model, "_orig_mod", model))
+
+
+class _Tensors:
+    """Tensors by name, each content once: a safetensors file holds no two that share memory."""
+
+    def __init__(self) -> None:
+        self.stored: dict[str, Tensor] = {}
+        self.aliases: dict[str, str] = {}
+        self._seen: dict[tuple[Any, ...], str] = {}
+        self._storages: set[int] = set()
+
+    def add(self, name: str, tensor: Tensor) -> None:
+        tensor = tensor.detach()
+        pointer = tensor.untyped_storage().data_ptr()
+        key = (tensor.device, pointer, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and key in self._seen:
+            self.aliases[name] = self._seen[key]
+            return
+        self._seen[key] = name
+        shares = pointer in self._storages or tensor.numel() * tensor.itemsize != tensor.untyped_storage().nbytes()
+        self._storages.add(pointer)
+        content = tensor.cpu().contiguous()
+        # A view of a part of another tensor's memory is written as a tensor of its own.
+        self.stored[name] = content.clone() if shares and content.data_ptr() == tensor.data_ptr() else content
+
+
+def _encode(value: Any, path: str, tensors: _Tensors) -> Any:
+    """Returns plain JSON data, in which tensors are names of the file's tensors."""
+    if isinstance(value, Tensor):
+        tensors.add(path, value)
+        return {_TENSOR: path}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (tuple, list)):
+        items = cast("list[Any]", value)
+        encoded = [_encode(item, f"{path}.{index}", tensors) for index, item in enumerate(items)]
+        return {_TUPLE: encoded} if isinstance(value, tuple) else encoded
+    if isinstance(value, Mapping):
+        entries = cast("Mapping[Any, Any]", value)
+        return {_ITEMS: [[key, _encode(item, f"{path}.{key}", tensors)] for key, item in entries.items()]}
+    raise DataError(
+        f"{path} is a {type(value).__name__}, which a checkpoint cannot hold.",
+        fix="Keep tensors, numbers, text, lists and mappings in the optimizer's state.",
+    )
+
+
+def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    if isinstance(value, list):
+        return [_decode(item, tensors) for item in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = cast("dict[str, Any]", value).items()
+    if kind == _TENSOR:
+        return tensors[content]
+    if kind == _TUPLE:
+        return tuple(_decode(item, tensors) for item in content)
+    return {key: _decode(item, tensors) for key, item in content}
+
+
+def _restore(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    optimizer.load_state_dict(saved)
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    for index, values in saved["state"].items():
+        state = optimizer.state[params[index]]
+        for name, value in values.items():
+            # torch turns all state into the parameter's type; what was an integer stays one.
+            if isinstance(value, Tensor) and state[name].dtype != value.dtype:
+                state[name] = value.to(state[name].device)
+
+
+def _read(source: Target, *, with_tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        if isinstance(source, (str, os.PathLike)):
+            with cast(Any, safe_open(source, framework="pt")) as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()} if with_tensors else {}  # noqa: SIM118
+        else:
+            content = source.read()
+            size = int.from_bytes(content[:8], "little")
+            tensors = load(content)
+            metadata = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+    except (SafetensorError, OSError, ValueError) as error:
+        raise DataError(
+            f"{_name(source)} is not a whole checkpoint: {error}.",
             fix="Delete it: training then starts from the beginning.",
         ) from None
+    if not {"state", "optimizers", "aliases"} <= metadata.keys():
+        raise DataError(
+            f"{_name(source)} is a safetensors file, but not a checkpoint.", fix="Give the file that training wrote."
+        )
+    return metadata, tensors
+
+
+def _name(source: Target) -> str:
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else str(getattr(source, "name", "The file"))

@@ -1,6 +1,7 @@
 """How a model is trained; budgets are in tokens, so that they mean the same at any batch size.
 
-It imports nothing heavy. The context length is the model's own: training on shorter windows than a model can
+It imports nothing heavy. How much memory a step may take and how often it is measured or saved are facts of the machine,
+and in `execute.Context`. The context length is the model's own: training on shorter windows than a model can
 see is a different model.
 """
 
@@ -20,8 +21,6 @@ class TrainConfig:
     """Training budget in tokens; documents are repeated in a new order once all have been seen."""
     global_batch_tokens: int = 2048
     """Tokens of one optimizer step, rounded down to whole rows of the context length."""
-    micro_batch_size: int | None = None
-    """Rows that go through the model at a time, to save memory, with the same result; None: all of a step."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """What moves the matrices inside the blocks; AdamW moves all the rest in either case."""
     learning_rate: float = 8e-3
@@ -35,7 +34,7 @@ class TrainConfig:
     decay_fraction: float = 0.9
     """Share of the budget over which wsd decays; a short budget wants most of it, a long one 0.2 to 0.4."""
     weight_decay: float = 0.1
-    """Decoupled weight decay of matrices (times the learning rate); gains are left alone."""
+    """Decoupled weight decay of matrices (times the learning rate); norm weights are not decayed."""
     beta1: float = 0.9
     """AdamW's decay of the mean gradient."""
     beta2: float = 0.95
@@ -44,19 +43,13 @@ class TrainConfig:
     """Largest norm of the whole gradient."""
     seed: int = 0
     """Fixes the first weights and the order of documents."""
-    eval_every_tokens: int = 500_000
-    """Tokens between measurements of held-out bits per byte; the start and the end are always measured."""
     eval_bytes: int = 200_000
     """Bytes of held-out text that are measured."""
-    checkpoint_every_tokens: int = 250_000
-    """Tokens between checkpoints: the most work that a kill costs."""
 
     def __post_init__(self) -> None:
-        counts = ("tokens", "global_batch_tokens", "micro_batch_size", "eval_every_tokens", "eval_bytes")
-        for name in (*counts, "checkpoint_every_tokens"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}.", fix=f"Give a {name} of at least 1.")
+        for name in ("tokens", "global_batch_tokens", "eval_bytes"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}.", fix=f"Give a {name} of at least 1.")
         for name in ("learning_rate", "muon_learning_rate", "gradient_clip"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give a positive number.")

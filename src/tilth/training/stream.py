@@ -23,10 +23,10 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tilth.errors import ConfigError, DataError
 from tilth.storage import Dataset
+from tilth.training.batch import Batch
 
 if TYPE_CHECKING:
     from tilth.tokenizer import Tokenizer
@@ -122,16 +122,16 @@ class TokenStream:
         self._texts: tuple[int, pa.Array] | None = None
         self._order: tuple[tuple[int, int], NDArray[np.int64]] = ((-1, -1), np.zeros(0, dtype=np.int64))
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         while True:
             yield self.next_batch()
 
-    def next_batch(self) -> tuple[Tensor, Tensor]:
-        """Returns inputs and targets, each `(batch_size, context_length)` in int64."""
+    def next_batch(self) -> Batch:
+        """Returns a batch of `(batch_size, context_length)` in int64."""
         rows = [self._next_row() for _ in range(self.batch_size)]
         inputs = np.stack([np.concatenate([piece[:-1] for piece in row]) for row in rows])
         targets = np.stack([np.concatenate([piece[1:] for piece in row]) for row in rows])
-        return torch.from_numpy(inputs.astype(np.int64)), torch.from_numpy(targets.astype(np.int64))
+        return Batch(torch.from_numpy(inputs.astype(np.int64)), torch.from_numpy(targets.astype(np.int64)))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns where the stream stands, as plain JSON: a few numbers and the names of the waiting

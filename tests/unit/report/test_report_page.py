@@ -129,7 +129,8 @@ def test_two_seeds_and_two_tokenizers_share_charts(tmp_path: Path) -> None:
     html = render(run, tmp_path).read_text(encoding="utf-8")
     page = Page(html)
     assert page.open == [] and page.crossed == [] and page.sections == list(TITLES)
-    charts = re.findall(r'<figure class="chart">.*?</figure>', html.split('id="loop"')[0], re.S)
+    html = html.split('id="loop"')[0]
+    charts = re.findall(r'<figure class="chart">.*?</figure>', html, re.S)
     assert len(charts) == 4
     for chart in charts:
         assert re.findall(r'<i class="key (\w+)"></i>(seed \d)', chart) == [("clay", "seed 0"), ("slate", "seed 1")]

@@ -1,0 +1,304 @@
+"""The one loop that takes gradient steps: any weights, any batches, any loss.
+
+A step depends on nothing but weights, optimizer state and the position in the batches, all of which a checkpoint
+holds; so a run that was killed ends with the bytes of one that was not (same machine, same number of threads). Loss
+and gradient norm stay on the device and are read in blocks: no step waits for them. Therefore a loss that is not
+finite is noticed up to `READ_SECONDS` late, but always before a checkpoint.
+
+    schedule = Schedule(steps=100, warmup_steps=10, decay_fraction=0.3)
+    optimizers = {"adamw": adamw(model, peak_lr=1e-3)}
+    trainer = Trainer(model, batches, optimizers=optimizers, schedule=schedule)  # batches: any Iterable[Batch]
+    trainer.run()  # the model is trained in place
+
+With `out`, there are `metrics.jsonl` and a checkpoint, and the same call continues after a kill.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tilth.errors import ConfigError, TilthError
+from tilth.execute import Context
+from tilth.files import clear_temporaries
+from tilth.identity import claim
+from tilth.progress import Bar
+from tilth.training.batch import Batch
+from tilth.training.checkpoint import load_checkpoint, read_state, save_checkpoint
+from tilth.training.metrics import MetricsLog
+from tilth.training.optim import Optimizers
+from tilth.training.prefetch import Made, Resumable, made_batches
+from tilth.training.result import METRICS, TrainPoint
+from tilth.training.schedule import Schedule
+
+CHECKPOINT = "checkpoint"
+"""Folder of the checkpoint, in the output folder."""
+READ_SECONDS = 0.5
+"""Seconds between reads of losses from the device."""
+
+LossFunction = Callable[[nn.Module, Batch], Tensor]
+"""Returns the sum of each target's weight times its loss, a scalar with gradients. It should call the module itself,
+so that wrappers and hooks see it. The weights of the batch are given, and sum to 1 over all parts of a step."""
+
+
+def next_token_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """Returns the weighted cross-entropy of the targets, in nats per token."""
+    return model(batch.inputs, targets=batch.targets, weights=batch.weights, segments=batch.segments)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A step whose loss has not been read yet."""
+
+    step: int
+    tokens: int
+    learning_rate: float
+    seconds: float
+    loss: Tensor
+    grad_norm: Tensor
+
+
+class Trainer:
+    """Takes the steps of a schedule on batches. Attributes `step`, `tokens`, `seconds` say what has been done."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Iterable[Batch],
+        *,
+        loss: LossFunction = next_token_loss,
+        optimizers: Optimizers,
+        schedule: Schedule,
+        gradient_clip: float = 1.0,
+        out: Path | None = None,
+        identity: Mapping[str, object] | None = None,
+        evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+        total_tokens: int | None = None,
+        ahead: int = 2,
+        name: str = "train",
+        context: Context | None = None,
+    ) -> None:
+        """Prepares a training of `model`, on the device where it is, or continues the one in `out`.
+
+        `out` None: nothing is written. `identity` is what decides about the result (configs, fingerprints of data and
+        of the first weights): a folder with another one is refused. `evaluate` returns measurements of the model,
+        taken at the start, every `context.eval_every_tokens`, and at the end. `batches` with a `state_dict` continue
+        at their position, others are drawn again up to it. `ahead` batches are made by a thread; 0: no thread.
+        `total_tokens` is what the progress bar counts to, instead of steps.
+        Raises: ConfigError if `out` holds another training, or an optimizer has no parameter.
+        """
+        self.model, self.batches, self.loss = model, batches, loss
+        self.optimizers, self.schedule, self.gradient_clip = optimizers, schedule, gradient_clip
+        self.out, self.evaluate, self.ahead, self.name = out, evaluate, ahead, name
+        self.total_tokens, self.context = total_tokens, context or Context()
+        self.step, self.tokens, self.seconds = 0, 0, 0.0
+        moved = {p for o in optimizers.values() for group in o.param_groups for p in group["params"]}
+        self._params = [p for p in model.parameters() if p in moved]
+        if not self._params:
+            raise ConfigError("There is nothing to train.", fix="Give optimizers with parameters of the model.")
+        self.device = self._params[0].device
+        self._resumed, self._position = False, dict[str, Any]()
+        self._checkpointed_at, self._read_at = 0.0, 0.0
+        self._pending: list[_Taken] = []
+        for optimizer in optimizers.values():
+            for group in optimizer.param_groups:
+                group.setdefault("peak_lr", group["lr"])
+        if out is not None:
+            self._claim(out, identity or {})
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint's file; None where nothing is written."""
+        return None if self.out is None else self.out / CHECKPOINT / "state.safetensors"
+
+    def run(self) -> None:
+        """Takes the steps that are left, and leaves the model in evaluation mode.
+
+        With `out`, an interrupt (Ctrl-C or SIGTERM) ends it after the step under way, with a checkpoint.
+        Raises: TilthError if a loss or gradient is not finite, or the batches end too early.
+        """
+        self.model.train()
+        n = self.schedule.steps - self.step
+        total, done, unit = self.schedule.steps, self.step, "steps"
+        if self.total_tokens is not None:
+            total, done, unit = self.total_tokens, self.tokens, "tokens"
+        with ExitStack() as stack:
+            made = stack.enter_context(
+                made_batches(self._remaining(), n, ahead=self.ahead, with_position=self.out is not None)
+            )
+            log = self._open_log(stack)
+            bar = stack.enter_context(self.context.progress.bar(self.name, total, unit, done))
+            interrupt = stack.enter_context(_deferred_interrupts(self.out is not None))
+            if not self._resumed:
+                self._evaluate(log, bar)
+            for _ in range(n):
+                self._one_step(made, log, bar)
+                if interrupt.signal is not None:
+                    self._save(log, bar)
+                    interrupt.deliver()
+            self._read_losses(log, bar)
+        self.model.eval()
+
+    def _one_step(self, made: Iterator[Made], log: MetricsLog | None, bar: Bar) -> None:
+        started, tokens_before = time.perf_counter(), self.tokens
+        item = next(made, None)
+        if item is None:
+            raise TilthError(
+                f"The batches ended after {self.step} of {self.schedule.steps} steps.",
+                fix="Give a schedule of fewer steps, or more batches.",
+            )
+        multiplier = self.schedule.lr_multiplier(self.step)
+        loss, norm = self._update(item.batch, multiplier)
+        self.step, self.tokens = self.step + 1, self.tokens + item.batch.n_tokens
+        self._position = item.position or {}
+        self.seconds += time.perf_counter() - started
+        first = next(iter(self.optimizers.values())).param_groups[0]
+        self._pending.append(_Taken(self.step, self.tokens, first["lr"], self.seconds, loss, norm))
+        bar.advance(1 if self.total_tokens is None else item.batch.n_tokens)
+        if time.monotonic() - self._read_at >= READ_SECONDS:
+            self._read_losses(log, bar)
+        is_last, every = self.step == self.schedule.steps, self.context.eval_every_tokens
+        if is_last or self.tokens // every > tokens_before // every:
+            self._read_losses(log, bar)
+            self._evaluate(log, bar)
+        if is_last or self.seconds - self._checkpointed_at >= self.context.checkpoint_seconds:
+            self._save(log, bar)
+
+    def _update(self, batch: Batch, multiplier: float) -> tuple[Tensor, Tensor]:
+        """One optimizer step; returns loss (nats per token) and the gradient's norm before clipping, unread."""
+        total: Tensor | None = None
+        for part in batch.normalized().split(self.context.micro_batch_size or len(batch.inputs)):
+            loss = self.loss(self.model, part.to(self.device))
+            loss.backward()
+            total = loss.detach() if total is None else total + loss.detach()
+        assert total is not None
+        norm = nn.utils.clip_grad_norm_(self._params, self.gradient_clip)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group["lr"] = group["peak_lr"] * multiplier
+            optimizer.step()
+            optimizer.zero_grad()
+        return total, norm
+
+    def _read_losses(self, log: MetricsLog | None, bar: Bar) -> None:
+        """Brings the losses of the last steps from the device, all at once."""
+        self._read_at = time.monotonic()
+        if not self._pending:
+            return
+        taken, self._pending = self._pending, []
+        values = torch.stack([torch.stack((t.loss.float(), t.grad_norm.float())) for t in taken]).tolist()
+        for t, (loss, norm) in zip(taken, values, strict=True):
+            if not (math.isfinite(loss) and math.isfinite(norm)):
+                raise TilthError(
+                    f"Step {t.step} broke down: the loss is {loss}, the gradient's norm {norm}.",
+                    fix=f"Lower the learning rate ({t.learning_rate:g} in that step) or raise the warm-up.",
+                )
+            if log is not None:
+                point = TrainPoint(
+                    step=t.step,
+                    tokens=t.tokens,
+                    loss=loss,
+                    learning_rate=t.learning_rate,
+                    grad_norm=norm,
+                    seconds=round(t.seconds, 3),
+                )
+                log.write(vars(point))
+        bar.advance(0, loss=values[-1][0])
+
+    def _evaluate(self, log: MetricsLog | None, bar: Bar) -> None:
+        if self.evaluate is None:
+            return
+        self.model.eval()
+        measured = dict(self.evaluate(self.model))
+        self.model.train()
+        if log is not None:
+            log.write({"step": self.step, "tokens": self.tokens, **measured})
+        bar.advance(0, **measured)
+
+    # Checkpoints
+
+    def _claim(self, out: Path, identity: Mapping[str, object]) -> None:
+        continued = claim(out, identity, kind="training", outputs=(METRICS, CHECKPOINT))
+        clear_temporaries(out)
+        if not continued or self.checkpoint is None or not self.checkpoint.exists():
+            return
+        state = read_state(self.checkpoint)
+        load_checkpoint(self.checkpoint, self.model, self.optimizers)
+        self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
+        self._resumed, self._checkpointed_at = True, self.seconds
+        self._position = state["position"]
+        if isinstance(self.batches, Resumable):
+            self.batches.load_state_dict(self._position)
+
+    def _remaining(self) -> Iterable[Batch]:
+        """Returns the batches from the current step on."""
+        if not self.step or isinstance(self.batches, Resumable):
+            return self.batches
+        batches = iter(self.batches)
+        for _ in range(self.step):
+            next(batches, None)
+        return batches
+
+    def _save(self, log: MetricsLog | None, bar: Bar) -> None:
+        """Writes a checkpoint, after a look at all losses: weights that broke down are never written."""
+        self._read_losses(log, bar)
+        if self.checkpoint is None:
+            return
+        state = {"step": self.step, "tokens": self.tokens, "seconds": self.seconds, "position": self._position}
+        save_checkpoint(self.checkpoint, self.model, self.optimizers, state)
+        self._checkpointed_at = self.seconds
+
+    def _open_log(self, stack: ExitStack) -> MetricsLog | None:
+        if self.out is None:
+            return None
+        return stack.enter_context(MetricsLog(self.out / METRICS, last_step=self.step if self._resumed else -1))
+
+
+class _Interrupt:
+    """A signal that waits until the step under way is done."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self.previous: dict[int, Any] = {}
+
+    def receive(self, signum: int, frame: FrameType | None) -> None:
+        """Keeps the signal; a second one is not kept waiting."""
+        self.signal = signum
+        self.restore()
+
+    def restore(self) -> None:
+        """Puts the handlers back that were there before."""
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+
+    def deliver(self) -> None:
+        """Does what the signal would have done at once."""
+        assert self.signal is not None
+        signal.raise_signal(self.signal)
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _deferred_interrupts(wanted: bool) -> Generator[_Interrupt]:
+    """Keeps SIGINT and SIGTERM for the end of a step, where this is the main thread (others get no signals)."""
+    interrupt = _Interrupt()
+    if not wanted or threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        interrupt.previous[number] = signal.signal(number, interrupt.receive)
+    try:
+        yield interrupt
+    finally:
+        interrupt.restore()
