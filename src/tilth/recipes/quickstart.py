@@ -58,6 +58,7 @@ def quickstart(
     model = ModelConfig(vocab_size=vocab_size, d_model=32 * depth, n_layers=depth, n_heads=-(-depth // 2), head_dim=64)
     return chain(
         corpus,
+        name="quickstart",
         curation=CurationConfig(),
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
         model=model,
@@ -69,13 +70,14 @@ def quickstart(
 def chain(
     corpus: str | None,
     *,
+    name: str,
     curation: CurationConfig,
     tokenizer: TokenizerConfig,
     model: ModelConfig,
     training: TrainConfig,
     loop: LoopConfig,
 ) -> Step:
-    """Ties the steps of the main job for any configs; returns the last, the report."""
+    """Ties the steps of the main job for any configs; returns the last, the report, which has `name` as its title."""
     curate = Step(
         "curate", step_functions.curate, curation, python_text() if corpus is None else {"corpus": Source(corpus)}
     )
@@ -96,7 +98,7 @@ def chain(
     }
     export = Step("export", step_functions.export, {}, model_files)
     told = (curate, vocabulary, pretrain, samples, baselines, improve, export)
-    return Step("report", step_functions.write_report, {}, {step.name: step for step in told})
+    return Step("report", step_functions.write_report, {"name": name}, {step.name: step for step in told})
 
 
 def python_text() -> Mapping[str, Input]:

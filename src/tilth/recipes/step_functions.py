@@ -197,12 +197,12 @@ def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Coun
     return {"parameters": model.config.n_params}
 
 
-def write_report(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Writes the report on all steps that are inputs; with one named `export`, it shows the command to chat."""
+def write_report(config: Mapping[str, str], inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Writes the report on all steps that are inputs; an input `export` is the model that the chat command names."""
     from tilth.report import collect, render
 
     chat = f"tilth chat {inputs['export']}" if "export" in inputs else None
-    run = collect(inputs.folders.values(), chat_command=chat)
+    run = collect(inputs.folders.values(), name=config["name"], chat_command=chat)
     return {"bytes": render(run, out / "report.html").stat().st_size}
 
 
