@@ -14,7 +14,7 @@ EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document Mod
 Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ curation evaluation export
 improve inference load_model model recipes report tokenizer training
 """
-VERB_LIST = "run plan why report ls show curate tokenize train eval improve export chat"
+VERB_LIST = "run plan why report ls show check curate tokenize train eval improve export chat"
 STAGES = {
     "curation": "CurationConfig Extraction Ledger curate dedup extract identify read_file rules",
     "evaluation": "Baselines NgramModel baselines bits_per_byte ngram_bits_per_byte train_ngram zstd_bits_per_byte",
@@ -44,8 +44,8 @@ CONFIGS = {
     "beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at max_draws seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
-    "eval_every_tokens",
-    "tilth.steps:Step": "name fn config inputs version",
+    "eval_every_tokens endpoints keys cache",
+    "tilth.steps:Step": "name fn config inputs version label",
 }
 RECIPES = {"quickstart": "corpus depth vocab_size tokens rounds seed"}
 

@@ -10,9 +10,10 @@ class TilthError(Exception):
     """An error with a message for the user and, where there is one, the way out (`fix`)."""
 
     def __init__(self, message: str, *, fix: str | None = None) -> None:
+        message = _printable(message)
         super().__init__(message)
         self.message = message
-        self.fix = fix
+        self.fix = None if fix is None else _printable(fix)
 
     def __str__(self) -> str:
         return self.message if self.fix is None else f"{self.message}\n{self.fix}"
@@ -30,12 +31,21 @@ class DataError(TilthError, ValueError):
     """A file or record cannot be read as what it claims to be."""
 
 
+class ReadError(TilthError):
+    """A file or URL could not be read, after several tries: the disk or the network is at fault, not the data."""
+
+
 class StepError(TilthError):
     """A step cannot run: locked by another process, unfinished inputs, or a config without an identity."""
 
 
 class DependencyError(TilthError, ImportError):
     """An optional dependency is needed and not installed."""
+
+
+def _printable(text: str) -> str:
+    """Writes what is not Unicode (a byte of a file name) as an escape, so that any terminal shows it."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _rebuild(kind: type[TilthError], message: str, fix: str | None) -> TilthError:

@@ -1,31 +1,36 @@
-"""Maps a pure function over shards: here on local processes; the same function is to run unchanged on a cluster.
+"""Maps a pure function over shards: on processes of this machine or, the same function unchanged, on a Ray cluster.
 
-The unit of work is a shard. A worker is started fresh (`spawn`, safe beside threads), gets one shard at a time, and
-writes its results to files; what it returns should be small. Work that one machine can't hold is written as map ->
-files -> reduce on top of this, so that another executor only has to bring its own `map_shards`. The price of `spawn`
-is the import of the function's module in every worker: a second or so, so `workers=1` runs in place.
+The unit of work is a shard: a worker gets one at a time and writes its results to files; what it returns should be
+small. Work that one machine cannot hold is written as map -> files -> reduce on top of this. The trade-off of fresh
+processes is the import of the function's module in every worker, a second or so: `workers=1` runs in place.
+Work that waits on a network instead has `tilth.requests`.
 """
 
 from __future__ import annotations
 
-import multiprocessing
+import importlib
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import pickle
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar, cast
 
-from tilth.errors import StepError
+from tilth import workers
+from tilth.errors import DependencyError, StepError
 from tilth.progress import SILENT, Progress
+from tilth.user_code import install_files, loaded_files
+from tilth.workers import Died, Raised, Returned, Worker
 
 S = TypeVar("S")
 R = TypeVar("R")
+
+RETRIES = 2
+"""Times that a shard is tried again whose worker died. An error that the function raises is never tried again."""
+_AHEAD = 16
+"""Results for each worker that are kept at most while an earlier shard is still at work."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +43,8 @@ class Context:
     """Processes (or threads, for native code) that work side by side."""
     device: str = "cpu"
     """Torch device for models."""
-    executor: Literal["local"] = "local"
-    """What `map_shards` runs on."""
+    executor: Literal["local", "ray"] = "local"
+    """What `map_shards` runs on: processes of this machine, or Ray (`RAY_ADDRESS`, or a local one)."""
     progress: Progress = SILENT
     """Shows how far the work is."""
     jobs: int = 1
@@ -50,6 +55,12 @@ class Context:
     """Most seconds of training between checkpoints: the most work that a kill costs."""
     eval_every_tokens: int = 500_000
     """Tokens between measurements on held-out text; the start and the end are always measured."""
+    endpoints: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Name of a service -> URL."""
+    keys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
+    """Name of a service -> key. They go to worker processes, but into no record, log or message."""
+    cache: Path | None = None
+    """Folder for what is fetched once and kept; None: nothing is kept."""
 
 
 class Executor(Protocol):
@@ -65,44 +76,152 @@ class LocalExecutor:
     """Processes of this machine, at most `workers` of them and never more than there are shards."""
 
     workers: int
+    say: Callable[[str], None] = lambda line: None
+    """Told when a shard is tried again."""
 
     def map(self, fn: Callable[[S], R], shards: Sequence[S]) -> Iterator[R]:
-        """Yields results in order; the first failure cancels what has not begun and is raised."""
-        workers = min(self.workers, len(shards))
-        if workers <= 1:
+        """Yields results in order; the first failure ends the workers and is raised."""
+        n_workers = min(self.workers, len(shards))
+        if n_workers <= 1:
             yield from map(fn, shards)
             return
-        spawn = multiprocessing.get_context("spawn")
-        stop = spawn.Event()
-        pool = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_watch, initargs=(stop,))
+        run = _LocalRun(fn, shards, n_workers, self.say)
         try:
-            futures: list[Future[R]] = [pool.submit(fn, shard) for shard in shards]
-            for future in futures:
-                yield future.result()
-        except BrokenProcessPool:
-            raise StepError(
-                "A worker process was killed, most likely because memory ran out.",
-                fix="Run the same command again with fewer `--workers`: finished shards are kept.",
-            ) from None
-        except BaseException:
-            # An error, or Ctrl-C: nobody waits for the shards under way, and what is finished of them is in files.
-            stop.set()
-            raise
+            yield from run.results()
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            # An error, or Ctrl-C: nobody waits for the shards at work, and what is finished of them is in files.
+            run.end()
 
 
-def _watch(stop: EventType) -> None:
-    """Ends this worker soon after it is told to, or after its parent is gone, so that no killed run writes on."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    parent = os.getppid()
+class _LocalRun:
+    """One call of `LocalExecutor.map`."""
 
-    def watch() -> None:
-        while os.getppid() == parent and not stop.is_set():
-            time.sleep(0.2)
-        os._exit(1)
+    def __init__(self, fn: Callable[[Any], Any], shards: Sequence[Any], n_workers: int, say: Callable[[str], None]):
+        self.fn, self.shards, self.n_workers, self.say = fn, shards, n_workers, say
+        self.waiting = deque(range(len(shards)))
+        self.idle: list[Worker] = []
+        self.busy: dict[Worker, int] = {}
+        self.deaths: dict[int, int] = {}
+        self.finished: dict[int, Any] = {}
+        self.n_yielded = 0
 
-    threading.Thread(target=watch, daemon=True).start()
+    def results(self) -> Iterator[Any]:
+        while self.n_yielded < len(self.shards):
+            if self.n_yielded in self.finished:
+                self.n_yielded += 1
+                yield self.finished.pop(self.n_yielded - 1)
+                continue
+            self._start()
+            for worker in workers.wait(list(self.busy)):
+                self._take(worker, self.busy.pop(worker))
+
+    def end(self) -> None:
+        for worker in self.idle + list(self.busy):
+            worker.process.terminate()
+        for worker in self.idle + list(self.busy):
+            worker.end()
+
+    def _start(self) -> None:
+        """Gives each free worker the next shard, unless it is too far ahead of what was yielded."""
+        end = self.n_yielded + _AHEAD * self.n_workers
+        while self.waiting and self.waiting[0] < end and len(self.busy) < self.n_workers:
+            index = self.waiting.popleft()
+            task = workers.pickled_task(self.fn, self.shards[index])
+            worker = self.idle.pop() if self.idle else Worker()
+            self.busy[worker] = index
+            worker.start(task)
+
+    def _take(self, worker: Worker, index: int) -> None:
+        event = worker.receive()
+        if isinstance(event, Returned):
+            self.finished[index] = event.value
+            self.idle.append(worker)
+        elif isinstance(event, Raised):
+            self.idle.append(worker)
+            event.throw()
+        elif isinstance(event, Died):
+            worker.end()
+            self._after_death(event, index)
+
+    def _after_death(self, death: Died, index: int) -> None:
+        self.deaths[index] = self.deaths.get(index, 0) + 1
+        shard = f"shard {index} of {len(self.shards)} ({_short(self.shards[index])})"
+        if self.deaths[index] <= RETRIES:
+            self.say(f"A worker process {death} while it worked on {shard}; it is tried again.")
+            self.waiting.appendleft(index)
+            return
+        fix = "Run the same command again: finished shards are kept."
+        if death.was_killed_for_memory:
+            fix = "If memory ran out, use fewer `--workers`. " + fix
+        raise StepError(f"A worker process {death} while it worked on {shard}, {RETRIES + 1} times.", fix=fix)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+@dataclass(frozen=True)
+class RayExecutor:
+    """Ray tasks over shards, on the cluster at `RAY_ADDRESS` or on this machine.
+
+    A task whose worker or node died is tried again as Ray does by default (3 times). Files and modules that the
+    function needs must be on all nodes, under the same paths.
+    """
+
+    workers: int
+    """Tasks in flight at most; also the cores of a Ray that is started here."""
+
+    def map(self, fn: Callable[[S], R], shards: Sequence[S]) -> Iterator[R]:
+        """Yields results in order; the first failure cancels what is in flight and is raised."""
+        ray = _ray(self.workers)
+        run = ray.remote(num_cpus=1)(_ray_task)
+        payload = ray.put(pickle.dumps(fn))
+        setup = {"path": list(sys.path), "files": loaded_files()}
+        flight: deque[Any] = deque()
+        try:
+            for index in range(len(shards)):
+                if len(flight) >= max(self.workers, 1):
+                    yield _ray_result(ray, flight.popleft())
+                flight.append(run.remote(setup, payload, pickle.dumps(shards[index])))
+            while flight:
+                yield _ray_result(ray, flight.popleft())
+        finally:
+            for task in flight:
+                ray.cancel(task, force=True)
+
+
+def _ray(n_workers: int) -> Any:
+    try:
+        ray = cast(Any, importlib.import_module("ray"))
+    except ImportError:
+        raise DependencyError(
+            "The executor `ray` needs Ray, which is not installed.", fix='Install it: `pip install "tilth[ray]"`.'
+        ) from None
+    if not ray.is_initialized():
+        # A cluster whose address is given has its own cores.
+        options: dict[str, Any] = {} if os.environ.get("RAY_ADDRESS") else {"num_cpus": n_workers}
+        ray.init(include_dashboard=False, log_to_driver=False, **options)
+    return ray
+
+
+def _ray_task(setup: Mapping[str, Any], payload: bytes, shard: bytes) -> Returned | Raised:
+    sys.path.extend(path for path in setup["path"] if path not in sys.path)
+    install_files(setup["files"])
+    return workers.call(pickle.loads(payload), pickle.loads(shard))
+
+
+def _ray_result(ray: Any, task: Any) -> Any:
+    try:
+        result = ray.get(task)
+    except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError, ray.exceptions.OutOfMemoryError) as error:
+        raise StepError(
+            f"A Ray worker died, after all tries: {type(error).__name__}: {str(error).strip()}",
+            fix="Run the same command again: finished shards are kept.",
+        ) from None
+    if isinstance(result, Raised):
+        result.throw()
+    return result.value
 
 
 def map_shards(
@@ -111,9 +230,13 @@ def map_shards(
     """Yields `fn(shard)` for each shard, in order, and shows progress under `name`.
 
     `fn` and the shards must pickle (a module-level function, or `functools.partial` of one).
-    Raises: whatever `fn` raises; StepError if a worker dies.
+    Raises: whatever `fn` raises; StepError if a worker dies again and again; DependencyError without Ray for `ray`.
     """
-    executor: Executor = LocalExecutor(context.workers)
+    executor: Executor = (
+        RayExecutor(context.workers)
+        if context.executor == "ray"
+        else LocalExecutor(context.workers, context.progress.say)
+    )
     with context.progress.bar(name or getattr(fn, "__name__", "shards"), len(shards), unit) as bar:
         for result in executor.map(fn, shards):
             yield result

@@ -1,33 +1,37 @@
 """Files: written whole or not at all, and read from anywhere, compressed or not.
 
-A file appears under its name only when it is complete: it is written beside its place and renamed. Reading goes through
-fsspec (local paths, `https://`, `s3://`, `hf://` with its package installed); writing is local, because the rename that
-makes it atomic is. fsspec and pyarrow are imported where they are used, since most who write a file need neither.
+A file appears under its name only when it is complete: it is written under a temporary name and renamed. Local paths
+use the operating system; URLs (`https://`, `s3://`, `hf://` with its package installed) use fsspec. fsspec and pyarrow
+are imported where they are used, since most who write a file need neither.
 """
 
 from __future__ import annotations
 
-import fnmatch
 import gzip
 import hashlib
 import io
 import json
 import os
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
 
-from tilth.errors import DataError, DependencyError
+from tilth.errors import DataError
+from tilth.listing import InputFile as InputFile
+from tilth.listing import list_files as list_files
+from tilth.paths import filesystem, is_url, local_path
+from tilth.reading import RetryingReader
 
-# Atomic files
+_BUFFER_BYTES = 1 << 18
+
+# Writing
 
 
 @contextmanager
 def atomic_path(path: Path) -> Generator[Path]:
-    """Yields a temporary path beside `path`; on success the file is flushed to disk and renamed to `path`."""
+    """Yields a temporary path in the folder of `path`; on success the file is flushed to disk and renamed to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
@@ -40,6 +44,29 @@ def atomic_path(path: Path) -> Generator[Path]:
             temporary.unlink()
 
 
+@contextmanager
+def atomic_stream(target: Path | str) -> Generator[IO[bytes]]:
+    """Yields a stream to write to; on success what was written appears as `target`, a local path or a URL.
+
+    Under a URL it is written to a temporary name and moved, as atomic as the store makes a move.
+    """
+    if not is_url(target):
+        with atomic_path(Path(target)) as temporary, temporary.open("wb") as stream:
+            yield stream
+        return
+    fs, inner = filesystem(str(target))
+    folder, _, name = inner.rpartition("/")
+    temporary = f"{folder}/.{name}.{uuid.uuid4().hex[:8]}.tmp"
+    fs.makedirs(folder, exist_ok=True)
+    try:
+        with fs.open(temporary, "wb") as stream:
+            yield stream
+        fs.mv(temporary, inner)
+    finally:
+        with suppress(OSError):
+            fs.rm_file(temporary)
+
+
 def clear_temporaries(folder: Path) -> None:
     """Removes what killed writers left behind under `folder`."""
     for path in folder.rglob(".*.tmp"):
@@ -47,28 +74,48 @@ def clear_temporaries(folder: Path) -> None:
             path.unlink()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flushes a folder's entries to disk, so that a rename in it survives a loss of power."""
+    if os.name != "posix":  # elsewhere folders cannot be opened
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(target: Path | str, content: bytes) -> None:
     """Writes a file whole or not at all."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    with atomic_stream(target) as stream:
+        stream.write(content)
 
 
-def write_json(path: Path, value: object) -> None:
+def write_json(target: Path | str, value: object) -> None:
     """Writes `value` as readable JSON, whole or not at all."""
-    write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode())
+    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    try:
+        content = text.encode()
+    except UnicodeEncodeError:  # parts of surrogate pairs, as in file names that are not UTF-8: written as escapes
+        content = (json.dumps(value, indent=2, ensure_ascii=True, sort_keys=True) + "\n").encode()
+    write_bytes(target, content)
 
 
-def read_json(path: Path) -> Any:
+# Reading
+
+
+def read_json(target: Path | str) -> Any:
     """Reads a JSON file.
 
     Raises: DataError if it is missing or not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with open_binary(str(target)) as stream:
+            return json.loads(stream.read().decode("utf-8"))
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not valid JSON: {error}.") from None
+        raise DataError(f"{target} does not exist.") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{target} is not valid JSON: {error}.") from None
 
 
 def sha256_file(path: Path) -> str:
@@ -77,89 +124,24 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-# Streams in
-
-
-def filesystem(path: str) -> tuple[Any, str]:
-    """Returns the fsspec filesystem of a path or URL, and the path within it.
-
-    Raises: DependencyError if the URL's scheme needs a package that is not installed.
-    """
-    import fsspec
-
-    try:
-        fs, inner = cast("tuple[Any, str]", fsspec.url_to_fs(path))
-    except (ImportError, ValueError) as error:
-        scheme = path.split("://", 1)[0]
-        package = {
-            "hf": "huggingface_hub",
-            "s3": "s3fs",
-            "gs": "gcsfs",
-            "http": "aiohttp",
-            "https": "aiohttp",
-        }
-        raise DependencyError(
-            f"Cannot read {path}: {error}.",
-            fix=f"Install what reads {scheme}:// with `pip install {package.get(scheme, scheme)}`.",
-        ) from None
-    return fs, inner
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class InputFile:
-    """A file of a corpus."""
-
-    path: str
-    """Path or URL that `open_binary` takes."""
-    name: str
-    """Path relative to the corpus, with `/`: the same on every machine."""
-    bytes: int
-
-
-def list_files(root: str, exclude: Sequence[str] = ()) -> list[InputFile]:
-    """Returns the files at or below `root`, sorted by name.
-
-    Hidden files and folders (a name that starts with a dot), `__pycache__`, and names that match one of the `exclude`
-    globs (`"*/test/*"`, matched against `/` + name) are left out.
-    Raises: DataError if nothing is there.
-    """
-    fs, inner = filesystem(root)
-    base = str(inner).rstrip("/")
-    if fs.isfile(inner):
-        return [InputFile(path=root, name=base.rpartition("/")[2], bytes=int(fs.info(inner).get("size") or 0))]
-    if not fs.isdir(inner):
-        raise DataError(f"{root} does not exist.", fix="Give the path or URL of a file or a folder.")
-    prefix = root.split("://", 1)[0] + "://" if "://" in root else ""
-    files: list[InputFile] = []
-    for folder, folders, found in fs.walk(inner, detail=True):
-        place = str(folder)[len(base) :].strip("/")
-        # Folders that are left out are not entered: there may be many files below them.
-        for name in [name for name in folders if _is_left_out(f"{place}/{name}/", exclude)]:
-            del folders[name]
-        for name, facts in found.items():
-            path = f"{place}/{name}".lstrip("/")
-            if not _is_left_out(path, exclude):
-                url = facts["name"] if "://" in facts["name"] else prefix + facts["name"]
-                files.append(InputFile(path=url, name=path, bytes=int(facts.get("size") or 0)))
-    return sorted(files, key=lambda file: file.name)
-
-
-def _is_left_out(name: str, exclude: Sequence[str]) -> bool:
-    last = name.rstrip("/").rpartition("/")[2]
-    rooted = "/" + name.lstrip("/")
-    return last.startswith(".") or last == "__pycache__" or any(fnmatch.fnmatchcase(rooted, glob) for glob in exclude)
-
-
 def open_binary(path: str) -> BinaryIO:
-    """Opens a local file or a URL for reading bytes as they lie."""
-    fs, inner = filesystem(path)
-    return cast(BinaryIO, fs.open(inner, "rb"))
+    """Opens a local file or a URL for reading its bytes as they are stored.
+
+    A read that fails is tried again, with growing pauses; then it raises ReadError. What does not get better by trying
+    again (a file that is missing, or may not be read) raises OSError at once.
+    """
+    if is_url(path):
+        fs, inner = filesystem(path)
+        reader = RetryingReader(path, lambda: fs.open(inner, "rb"), remote=True)
+    else:
+        reader = RetryingReader(path, lambda: local_path(path).open("rb", buffering=0), remote=False)
+    return io.BufferedReader(reader, _BUFFER_BYTES)
 
 
 def open_stream(path: str) -> IO[bytes]:
-    """Opens a file for reading, decompressing `.gz`, `.zst`, `.bz2` and `.xz` by name.
+    """Opens a file for reading, decompressing `.gz`, `.zst`, `.bz2` and `.xz` by name, as it is read.
 
-    A cut or corrupt stream raises `OSError`, `EOFError` or `zlib.error` while it is read.
+    A cut or corrupt stream raises `OSError` without `errno`, `EOFError` or `zlib.error` while it is read.
     """
     raw = open_binary(path)
     if path.endswith(".gz"):
@@ -177,3 +159,13 @@ def open_stream(path: str) -> IO[bytes]:
 
         return lzma.LZMAFile(raw)
     return raw
+
+
+def read_bounded(stream: IO[bytes], limit: int) -> bytes | None:
+    """Returns what is left of a stream, or None if that is more than `limit` bytes; reads no further than that."""
+    parts: list[bytes] = []
+    left = limit + 1
+    while left and (part := stream.read(min(left, 1 << 20))):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts) if left else None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from collections.abc import Callable, Generator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 
 class Bar(Protocol):
@@ -99,3 +100,87 @@ class _SilentProgress:
 
 SILENT: Progress = _SilentProgress()
 """Shows nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressEvent:
+    """What a process tells its parent about its progress."""
+
+    kind: Literal["begin", "advance", "end", "say"]
+    bar: int = 0
+    text: str = ""
+    """Name of a bar, or a line to say."""
+    unit: str = ""
+    total: float | None = None
+    amount: float = 0
+    facts: dict[str, str | float] = field(default_factory=dict[str, "str | float"])
+
+
+class ForwardedProgress:
+    """Progress in a process without a terminal: events go to `send`, at most a few a second for each bar."""
+
+    def __init__(self, send: Callable[[ProgressEvent], None], every_seconds: float = 0.2) -> None:
+        self.send, self.every_seconds = send, every_seconds
+        self.n_bars = 0
+
+    @contextmanager
+    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> Generator[Bar]:
+        """A bar that is shown elsewhere."""
+        self.n_bars += 1
+        bar = _ForwardedBar(self.n_bars, self.send, self.every_seconds)
+        self.send(ProgressEvent(kind="begin", bar=bar.index, text=name, unit=unit, total=total, amount=done))
+        try:
+            yield bar
+        finally:
+            bar.flush()
+            self.send(ProgressEvent(kind="end", bar=bar.index))
+
+    def say(self, line: str) -> None:
+        """Has the line said elsewhere."""
+        self.send(ProgressEvent(kind="say", text=line))
+
+
+class _ForwardedBar:
+    def __init__(self, index: int, send: Callable[[ProgressEvent], None], every_seconds: float) -> None:
+        self.index, self.send, self.every_seconds = index, send, every_seconds
+        self.amount, self.sent_at = 0.0, 0.0
+        self.facts: dict[str, str | float] = {}
+
+    def advance(self, amount: float = 1, **facts: str | float) -> None:
+        self.amount += amount
+        self.facts |= facts
+        if time.monotonic() - self.sent_at >= self.every_seconds:
+            self.flush()
+
+    def flush(self) -> None:
+        if self.amount or self.facts:
+            self.send(ProgressEvent(kind="advance", bar=self.index, amount=self.amount, facts=self.facts))
+        self.amount, self.facts, self.sent_at = 0.0, {}, time.monotonic()
+
+
+class Replay:
+    """Shows the events of one other process here, under its label."""
+
+    def __init__(self, progress: Progress, label: str) -> None:
+        self.progress, self.label = progress, label
+        self.bars: dict[int, tuple[ExitStack, Bar]] = {}
+
+    def show(self, event: ProgressEvent) -> None:
+        """Shows one event."""
+        if event.kind == "say":
+            self.progress.say(event.text)
+        elif event.kind == "begin":
+            stack = ExitStack()
+            name = f"{self.label}: {event.text}"
+            bar = stack.enter_context(self.progress.bar(name, event.total, event.unit, event.amount))
+            self.bars[event.bar] = stack, bar
+        elif event.kind == "advance":
+            self.bars[event.bar][1].advance(event.amount, **event.facts)
+        else:
+            self.bars.pop(event.bar)[0].close()
+
+    def close(self) -> None:
+        """Removes the bars that a process left behind."""
+        for stack, _ in self.bars.values():
+            stack.close()
+        self.bars.clear()

@@ -28,7 +28,7 @@ class StepRecord:
     fingerprint: str
     seconds: float
     label: str = ""
-    """Where it stood in its recipe; no part of its identity."""
+    """What its recipe calls it; no part of its identity."""
     version: int = 1
     config: dict[str, object] = field(default_factory=dict[str, object])
     """All fields, those at their default too."""
@@ -36,6 +36,8 @@ class StepRecord:
     """Name -> fingerprint; of a part of a step's output `fingerprint/path`."""
     input_steps: dict[str, str] = field(default_factory=dict[str, str])
     """Name of an input that is a step -> that step's name."""
+    source_bases: dict[str, str] = field(default_factory=dict[str, str])
+    """Name of an input from outside -> what identified its files: `content`, `ETag`, `size and time`, ..."""
     counts: dict[str, object] = field(default_factory=dict[str, object])
     outputs: dict[str, OutputFile] = field(default_factory=dict[str, OutputFile])
     """Path within the folder -> size and hash."""

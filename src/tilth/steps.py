@@ -1,70 +1,34 @@
-"""Steps: named pieces of work whose identity is what they were asked to do, run once and kept.
+"""Steps: pieces of work whose identity is what they were asked to do, run once and kept.
 
-The fingerprint of a step is the SHA-256 of its name, version, config and the fingerprints of its inputs. Facts of the
-machine arrive in `Context` and cannot enter it. Code is not hashed: that would re-run on a changed comment and still
+The fingerprint of a step is the SHA-256 of its kind (`name`), its version, the fields of its config that differ from
+their defaults, and the fingerprints of its inputs. Facts of the machine arrive in `Context` and cannot enter it; nor
+does the label under which a recipe knows the step. Code is not hashed: that would re-run on a changed comment and still
 miss a changed helper; the author bumps `version` instead, and a cache hit whose function changed since says so in one
 line.
 
 A step works in `runs/<name>/<fingerprint>.partial/` and is renamed to `runs/<name>/<fingerprint>/` at the end, with a
-`recipe.json` that says what made it. A killed step finds its partial folder again; what its function finds finished
-there it does not redo.
+`step.json` that says what made it and what each file is. A killed step finds its partial folder again; what its
+function finds finished there it does not redo.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import inspect
-import json
-import math
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias, TypeVar, cast
-
-from filelock import FileLock, Timeout
+from typing import Any, Literal, TypeAlias, cast
 
 from tilth.errors import StepError
 from tilth.execute import Context
-from tilth.files import clear_temporaries, write_json
-from tilth.sources import Source
-from tilth.version import __version__
-
-RECORD = "recipe.json"
-BEGUN = ".fingerprint"
-"""In a partial folder: whose work it holds."""
-FINGERPRINT_DIGITS = 16
-"""Hex digits of a fingerprint in folder names: 64 bits."""
-
-C = TypeVar("C")
-Counts: TypeAlias = Mapping[str, float]
-"""What a step counted (documents, tokens, `flops`, ...); goes into its record."""
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a step's function reads.
-
-    `inputs["train"]` is the place of an input: a step's folder, a part of one, or a source's path; `sources` holds the
-    sources themselves, for those who want their files.
-    """
-
-    folders: Mapping[str, Path]
-    sources: Mapping[str, Source]
-
-    def __getitem__(self, name: str) -> Path:
-        return self.folders[name] if name in self.folders else Path(self.sources[name].path)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.folders or name in self.sources
-
-
-StepFn: TypeAlias = Callable[[C, Inputs, Path, Context], Counts | None]
+from tilth.identity import canonical, changes, fingerprint_of
+from tilth.jobs import Jobs
+from tilth.perform import Counts as Counts
+from tilth.perform import Done, StepFn, Work, finished_record, partial_folder, perform
+from tilth.perform import Inputs as Inputs
+from tilth.sources import Listing, Source
+from tilth.step_record import RECORD as RECORD
+from tilth.step_record import StepRecord, read_record
 
 
 @dataclass(frozen=True)
@@ -72,18 +36,24 @@ class Step:
     """A function, its config and its inputs; building one runs nothing.
 
     `fn(config, inputs, out, context)` writes into `out` and may return counts. It must give the same files for the same
-    config and inputs, and go on from what a killed run left in `out`.
+    config and inputs, and continue from what a killed run left in `out`. To run beside other steps (`--jobs`) it must
+    be a module-level function.
     """
 
     name: str
+    """What kind of step it is: part of the identity, and a folder under `runs`."""
     fn: StepFn[Any]
     config: Any
     inputs: Mapping[str, Input] = field(default_factory=dict[str, "Input"])
     version: int = 1
+    """To be raised when the same config and inputs give other results than before."""
+    label: str = ""
+    """What the recipe calls it (default: its name); steps of one kind with different configs need different labels."""
 
     def __post_init__(self) -> None:
         # A copy: the caller's dict may grow, a step may not.
         object.__setattr__(self, "inputs", MappingProxyType(dict(self.inputs)))
+        object.__setattr__(self, "label", self.label or self.name)
 
     def __truediv__(self, path: str) -> Part:
         return Part(self, path)
@@ -108,44 +78,13 @@ def step_of(item: Input) -> Step | None:
 # Identity
 
 
-def canonical(value: object, where: str = "config") -> Any:
-    """Returns `value` as plain JSON data, or raises for anything that has no single way to be written.
-
-    Raises: StepError naming the field, for paths, sets, NaN, functions and other objects.
-    """
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        raise StepError(f"{where} is {value}: a number that is not finite has no identity.")
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: canonical(getattr(value, f.name), f"{where}.{f.name}") for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        items = cast("Mapping[object, object]", value)
-        if not all(isinstance(key, str) for key in items):
-            raise StepError(f"{where} has a key that is not text; a config's mappings need text keys.")
-        return {str(key): canonical(item, f"{where}.{key}") for key, item in items.items()}
-    if isinstance(value, (list, tuple)):
-        items_in_order = cast("Sequence[object]", value)
-        return [canonical(item, f"{where}[{i}]") for i, item in enumerate(items_in_order)]
-    raise StepError(
-        f"{where} is a {type(value).__name__}, which cannot be part of a step's identity.",
-        fix="Use numbers, text, lists, mappings or dataclasses; files come in as a `Source`.",
-    )
-
-
-def canonical_json(value: object) -> str:
-    """Returns the one JSON text of `value`: sorted keys, no spaces."""
-    return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-
-
 class Identities:
     """The identities of steps in one command: each source is looked at once, when it is first asked for."""
 
     def __init__(self, runs: Path) -> None:
         self.runs = runs
-        self._known: dict[int, tuple[Input, str]] = {}  # the item is kept so that its id stays its own
+        self._steps: dict[int, tuple[Step, str]] = {}  # the step is kept so that its id stays its own
+        self._listings: dict[Source, Listing] = {}
 
     def of(self, step: Step) -> dict[str, Any]:
         """Returns what a step's fingerprint is the hash of."""
@@ -154,16 +93,45 @@ class Identities:
 
     def fingerprint(self, item: Input) -> str:
         """Returns the identity of a step (with the path of a part of it), or of the files of a source."""
-        if id(item) not in self._known:
-            self._known[id(item)] = (item, self._compute(item))
-        return self._known[id(item)][1]
-
-    def _compute(self, item: Input) -> str:
         if isinstance(item, Source):
-            return item.fingerprint(self.runs)
+            return self.listing(item).fingerprint
         if isinstance(item, Part):
             return f"{self.fingerprint(item.step)}/{item.path}"
-        return hashlib.sha256(canonical_json(self.of(item)).encode()).hexdigest()[:FINGERPRINT_DIGITS]
+        if id(item) not in self._steps:
+            self._steps[id(item)] = item, fingerprint_of(self.of(item))
+        return self._steps[id(item)][1]
+
+    def listing(self, source: Source) -> Listing:
+        """Returns what a source held when it was first asked for."""
+        if source not in self._listings:
+            self._listings[source] = source.listing(self.runs)
+        return self._listings[source]
+
+    def folder(self, step: Step) -> Path:
+        """Returns the folder of a step's output."""
+        return self.runs / step.name / self.fingerprint(step)
+
+    def work(self, step: Step, folder: Path) -> Work:
+        """Returns all that is needed to run a step into `folder`."""
+        sources = {name: item for name, item in step.inputs.items() if isinstance(item, Source)}
+        made = {name: (item, made_by) for name, item in step.inputs.items() if (made_by := step_of(item)) is not None}
+        return Work(
+            name=step.name,
+            label=step.label,
+            version=step.version,
+            fn=step.fn,
+            config=step.config,
+            identity=self.of(step),
+            fingerprint=self.fingerprint(step),
+            folder=folder,
+            needed={
+                name: (self.folder(made_by), item.path if isinstance(item, Part) else "")
+                for name, (item, made_by) in made.items()
+            },
+            input_steps={name: made_by.name for name, (_, made_by) in made.items()},
+            sources=sources,
+            listings={name: self.listing(source) for name, source in sources.items()},
+        )
 
 
 def fingerprint(item: Input, context: Context) -> str:
@@ -173,7 +141,7 @@ def fingerprint(item: Input, context: Context) -> str:
 
 # Planning
 
-State: TypeAlias = Literal["cached", "partial", "new"]
+State: TypeAlias = Literal["cached", "partial", "new", "damaged"]
 
 
 @dataclass(frozen=True)
@@ -184,80 +152,95 @@ class Planned:
     fingerprint: str
     folder: Path
     state: State
-    record: Mapping[str, Any] | None
+    record: StepRecord | None
     """The record of the cached run."""
-    last: Mapping[str, Any] | None
-    """The newest record of a step of this name with another identity."""
+    last: StepRecord | None
+    """The newest record of a step of this kind with another identity, if possible with the same label."""
     reasons: list[str]
-    """What made it new, as `why` says it."""
+    """What made it new, as `why` says it; what is wrong with it, if it is damaged."""
+    source_bases: Mapping[str, str]
+    """Path of a source -> what identifies its files (`content`, `ETag`, ...)."""
 
 
-def in_order(target: Step) -> list[Step]:
-    """Returns `target` and all steps it needs, each after its inputs.
+def in_order(target: Step, context: Context) -> list[Step]:
+    """Returns `target` and all steps it needs, each after its inputs; steps that are built equal are one.
 
-    Raises: StepError if two different steps share a name.
+    Raises: StepError if two different steps have the same label.
     """
-    ordered: list[Step] = []
-    names: dict[str, Step] = {}
+    return _in_order(target, Identities(context.runs))
+
+
+def _in_order(target: Step, identities: Identities) -> list[Step]:
+    ordered: dict[str, Step] = {}
+    labels: dict[str, str] = {}
+    seen: set[int] = set()
 
     def visit(step: Step) -> None:
-        if any(step is seen for seen in ordered):
+        if id(step) in seen:
             return
+        seen.add(id(step))
         for item in step.inputs.values():
             if (needed := step_of(item)) is not None:
                 visit(needed)
-        if names.setdefault(step.name, step) is not step:
-            raise StepError(f"Two different steps are called {step.name!r}.", fix="Give each step its own name.")
-        ordered.append(step)
+        found = identities.fingerprint(step)
+        if labels.setdefault(step.label, found) != found:
+            raise StepError(
+                f"Two different steps are labelled {step.label!r}.",
+                fix="Give each step a label of its own: `Step(..., label=...)`.",
+            )
+        ordered.setdefault(found, step)
 
     visit(target)
-    return ordered
+    return list(ordered.values())
 
 
 def plan(target: Step, context: Context) -> list[Planned]:
     """Says for each step of `target`, in order, whether it is cached, begun, or new. Runs nothing."""
-    planned: list[Planned] = []
     identities = Identities(context.runs)
-    for step in in_order(target):
-        print_ = identities.fingerprint(step)
-        folder = context.runs / step.name / print_
-        record = read_record(folder)
-        state: State = "cached" if record else "partial" if partial_folder(folder).exists() else "new"
-        others = [r for r in records(context.runs, step.name) if r["fingerprint"] != print_]
-        reasons = [] if record else _reasons(step, identities)
-        planned.append(Planned(step, print_, folder, state, record, others[0] if others else None, reasons))
-    return planned
+    return [_planned(step, identities) for step in _in_order(target, identities)]
 
 
-def records(runs: Path, name: str) -> list[dict[str, Any]]:
-    """Returns the records of all finished runs of a step, the newest first."""
-    found = [read_record(path.parent) for path in (runs / name).glob(f"*/{RECORD}")]
-    return sorted((r for r in found if r), key=lambda r: str(r["finished_at"]), reverse=True)
-
-
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """Returns the record of a finished step, or None where there is none."""
+def _planned(step: Step, identities: Identities) -> Planned:
+    found, folder = identities.fingerprint(step), identities.folder(step)
+    record, reasons = None, list[str]()
     try:
-        return json.loads((folder / RECORD).read_text())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except json.JSONDecodeError as error:
-        raise StepError(
-            f"{folder / RECORD} is not valid JSON: {error}.",
-            fix=f"Delete the folder {folder} to make it again.",
-        ) from None
+        record = finished_record(folder, found)
+        state: State = "cached" if record else "partial" if partial_folder(folder).exists() else "new"
+        reasons = [] if record else _reasons(step, identities)
+    except StepError as error:
+        state, reasons = "damaged", [error.message]
+    bases = {item.path: identities.listing(item).basis for item in step.inputs.values() if isinstance(item, Source)}
+    return Planned(step, found, folder, state, record, _last(step, identities), reasons, bases)
 
 
-def partial_folder(folder: Path) -> Path:
-    """Returns where a step works before it is finished."""
-    return folder.with_name(folder.name + ".partial")
+def _last(step: Step, identities: Identities) -> StepRecord | None:
+    found = identities.fingerprint(step)
+    others = [r for r in records(identities.runs, step.name) if r.fingerprint != found]
+    return next((r for r in others if r.label == step.label), others[0] if others else None)
+
+
+def records(runs: Path, name: str) -> list[StepRecord]:
+    """Returns the records of all finished runs of a kind of step, the newest first; unreadable ones are left out."""
+    found: list[StepRecord] = []
+    for folder in finished_folders(runs, name):
+        try:
+            record = read_record(folder)
+        except StepError:
+            continue
+        found += [record] if record else []
+    return sorted(found, key=lambda record: record.finished_at, reverse=True)
+
+
+def finished_folders(runs: Path, name: str = "*") -> list[Path]:
+    """Returns the folders of finished steps, of one kind or of all; a `.partial` is never finished."""
+    return sorted(path.parent for path in runs.glob(f"{name}/*/{RECORD}") if path.parent.suffix != ".partial")
 
 
 # Running
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepResult:
     """What became of a step in a run."""
 
     step: Step
@@ -266,121 +249,84 @@ class Outcome:
     seconds: float
 
 
-def run(target: Step, context: Context) -> list[Outcome]:
-    """Runs what is not cached of `target` and its inputs, and returns one outcome a step, in order.
+def run(target: Step, context: Context) -> list[StepResult]:
+    """Runs what is not cached of `target` and its inputs, and returns one result a step, in order.
 
+    With `context.jobs` above 1, independent steps run side by side, each in a process of its own.
     Raises: StepError if another process is at work on a step; whatever a step's function raises.
     """
-    return list(run_each(target, context))
-
-
-def run_each(target: Step, context: Context) -> Iterator[Outcome]:
-    """Like `run`, but yields each outcome as it comes."""
-    folders: dict[str, Path] = {}
     identities = Identities(context.runs)
-    for step in in_order(target):
-        folder = context.runs / step.name / identities.fingerprint(step)
-        outcome = _run_in(step, folder, folders, identities, context)
-        folders[step.name] = outcome.folder
-        yield outcome
+    ordered = _in_order(target, identities)
+    results = {id(result.step): result for result in _run_each(ordered, identities, context)}
+    return [results[id(step)] for step in ordered]
 
 
-def run_into(step: Step, folder: Path, context: Context) -> Outcome:
+def run_each(target: Step, context: Context) -> Iterator[StepResult]:
+    """Like `run`, but yields each result as it comes."""
+    identities = Identities(context.runs)
+    yield from _run_each(_in_order(target, identities), identities, context)
+
+
+def _run_each(ordered: list[Step], identities: Identities, context: Context) -> Iterator[StepResult]:
+    if context.jobs > 1:
+        yield from _run_side_by_side(ordered, identities, context)
+        return
+    for step in ordered:
+        work = identities.work(step, identities.folder(step))
+        yield _result(step, work, perform(work, context))
+
+
+def _run_side_by_side(ordered: list[Step], identities: Identities, context: Context) -> Iterator[StepResult]:
+    waiting = {identities.fingerprint(step): step for step in ordered}
+    steps = dict(waiting)
+    done: set[str] = set()
+    jobs = Jobs(context)
+    try:
+        while len(done) < len(steps):
+            for found, step in list(waiting.items()):
+                if not jobs.has_room or not _needs(step, identities) <= done:
+                    continue
+                del waiting[found]
+                work = identities.work(step, identities.folder(step))
+                if finished_record(work.folder, found) is None:
+                    jobs.start(work)
+                    continue
+                done.add(found)
+                yield _result(step, work, perform(work, context))
+            if not jobs.running:
+                continue
+            for work, ended in jobs.finished():
+                done.add(work.fingerprint)
+                yield _result(steps[work.fingerprint], work, ended)
+    finally:
+        jobs.end()
+
+
+def _needs(step: Step, identities: Identities) -> set[str]:
+    return {identities.fingerprint(made_by) for item in step.inputs.values() if (made_by := step_of(item)) is not None}
+
+
+def _result(step: Step, work: Work, done: Done) -> StepResult:
+    return StepResult(step, work.folder, done.cached, done.seconds)
+
+
+def run_into(step: Step, folder: Path, context: Context) -> StepResult:
     """Runs one step whose inputs are all sources into a folder of the caller's choice.
 
-    Raises: StepError if the folder holds something else, finished or unfinished.
+    Raises: StepError or ConfigError if the folder holds something else, finished or unfinished.
     """
     identities = Identities(context.runs)
-    print_ = identities.fingerprint(step)
-    work = partial_folder(folder)
-    record = read_record(folder)
-    begun = (work / BEGUN).read_text() if (work / BEGUN).exists() else print_
-    if folder.exists() and (record is None or record["fingerprint"] != print_):
-        changed = f": {'; '.join(_differences(step, record, identities))}" if record else ""
-        raise StepError(f"{folder} holds something else already{changed}.", fix="Choose another `--out`, or delete it.")
-    if begun != print_:
-        raise StepError(f"{work} holds unfinished work of another call.", fix="Choose another `--out`, or delete it.")
-    return _run_in(step, folder, {}, identities, context)
-
-
-def _run_in(step: Step, folder: Path, folders: Mapping[str, Path], identities: Identities, context: Context) -> Outcome:
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    work = identities.work(step, folder)
     try:
-        # The lock belongs to the process: the system frees it when the process is killed.
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
-            record = read_record(folder)
-            if record is None:
-                return _execute(step, folder, folders, identities, context)
-    except Timeout:
+        return _result(step, work, perform(work, context))
+    except StepError as error:
+        record = read_record(folder)
+        if record is None or record.fingerprint == work.fingerprint:
+            raise
+        differences = "; ".join(_differences(step, record, identities))
         raise StepError(
-            f"Another process is at work on the step {step.name!r} ({folder}).",
-            fix="Wait for it, or stop it first.",
+            f"{folder} holds another step's output{': ' if differences else ''}{differences}.", fix=error.fix
         ) from None
-    if record["function_sha256"] != _function_sha256(step.fn):
-        context.progress.say(
-            f"{step.name}: cached, but its function changed since; bump its version if results differ."
-        )
-    return Outcome(step, folder, cached=True, seconds=float(record["seconds"]))
-
-
-def _execute(
-    step: Step, folder: Path, folders: Mapping[str, Path], identities: Identities, context: Context
-) -> Outcome:
-    print_ = identities.fingerprint(step)
-    work = partial_folder(folder)
-    resumed = work.exists()
-    work.mkdir(parents=True, exist_ok=True)
-    (work / BEGUN).write_text(print_)
-    clear_temporaries(work)
-    inputs = Inputs(
-        folders={name: _place(item, folders) for name, item in step.inputs.items() if not isinstance(item, Source)},
-        sources={name: item for name, item in step.inputs.items() if isinstance(item, Source)},
-    )
-    started = time.monotonic()
-    counts = step.fn(step.config, inputs, work, context)
-    seconds = time.monotonic() - started
-    record = identities.of(step) | {
-        "fingerprint": print_,
-        "input_steps": {name: s.name for name, item in step.inputs.items() if (s := step_of(item)) is not None},
-        "counts": dict(counts or {}),
-        "seconds": round(seconds, 3),
-        "resumed": resumed,
-        "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "git_commit": git_commit(),
-        "tilth_version": __version__,
-        "function_sha256": _function_sha256(step.fn),
-    }
-    write_json(work / RECORD, record)
-    (work / BEGUN).unlink()
-    work.rename(folder)
-    return Outcome(step, folder, cached=False, seconds=seconds)
-
-
-def _place(item: Step | Part, folders: Mapping[str, Path]) -> Path:
-    return folders[item.step.name] / item.path if isinstance(item, Part) else folders[item.name]
-
-
-def _function_sha256(fn: Callable[..., object]) -> str:
-    try:
-        source = inspect.getsource(fn)
-    except (OSError, TypeError):  # built in an interactive session, or a callable object
-        source = repr(getattr(fn, "__qualname__", type(fn)))
-    return hashlib.sha256(source.encode()).hexdigest()
-
-
-@cache
-def git_commit() -> str | None:
-    """Returns the commit of the repository around the working directory, with `+` where files are changed."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 # Why a step is new
@@ -391,54 +337,50 @@ def why(step: Step, context: Context) -> list[str]:
 
     A changed input is followed to its own cause. Empty if the step is cached.
     """
-    identities = Identities(context.runs)
-    done = read_record(context.runs / step.name / identities.fingerprint(step)) is not None
-    return [] if done else _reasons(step, identities)
+    return _planned(step, Identities(context.runs)).reasons
 
 
 def _reasons(step: Step, identities: Identities) -> list[str]:
-    others = records(identities.runs, step.name)
-    return _differences(step, others[0], identities) if others else [f"{step.name} has not been run before."]
+    last = _last(step, identities)
+    return [f"{step.label} has not been run before."] if last is None else _differences(step, last, identities)
 
 
-def _differences(step: Step, record: Mapping[str, Any], identities: Identities) -> list[str]:
-    """Says how a step differs from a finished run of the same name, most direct causes first."""
+def _differences(step: Step, record: StepRecord, identities: Identities) -> list[str]:
+    """Says how a step differs from a finished run of the same kind, most direct causes first."""
     lines: list[str] = []
     new = identities.of(step)
-    if new["version"] != record["version"]:
-        lines.append(f"{step.name}: version {record['version']} -> {new['version']}")
-    lines += [f"{step.name}: {change}" for change in _changes(record["config"], new["config"], "")]
-    for name in sorted(new["inputs"].keys() | record["inputs"].keys()):
-        old_print, new_print = record["inputs"].get(name), new["inputs"].get(name)
-        if old_print == new_print:
+    if new["version"] != record.version:
+        lines.append(f"{step.label}: version {record.version} -> {new['version']}")
+    config = canonical(step.config, defaults=True) or {}
+    old_config = _with_new_defaults(record.config, config, new["config"] or {})
+    lines += [f"{step.label}: {change}" for change in changes(old_config, config)]
+    for name in sorted(new["inputs"].keys() | record.inputs.keys()):
+        before, now = record.inputs.get(name), new["inputs"].get(name)
+        if before == now:
             continue
-        if old_print is None or new_print is None:
-            lines.append(f"{step.name}: input {name} {'removed' if new_print is None else 'added'}")
+        if before is None or now is None:
+            lines.append(f"{step.label}: input {name} {'removed' if now is None else 'added'}")
             continue
-        lines.append(f"{step.name}: input {name} {old_print} -> {new_print}")
-        lines += [f"  {line}" for line in _causes(step.inputs[name], old_print, identities)]
+        lines.append(f"{step.label}: input {name} {before} -> {now}")
+        lines += [f"  {line}" for line in _causes(step.inputs[name], before, identities)]
     return lines
 
 
-def _causes(item: Input, old_print: str, identities: Identities) -> list[str]:
+def _with_new_defaults(old: Any, full: Any, identity: Any) -> Any:
+    """Adds to an old config the options that did not exist yet and are at their default now: they change nothing."""
+    if not (isinstance(old, dict) and isinstance(full, dict) and isinstance(identity, dict)):
+        return old
+    before, now, stated = (cast("dict[str, Any]", value) for value in (old, full, identity))
+    merged = {key: _with_new_defaults(item, now.get(key), stated.get(key, {})) for key, item in before.items()}
+    return merged | {key: item for key, item in now.items() if key not in before and key not in stated}
+
+
+def _causes(item: Input, old: str, identities: Identities) -> list[str]:
     if isinstance(item, Source):
-        return item.changes_since(old_print, identities.runs)
+        return item.changes_since(old, identities.runs)
     made_by = item.step if isinstance(item, Part) else item
-    old = read_record(identities.runs / made_by.name / old_print.split("/")[0])
-    return [] if old is None else _differences(made_by, old, identities)
-
-
-def _changes(old: Any, new: Any, where: str) -> list[str]:
-    if isinstance(old, dict) and isinstance(new, dict):
-        before, after = cast("dict[str, Any]", old), cast("dict[str, Any]", new)
-        lines: list[str] = []
-        for key in sorted(before.keys() | after.keys()):
-            place = f"{where}.{key}" if where else key
-            if key not in before:
-                lines.append(f"{place} is new: {json.dumps(after[key])}")
-            elif key not in after:
-                lines.append(f"{place} is gone (was {json.dumps(before[key])})")
-            else:
-                lines += _changes(before[key], after[key], place)
-        return lines
-    return [] if old == new else [f"{where} {json.dumps(old)} -> {json.dumps(new)}"]
+    try:
+        record = read_record(identities.runs / made_by.name / old.split("/")[0])
+    except StepError:
+        return []
+    return [] if record is None else _differences(made_by, record, identities)

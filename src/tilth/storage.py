@@ -1,8 +1,9 @@
 """Datasets: folders of Parquet shards with a manifest.
 
-A dataset is a folder of Parquet shards (zstd) and a `dataset.json` that counts and hashes them. DuckDB, Polars, pandas
-and `datasets` read the shards as they are (`folder/*.parquet`). A shard appears under its name only when it is whole:
-its presence is the mark of its completion, and a killed writer leaves nothing half-done.
+A dataset is a folder of Parquet shards (zstd) and a `dataset.json` that names, counts and hashes them. DuckDB, Polars,
+pandas and `datasets` read the shards as they are (`folder/*.parquet`), so no other Parquet files may be among them. A
+shard appears under its name only when it is whole: its presence is the mark of its completion, and a killed writer
+leaves nothing half-done. The folder may be a URL that fsspec knows.
 """
 
 from __future__ import annotations
@@ -13,25 +14,30 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from tilth.errors import DataError
-from tilth.files import atomic_path, read_json, sha256_file, write_json
+from tilth.errors import ConfigError, DataError
+from tilth.files import atomic_stream, open_binary, read_json, sha256_file, write_json
+from tilth.identity import claim
+from tilth.paths import filesystem, is_url
+from tilth.reading import with_retries
+from tilth.results import decode
 from tilth.types import SCHEMA_VERSION, Document, documents_table
 
 MANIFEST = "dataset.json"
 ROW_GROUP_ROWS = 1024
 """Rows in a Parquet row group: what a reader holds in memory at a time."""
+_MAKE_AGAIN = "Delete the folder and make the dataset again."
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Writes one Parquet shard (zstd), whole or not at all; the same table gives the same bytes."""
-    with atomic_path(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd", row_group_size=ROW_GROUP_ROWS)
+def write_table(target: Path | str, table: pa.Table) -> None:
+    """Writes one Parquet shard (zstd) to a path or URL, whole or not at all; the same table gives the same bytes."""
+    with atomic_stream(target) as stream:
+        pq.write_table(table, stream, compression="zstd", row_group_size=ROW_GROUP_ROWS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +48,25 @@ class Shard:
     documents: int
     bytes: int
     """Bytes of text (UTF-8), not of the file."""
+    file_bytes: int
     sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dataset:
-    """A folder of Parquet shards with its manifest."""
+class _Manifest:
+    """What `dataset.json` holds."""
 
-    folder: Path
+    shards: tuple[Shard, ...]
+    made_by: str = ""
+    parents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A folder of Parquet shards: exactly those that its manifest names."""
+
+    folder: Path | str
+    """A local path, or a URL that fsspec knows."""
     shards: tuple[Shard, ...]
     made_by: str = ""
     parents: tuple[str, ...] = field(default=())
@@ -70,35 +87,67 @@ class Dataset:
         return hashlib.sha256("\n".join(shard.sha256 for shard in self.shards).encode()).hexdigest()
 
     @classmethod
-    def open(cls, folder: Path) -> Dataset:
-        """Opens a dataset by its manifest; the shards are not read.
+    def open(cls, folder: Path | str, *, verify: bool = False) -> Dataset:
+        """Opens a dataset by its manifest.
 
-        Raises: DataError if the folder holds no manifest, or one of another schema version.
+        The sizes of the shards' files are checked now; their content at first use, or now if `verify`.
+        Raises: DataError if the folder holds no manifest, one of another schema version, or if a shard is missing or
+        is not what the manifest says.
         """
-        path = folder / MANIFEST
-        if not path.exists():
-            inside = sorted(p.parent.name for p in folder.glob(f"*/{MANIFEST}"))
-            raise DataError(
-                f"{folder} is not a dataset: it has no {MANIFEST}.",
-                fix=f"Name one of the datasets in it: {', '.join(inside)}."
-                if inside
-                else "`tilth curate INPUT --out FOLDER` makes one from text, JSONL, Parquet, HTML or WARC.",
-            )
+        path = _join(folder, MANIFEST)
+        if not _exists(path):
+            raise _no_dataset(folder)
         manifest = read_json(path)
-        if manifest.get("schema_version") != SCHEMA_VERSION:
-            raise DataError(
-                f"{path} has schema version {manifest.get('schema_version')!r}; this tilth reads {SCHEMA_VERSION}."
-            )
-        return cls(
-            folder=folder,
-            shards=tuple(Shard(**shard) for shard in manifest["shards"]),
-            made_by=manifest["made_by"],
-            parents=tuple(manifest["parents"]),
-        )
+        if not isinstance(manifest, dict):
+            raise DataError(f"{path} holds no dataset's manifest.", fix=_MAKE_AGAIN)
+        version: object = manifest.get("schema_version")
+        if version != SCHEMA_VERSION:
+            raise DataError(f"{path} has schema version {version!r}; this tilth reads {SCHEMA_VERSION}.")
+        decoded = decode(_Manifest, manifest, str(path))
+        dataset = cls(folder=folder, shards=decoded.shards, made_by=decoded.made_by, parents=decoded.parents)
+        for index in range(len(dataset.shards)):
+            dataset.check_size(index)
+        if verify:
+            dataset.verify()
+        return dataset
 
-    def path(self, shard: int) -> Path:
-        """Returns the file of a shard."""
-        return self.folder / self.shards[shard].name
+    def path(self, shard: int) -> Path | str:
+        """Returns the path or URL of a shard."""
+        return _join(self.folder, self.shards[shard].name)
+
+    def check_size(self, shard: int) -> None:
+        """Raises DataError if a shard's file is missing, or has not the size that the manifest says."""
+        path, expected = self.path(shard), self.shards[shard].file_bytes
+        if "/" in self.shards[shard].name or not _exists(path):
+            raise DataError(f"The shard {path} is missing.", fix=_MAKE_AGAIN)
+        actual = _file_bytes(path)
+        if actual != expected:
+            raise DataError(f"The shard {path} has {actual:,} bytes; {expected:,} were written.", fix=_MAKE_AGAIN)
+
+    def verify(self) -> None:
+        """Raises DataError if the content of a shard is not what was written."""
+        for shard in range(len(self.shards)):
+            self._checked_content(shard)
+
+    def _checked_content(self, shard: int) -> pa.Buffer | Path:
+        """Returns what to read a shard from, its hash checked: once in a process as long as its file stays the same."""
+        path, expected = self.path(shard), self.shards[shard].sha256
+        if is_url(path):
+            # Read once, for its hash and for its rows: a shard of text is a few tens of megabytes.
+            with open_binary(str(path)) as stream:
+                content = stream.read()
+            actual = hashlib.sha256(content).hexdigest()
+            where: pa.Buffer | Path = pa.py_buffer(content)
+        else:
+            where = Path(path)
+            facts = where.stat()
+            key = (str(where.absolute()), facts.st_size, facts.st_mtime_ns, expected)
+            actual = expected if key in _CHECKED else sha256_file(where)
+            if actual == expected:
+                _CHECKED.add(key)
+        if actual != expected:
+            raise DataError(f"The shard {path} is damaged: its content is not what was written.", fix=_MAKE_AGAIN)
+        return where
 
     def batches(
         self,
@@ -108,9 +157,13 @@ class Dataset:
         first_row: int = 0,
         rows: int = ROW_GROUP_ROWS,
     ) -> Iterator[pa.RecordBatch]:
-        """Yields a shard's rows from `first_row` on, at most `rows` at a time, a row group in memory."""
+        """Yields a shard's rows from `first_row` on, at most `rows` at a time, a row group in memory.
+
+        `columns` None: all that there are.
+        Raises: DataError naming the shard, if its content is not what was written.
+        """
         try:
-            with pq.ParquetFile(self.path(shard)) as file:
+            with _parquet(self._checked_content(shard)) as file:
                 skipped = 0
                 for group in range(file.num_row_groups):
                     group_rows = file.metadata.row_group(group).num_rows
@@ -124,7 +177,7 @@ class Dataset:
         except (pa.ArrowInvalid, OSError) as error:
             raise DataError(
                 f"Cannot read the shard {self.path(shard)}: {error}.",
-                fix="Delete the folder and make the dataset again.",
+                fix=_MAKE_AGAIN,
             ) from None
 
     def documents(self) -> Iterator[Document]:
@@ -135,19 +188,45 @@ class Dataset:
                     yield Document.from_row(row)
 
 
-def finish_dataset(folder: Path, *, made_by: str, parents: Sequence[str] = ()) -> Dataset:
-    """Writes the manifest over the Parquet shards that lie in `folder`, in the order of their names.
+_CHECKED: set[tuple[str, int, int, str]] = set()
+"""Path, size, time of change and hash of the shards that this process found to be right."""
+
+
+def _parquet(source: pa.Buffer | Path) -> pq.ParquetFile:
+    return pq.ParquetFile(source if isinstance(source, Path) else pa.BufferReader(source))
+
+
+def _no_dataset(folder: Path | str) -> DataError:
+    inside = [] if is_url(folder) else sorted(p.parent.name for p in Path(folder).glob(f"*/{MANIFEST}"))
+    return DataError(
+        f"{folder} is not a dataset: it has no {MANIFEST}.",
+        fix=f"Name one of the datasets in it: {', '.join(inside)}."
+        if inside
+        else "`tilth curate INPUT --out FOLDER` makes one from text, JSONL, Parquet, HTML or WARC.",
+    )
+
+
+# Writing
+
+
+def finish_dataset(folder: Path | str, *, shards: Sequence[str], made_by: str, parents: Sequence[str] = ()) -> Dataset:
+    """Writes the manifest over the Parquet files named `shards`, in the order of their names.
 
     Shards without a document are removed: they say nothing, and readers stumble over them.
+    Raises: ConfigError if the folder holds other Parquet files, which readers of `*.parquet` would take for shards.
     """
-    shards: list[Shard] = []
-    for path in sorted(folder.glob("*.parquet")):
-        documents, text_bytes = _count(path)
-        if documents == 0:
-            path.unlink()
-            continue
-        shards.append(Shard(name=path.name, documents=documents, bytes=text_bytes, sha256=sha256_file(path)))
-    dataset = Dataset(folder=folder, shards=tuple(shards), made_by=made_by, parents=tuple(parents))
+    if strangers := sorted(set(_parquet_names(folder)) - set(shards)):
+        raise ConfigError(
+            f"{folder} holds {', '.join(strangers[:3])}, which this dataset's writer did not write.",
+            fix="Choose another folder, or delete this one.",
+        )
+    finished: list[Shard] = []
+    for name in sorted(shards):
+        if (shard := _describe(folder, name)).documents:
+            finished.append(shard)
+        else:
+            _remove(_join(folder, name))
+    dataset = Dataset(folder=folder, shards=tuple(finished), made_by=made_by, parents=tuple(parents))
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "documents": dataset.n_documents,
@@ -155,39 +234,51 @@ def finish_dataset(folder: Path, *, made_by: str, parents: Sequence[str] = ()) -
         "fingerprint": dataset.fingerprint,
         "made_by": made_by,
         "parents": list(parents),
-        "shards": [vars(shard) for shard in shards],
+        "shards": [vars(shard) for shard in finished],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / MANIFEST, manifest)
+    write_json(_join(folder, MANIFEST), manifest)
     return dataset
 
 
-def _count(path: Path) -> tuple[int, int]:
+def _describe(folder: Path | str, name: str) -> Shard:
     documents = text_bytes = 0
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=ROW_GROUP_ROWS, columns=["text"]):
-            documents += batch.num_rows
-            lengths = pc.call_function("binary_length", [batch.column(0)])
-            text_bytes += int(pc.call_function("sum", [lengths]).as_py() or 0)
-    return documents, text_bytes
+    with open_binary(str(_join(folder, name))) as stream:
+        sha256 = hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()
+        file_bytes = stream.tell()
+        stream.seek(0)
+        with pq.ParquetFile(stream) as file:
+            for batch in file.iter_batches(batch_size=ROW_GROUP_ROWS, columns=["text"]):
+                documents += batch.num_rows
+                lengths = pc.call_function("binary_length", [batch.column(0)])
+                text_bytes += int(pc.call_function("sum", [lengths]).as_py() or 0)
+    return Shard(name=name, documents=documents, bytes=text_bytes, file_bytes=file_bytes, sha256=sha256)
 
 
 def write_dataset(
-    folder: Path,
+    folder: Path | str,
     documents: Iterable[Document],
     *,
     made_by: str,
     parents: Sequence[str] = (),
     shard_bytes: int = 64 << 20,
+    identity: object = None,
 ) -> Dataset:
-    """Writes documents as a dataset, a new shard each time `shard_bytes` of text are full."""
+    """Writes documents as a dataset, a new shard each time `shard_bytes` of text are full.
+
+    `folder` must hold no shards yet. With an `identity` (whatever decides what the documents are) it is claimed, and
+    what an earlier call with the same identity left in it is written anew.
+    Raises: ConfigError if the folder holds other shards or another dataset.
+    """
+    _clear_for(folder, identity)
+    names: list[str] = []
     pending: list[Document] = []
-    pending_bytes = n_shards = 0
+    pending_bytes = 0
 
     def flush() -> None:
-        nonlocal pending, pending_bytes, n_shards
-        write_table(folder / shard_name(n_shards), documents_table(pending))
-        pending, pending_bytes, n_shards = [], 0, n_shards + 1
+        nonlocal pending, pending_bytes
+        names.append(shard_name(len(names)))
+        write_table(_join(folder, names[-1]), documents_table(pending))
+        pending, pending_bytes = [], 0
 
     for document in documents:
         pending.append(document)
@@ -196,7 +287,20 @@ def write_dataset(
             flush()
     if pending:
         flush()
-    return finish_dataset(folder, made_by=made_by, parents=parents)
+    return finish_dataset(folder, shards=names, made_by=made_by, parents=parents)
+
+
+def _clear_for(folder: Path | str, identity: object) -> None:
+    """Makes sure that a folder holds no shards; those of the same claimed work are removed."""
+    there = [name for name in (MANIFEST, *_parquet_names(folder)) if _exists(_join(folder, name))]
+    if identity is not None and not is_url(folder) and claim(Path(folder), identity, kind="dataset", outputs=there):
+        for name in there:
+            _remove(_join(folder, name))
+    elif there:
+        raise ConfigError(
+            f"{folder} holds {'a dataset' if MANIFEST in there else f'shards ({there[0]})'} already.",
+            fix="Choose another folder, or delete this one.",
+        )
 
 
 def shard_name(index: int) -> str:
@@ -204,12 +308,12 @@ def shard_name(index: int) -> str:
     return f"shard-{index:05d}.parquet"
 
 
-def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
-    """Writes rows as JSON lines (gzip where the name ends in `.gz`) and returns how many."""
+def write_jsonl(target: Path | str, rows: Iterable[Mapping[str, object]]) -> int:
+    """Writes rows as JSON lines (gzip where the name ends in `.gz`) to a path or URL, and returns how many."""
     written = 0
-    with atomic_path(path) as temporary, temporary.open("wb") as raw:
+    with atomic_stream(target) as raw:
         stream: IO[bytes] = (
-            cast("IO[bytes]", gzip.GzipFile("", "wb", fileobj=raw, mtime=0)) if path.suffix == ".gz" else raw
+            cast("IO[bytes]", gzip.GzipFile("", "wb", fileobj=raw, mtime=0)) if str(target).endswith(".gz") else raw
         )
         for row in rows:
             stream.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
@@ -217,3 +321,39 @@ def write_jsonl(path: Path, rows: Iterable[Mapping[str, object]]) -> int:
         if stream is not raw:
             stream.close()
     return written
+
+
+# Files of a folder that is local or remote
+
+
+def _join(folder: Path | str, name: str) -> Path | str:
+    return f"{str(folder).rstrip('/')}/{name}" if is_url(folder) else Path(folder) / name
+
+
+def _exists(path: Path | str) -> bool:
+    if is_url(path):
+        fs, inner = filesystem(str(path))
+        return bool(with_retries(str(path), lambda: fs.exists(inner), remote=True))
+    return Path(path).is_file()
+
+
+def _file_bytes(path: Path | str) -> int:
+    if is_url(path):
+        fs, inner = filesystem(str(path))
+        return int(with_retries(str(path), lambda: fs.info(inner), remote=True)["size"])
+    return Path(path).stat().st_size
+
+
+def _parquet_names(folder: Path | str) -> list[str]:
+    if is_url(folder):
+        fs, inner = filesystem(str(folder))
+        return [str(path).rpartition("/")[2] for path in fs.glob(f"{inner}/*.parquet")]
+    return [path.name for path in Path(folder).glob("*.parquet")]
+
+
+def _remove(path: Path | str) -> None:
+    if is_url(path):
+        fs, inner = filesystem(str(path))
+        fs.rm_file(inner)
+    else:
+        Path(path).unlink()

@@ -84,12 +84,12 @@ def test_the_report_stands_alone(place: Path) -> None:
     assert baselines["model"] < baselines["model before"]
 
 
-def test_ctrl_c_says_that_the_same_command_goes_on(corpus: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_that_the_same_command_continues(corpus: Path, tmp_path: Path) -> None:
     words = ("run", RECIPE, "--corpus", str(corpus))
     code, said = interrupt_when(
         lambda: any(tmp_path.glob("runs/improve/*.partial/**/*.safetensors")), *words, cwd=tmp_path
     )
     assert code == 130
-    assert "The same command goes on from here" in said
+    assert "The same command continues from here" in said
     assert "Traceback" not in said
     assert "report.html" in tilth(*words, cwd=tmp_path).stderr

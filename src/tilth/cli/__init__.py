@@ -1,14 +1,17 @@
 """The command line: verbs, help, and errors that say what to do.
 
 Only this folder imports tyro and rich. Each verb's module is loaded when the verb is used, so that `tilth --help`
-answers at once. A user's mistake (`TilthError`, a file that can't be read) is shown in a box and exits with 2; Ctrl-C
-exits with 130 and leaves everything resumable; anything else is a bug of ours and keeps its traceback.
+answers at once. A user's mistake (`TilthError`) or a fault of the system (an unreadable file, a full disk) is shown in
+a box and exits with 2; Ctrl-C exits with 130 and leaves everything resumable; anything else is a bug of ours and keeps
+its traceback.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,6 +39,7 @@ RECIPES = {
     "report": Verb("Write a recipe's report from the steps that are done", "tilth.cli.recipes:report"),
     "ls": Verb("List the steps that were run", "tilth.cli.records:ls"),
     "show": Verb("Show where a result, or one document, came from", "tilth.cli.records:show"),
+    "check": Verb("Read every finished file again and list what is damaged", "tilth.cli.records:check"),
 }
 STAGES = {
     "curate": Verb("Read, extract, filter and deduplicate text", "tilth.cli.stages:curate"),
@@ -88,12 +92,33 @@ def _call(verb: str, words: list[str], *, debug: bool) -> int:
     except BrokenPipeError:  # `tilth ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:
-        if debug or error.filename is None:
-            raise
-        terminal.show_error(f"{error.filename}: {error.strerror}.", None)
-        return 2
     except KeyboardInterrupt:
-        terminal.say("\nStopped. The same command goes on from here.")
+        terminal.say("\nStopped. The same command continues from here.")
         return 130
+    except Exception as error:
+        if debug or (message := _fault_of_the_system(error)) is None:
+            raise
+        terminal.show_error(*message)
+        return 2
     return 0
+
+
+_FULL = re.compile(
+    r"No space left on device|Disk quota exceeded|Read-only file system|File too large|StorageFull|"
+    r"\bos error (28|122|30|27)\b|\bcode: (28|122|30|27)\b"
+)
+"""What libraries that write files by themselves (safetensors, torch) say in errors of their own kinds."""
+
+
+def _fault_of_the_system(error: Exception) -> tuple[str, str | None] | None:
+    """Returns message and fix for an error of the operating system; None for any other error."""
+    text = str(error)
+    if isinstance(error, OSError) and not isinstance(error, ImportError):
+        name = f"{error.filename}: " if error.filename else ""
+        text = f"{name}{error.strerror or text or type(error).__name__}."
+    elif not _FULL.search(text):
+        return None
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if full or _FULL.search(text):
+        return text, "Make room where tilth writes (`--runs`, `--out`); the same command continues from here."
+    return text, None

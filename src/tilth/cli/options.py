@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 import tyro
 
@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Machine:
-    """Facts of this machine. They change how fast the work goes, never what comes out."""
+class RuntimeOptions:
+    """How this machine does the work. None of it changes what a step is."""
 
     runs: Path = Path("runs")
     """Folder that holds the outputs of all steps."""
@@ -30,16 +30,41 @@ class Machine:
     """Processes that work side by side (default: one a core)."""
     device: str = "auto"
     """Torch device for models: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`."""
+    jobs: int = 1
+    """Independent steps that run side by side; they share the workers."""
+    executor: Literal["local", "ray"] = "local"
+    """Where shards are worked on: processes of this machine, or a Ray cluster (`RAY_ADDRESS`)."""
+    micro_batch_size: int | None = None
+    """Rows that go through a model at a time in training; lower it if memory runs out (default: all of a step)."""
+    checkpoint_seconds: float = Context.checkpoint_seconds
+    """Most seconds of training between checkpoints."""
+    eval_every_tokens: int = Context.eval_every_tokens
+    """Tokens between measurements on held-out text while training."""
+
+    def __post_init__(self) -> None:
+        for name in ("workers", "jobs", "micro_batch_size", "eval_every_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"`--{name.replace('_', '-')}` is {value}.", fix="Give 1 or more.")
+        if not self.checkpoint_seconds >= 0:
+            raise ConfigError(f"`--checkpoint-seconds` is {self.checkpoint_seconds}.", fix="Give 0 or more.")
 
     def context(self) -> Context:
         """Returns the context that steps run in."""
-        if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"`--workers` is {self.workers}.", fix="Give 1 or more.")
-        workers = self.workers or os.cpu_count() or 1
-        return Context(runs=self.runs, workers=workers, device=self.device, progress=terminal.progress())
+        return Context(
+            runs=self.runs,
+            workers=self.workers or os.cpu_count() or 1,
+            device=self.device,
+            executor=self.executor,
+            progress=terminal.progress(),
+            jobs=self.jobs,
+            micro_batch_size=self.micro_batch_size,
+            checkpoint_seconds=self.checkpoint_seconds,
+            eval_every_tokens=self.eval_every_tokens,
+        )
 
 
-M = TypeVar("M", bound=Machine)
+Chosen = TypeVar("Chosen", bound=RuntimeOptions)
 
 ModelFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 DatasetFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATASET")]
@@ -51,18 +76,18 @@ def call(fn: Callable[..., T], words: Sequence[str], verb: str) -> T:
     return tyro.cli(fn, prog=f"tilth {verb}", args=list(words))
 
 
-def call_with_machine(fn: Callable[..., T], words: Sequence[str], verb: str, default: M) -> tuple[M, T]:
-    """Like `call`, with the fields of `default`, the options of the machine, added to those of `fn`; returns both."""
+def call_with_options(fn: Callable[..., T], words: Sequence[str], verb: str, default: Chosen) -> tuple[Chosen, T]:
+    """Like `call`, with the fields of `default` added to the options of `fn`; returns both."""
 
-    def combined(*, machine: M, **fields: Any) -> tuple[M, T]:
-        return machine, fn(**fields)
+    def combined(*, runtime: Chosen, **fields: Any) -> tuple[Chosen, T]:
+        return runtime, fn(**fields)
 
     hints = get_type_hints(fn, include_extras=True)
     parameters = [p.replace(annotation=hints[p.name]) for p in inspect.signature(fn).parameters.values()]
     flat = tyro.conf.OmitArgPrefixes[type(default)]
-    machine = inspect.Parameter("machine", inspect.Parameter.KEYWORD_ONLY, default=default, annotation=flat)
-    combined.__signature__ = inspect.Signature([*parameters, machine])  # pyright: ignore[reportFunctionMemberAccess]
-    combined.__annotations__ = {p.name: p.annotation for p in [*parameters, machine]}
+    runtime = inspect.Parameter("runtime", inspect.Parameter.KEYWORD_ONLY, default=default, annotation=flat)
+    combined.__signature__ = inspect.Signature([*parameters, runtime])  # pyright: ignore[reportFunctionMemberAccess]
+    combined.__annotations__ = {p.name: p.annotation for p in [*parameters, runtime]}
     combined.__doc__ = fn.__doc__
     combined.__name__ = getattr(fn, "__name__", "recipe")
     return call(combined, words, verb)
@@ -70,8 +95,6 @@ def call_with_machine(fn: Callable[..., T], words: Sequence[str], verb: str, def
 
 def run_single(step: Step, out: Path, context: Context) -> Path:
     """Runs one step into the folder that was asked for, and says so."""
-    outcome = steps.run_into(step, out, context)
-    terminal.say(
-        f"{out} {'is there already' if outcome.cached else f'written in {terminal.duration(outcome.seconds)}'}."
-    )
-    return outcome.folder
+    result = steps.run_into(step, out, context)
+    terminal.say(f"{out} {'is there already' if result.cached else f'written in {terminal.duration(result.seconds)}'}.")
+    return result.folder

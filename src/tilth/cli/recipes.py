@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tilth import steps
 from tilth.cli import terminal
-from tilth.cli.options import M, Machine, call_with_machine
+from tilth.cli.options import Chosen, RuntimeOptions, call_with_options
 from tilth.cli.terminal import duration
 from tilth.errors import StepError
 from tilth.execute import Context
@@ -20,46 +20,53 @@ from tilth.steps import Step
 
 def run(words: Sequence[str]) -> None:
     """`tilth run RECIPE [--field value ...]`."""
-    _, target, context = _recipe("run", words, Machine())
-    outcomes: list[steps.Outcome] = []
-    for outcome in steps.run_each(target, context):
-        outcomes.append(outcome)
-        state = "cached" if outcome.cached else "done in"
-        terminal.say(f"  {outcome.step.name:<12} {state:<8} {duration(outcome.seconds):>10}   {outcome.folder}")
-    if all(outcome.cached for outcome in outcomes):
+    _, target, context = _recipe("run", words, RuntimeOptions())
+    results: list[steps.StepResult] = []
+    for result in steps.run_each(target, context):
+        results.append(result)
+        state = "cached" if result.cached else "done in"
+        terminal.say(f"  {result.step.label:<12} {state:<8} {duration(result.seconds):>10}   {result.folder}")
+    if all(result.cached for result in results):
         terminal.say("Everything is cached: nothing was run.")
-    for outcome in outcomes:
-        if (outcome.folder / "report.html").exists():
-            terminal.say(f"\nReport:  {outcome.folder / 'report.html'}")
-        if (outcome.folder / "generation_config.json").exists():
-            terminal.say(f"Chat:    tilth chat {outcome.folder}")
+    for result in results:
+        if (result.folder / "report.html").exists():
+            terminal.say(f"\nReport:  {result.folder / 'report.html'}")
+        if (result.folder / "generation_config.json").exists():
+            terminal.say(f"Chat:    tilth chat {result.folder}")
 
 
 def plan(words: Sequence[str]) -> None:
     """`tilth plan RECIPE [--field value ...]`."""
-    _, target, context = _recipe("plan", words, Machine())
+    _, target, context = _recipe("plan", words, RuntimeOptions())
     planned = steps.plan(target, context)
     terminal.show_table("", ("step", "state", "seconds", "why"), [_planned_row(p) for p in planned])
-    new = [p for p in planned if p.state != "cached"]
-    known = [float(p.last["seconds"]) for p in new if p.last]
-    if not new:
+    for path, basis in {path: basis for p in planned for path, basis in p.source_bases.items()}.items():
+        if basis != "content":
+            terminal.say(f"{path} is identified by {basis}: its files were not read.")
+    if damaged := [p.step.label for p in planned if p.state == "damaged"]:
+        terminal.say(f"{', '.join(damaged)}: the output is damaged. `tilth check {context.runs}` lists the files.")
+    new = [p for p in planned if p.state in ("new", "partial")]
+    known = [p.last.seconds for p in new if p.last]
+    if not new and not damaged:
         terminal.say("Everything is cached: nothing would run.")
     elif len(known) == len(new):
-        terminal.say(f"{len(new)} steps to run, about {duration(sum(known))} by the last runs of their names.")
+        terminal.say(f"{len(new)} steps to run, about {duration(sum(known))} by the last runs of their kinds.")
     else:
         terminal.say(
-            f"{len(new)} steps to run; {len(new) - len(known)} of them have no earlier run to judge the cost by."
+            f"{len(new)} steps to run; {len(new) - len(known)} of them have no earlier run to estimate the time from."
         )
 
 
 def _planned_row(planned: steps.Planned) -> tuple[str, str, str, str]:
+    label = planned.step.label
     if planned.record is not None:
-        return planned.step.name, "cached", duration(float(planned.record["seconds"])), ""
-    state = "goes on" if planned.state == "partial" else "will run"
-    last = f"~{duration(float(planned.last['seconds']))}" if planned.last else "?"
+        return label, "cached", duration(planned.record.seconds), ""
+    state = {"partial": "continues", "damaged": "damaged"}.get(planned.state, "will run")
+    last = f"~{duration(planned.last.seconds)}" if planned.last else "?"
     reasons = planned.reasons
-    more = f" (and {len(reasons) - 1} more: `tilth why {planned.step.name}`)" if len(reasons) > 1 else ""
-    return planned.step.name, state, last, reasons[0] + more
+    more = f" (and {len(reasons) - 1} more: `tilth why {label}`)" if len(reasons) > 1 else ""
+    # A partial folder whose newest earlier run is equal in all that is compared has no reason to name.
+    return label, state, last, (reasons[0] if reasons else "") + more
 
 
 def why(words: Sequence[str]) -> None:
@@ -72,19 +79,19 @@ def why(words: Sequence[str]) -> None:
         )
         return
     recipe = rest if rest and not rest[0].startswith("-") else ["quickstart", *rest]
-    _, target, context = _recipe("why", recipe, Machine())
-    found = {step.name: step for step in steps.in_order(target)}
-    if name not in found:
-        message, fix = terminal.unknown_word("step", name, found, f"tilth plan {recipe[0]}")
+    _, target, context = _recipe("why", recipe, RuntimeOptions())
+    by_label = {step.label: step for step in steps.in_order(target, context)}
+    if name not in by_label:
+        message, fix = terminal.unknown_word("step", name, by_label, f"tilth plan {recipe[0]}")
         raise StepError(message, fix=fix)
-    lines = steps.why(found[name], context)
+    lines = steps.why(by_label[name], context)
     for line in lines or [f"{name} is cached: nothing made it new."]:
         print(line)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(Machine):
-    """Facts of this machine, and where the report goes."""
+class ReportOptions(RuntimeOptions):
+    """How this machine does the work, and where the report is written."""
 
     out: Path = Path("report.html")
     """The page to write."""
@@ -114,7 +121,7 @@ def _without_out(words: Sequence[str]) -> list[str]:
     return kept
 
 
-def _recipe(verb: str, words: Sequence[str], default: M) -> tuple[M, Step, Context]:
+def _recipe(verb: str, words: Sequence[str], default: Chosen) -> tuple[Chosen, Step, Context]:
     """Finds the recipe that the first word names, and builds it from the other words."""
     if not words or words[0].startswith("-"):
         listing = "\n".join(f"  {name:<12} {recipe.summary}" for name, recipe in BUILT_IN.items())
@@ -123,5 +130,5 @@ def _recipe(verb: str, words: Sequence[str], default: M) -> tuple[M, Step, Conte
         terminal.say(f"`tilth {verb} RECIPE --help` shows its fields.")
         sys.exit(0 if words and words[0] in ("-h", "--help") else 2)
     name, *rest = words
-    machine, target = call_with_machine(load_recipe(name), rest, f"{verb} {name}", default)
-    return machine, target, machine.context()
+    options, target = call_with_options(load_recipe(name), rest, f"{verb} {name}", default)
+    return options, target, options.context()

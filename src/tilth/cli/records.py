@@ -1,11 +1,11 @@
-"""The verbs over what was run: ls and show."""
+"""The verbs over what was run: ls, show and check."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import tyro
 
@@ -13,7 +13,9 @@ from tilth import steps
 from tilth.cli import terminal
 from tilth.cli.options import call
 from tilth.cli.terminal import duration, size
-from tilth.errors import DataError
+from tilth.errors import DataError, StepError
+from tilth.outputs import wrong_contents
+from tilth.step_record import RECORD, StepRecord, read_record
 
 
 def ls(words: Sequence[str]) -> None:
@@ -21,33 +23,70 @@ def ls(words: Sequence[str]) -> None:
 
     def listing(*, runs: Path = Path("runs")) -> None:
         """List the steps that were run, the newest first; unfinished ones last."""
-        folders = [path.parent for path in runs.glob(f"*/*/{steps.RECORD}") if path.parent.suffix != ".partial"]
-        done = sorted(folders, key=lambda folder: str(_record(folder)["finished_at"]), reverse=True)
-        rows = [_listed(folder) for folder in done]
-        rows += [(f.parent.name, f.stem, "unfinished", "", _folder_size(f)) for f in sorted(runs.glob("*/*.partial"))]
+        rows = [_listed(folder) for folder in steps.finished_folders(runs)]
+        rows.sort(key=lambda row: row[3], reverse=True)
+        partial = sorted(runs.glob("*/*.partial"))
+        rows += [(f.parent.name, "", f.stem, "unfinished", "", _folder_size(f)) for f in partial]
         if not rows:
             terminal.say(f"Nothing was run in {runs} yet. Begin with `tilth run quickstart`.")
             return
-        terminal.show_table("", ("step", "fingerprint", "finished (UTC)", "took", "size"), rows, right=(3, 4))
+        columns = ("step", "label", "fingerprint", "finished (UTC)", "took", "size")
+        terminal.show_table("", columns, rows, right=(4, 5))
 
     call(listing, words, "ls")
 
 
-def _listed(folder: Path) -> tuple[str, str, str, str, str]:
-    record = _record(folder)
-    finished = str(record["finished_at"])[:19].replace("T", " ")
-    return folder.parent.name, folder.name, finished, duration(float(record["seconds"])), _folder_size(folder)
+def _listed(folder: Path) -> tuple[str, str, str, str, str, str]:
+    try:
+        record = _record(folder)
+    except StepError:
+        return folder.parent.name, "", folder.name, "unreadable record", "", _folder_size(folder)
+    label = "" if record.label == record.name else record.label
+    finished = record.finished_at[:19].replace("T", " ")
+    return folder.parent.name, label, folder.name, finished, duration(record.seconds), _folder_size(folder)
 
 
-def _record(folder: Path) -> Mapping[str, Any]:
-    record = steps.read_record(folder)
+def _record(folder: Path) -> StepRecord:
+    record = read_record(folder)
     if record is None:
-        raise DataError(f"{folder} holds no {steps.RECORD}.")
+        raise DataError(f"{folder} holds no {RECORD}.")
     return record
 
 
 def _folder_size(folder: Path) -> str:
     return size(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+
+
+def check(words: Sequence[str]) -> None:
+    """`tilth check [RUNS]`."""
+
+    def checked(runs: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUNS")] = Path("runs")) -> None:
+        """Read every file of every finished step, and list those that are not what was written.
+
+        Args:
+            runs: Folder with the outputs of all steps, or the folder of one step.
+        """
+        if not runs.is_dir():
+            raise DataError(f"{runs} does not exist.", fix="Give the folder that `--runs` or `--out` named.")
+        folders = [runs] if (runs / RECORD).is_file() else steps.finished_folders(runs)
+        wrong = [(str(folder), name, what) for folder in folders for name, what in _wrong(folder).items()]
+        if wrong:
+            terminal.show_table("", ("step", "file", "what is wrong"), wrong)
+            damaged = sorted({folder for folder, _, _ in wrong})
+            raise StepError(
+                f"{len(wrong)} files in {len(damaged)} of {len(folders)} steps are not what was written.",
+                fix=f"Delete {', '.join(damaged[:3])}{', ...' if len(damaged) > 3 else ''} and run them again.",
+            )
+        terminal.say(f"{len(folders)} steps checked: every file is as it was written.")
+
+    call(checked, words, "check")
+
+
+def _wrong(folder: Path) -> dict[str, str]:
+    try:
+        return wrong_contents(folder, _record(folder))
+    except StepError as error:
+        return {RECORD: f"cannot be read: {error.message}"}
 
 
 def show(words: Sequence[str]) -> None:
@@ -72,7 +111,7 @@ def show(words: Sequence[str]) -> None:
 
 def _step_folder(path: Path) -> Path:
     for folder in (path, *path.absolute().parents):
-        if (folder / steps.RECORD).exists():
+        if (folder / RECORD).exists() and folder.suffix != ".partial":
             return folder
     raise DataError(
         f"{path} does not belong to a finished step.",
@@ -85,24 +124,31 @@ def _ancestry(folder: Path) -> list[Path]:
     found = [folder]
     for step in found:  # it grows while it is read
         record = _record(step)
-        for name, step_name in cast("dict[str, str]", record["input_steps"]).items():
-            parent = step.parent.parent / step_name / str(record["inputs"][name]).split("/")[0]
-            if parent not in found and (parent / steps.RECORD).exists():
+        for name, step_name in record.input_steps.items():
+            parent = step.parent.parent / step_name / record.inputs[name].split("/")[0]
+            if parent not in found and (parent / RECORD).exists():
                 found.append(parent)
     return found
 
 
 def _show_record(folder: Path) -> None:
     record = _record(folder)
-    finished, seconds = str(record["finished_at"])[:19].replace("T", " "), duration(float(record["seconds"]))
+    finished, seconds = record.finished_at[:19].replace("T", " "), duration(record.seconds)
+    label = f"  ({record.label})" if record.label != record.name else ""
+    commit = f", commit {record.git_commit}" if record.git_commit else ""
     lines = [
-        f"{record['name']}  {folder}",
-        f"    made    {finished} UTC in {seconds}, tilth {record['tilth_version']}, commit {record['git_commit']}",
+        f"{record.name}{label}  {folder}",
+        f"    made    {finished} UTC in {seconds}, tilth {record.tilth_version}{commit}",
+        f"    on      {record.device}, {record.threads} threads, torch {record.libraries.get('torch', 'none')}",
     ]
-    lines += [f"    config  {json.dumps(record['config'])}"] if record["config"] else []
-    lines += [f"    counts  {json.dumps(record['counts'])}"] if record["counts"] else []
-    for name, fingerprint in record["inputs"].items():
-        lines.append(f"    from    {name}: {record['input_steps'].get(name, 'files')} {fingerprint}")
+    lines += [f"    config  {json.dumps(record.config)}"] if record.config else []
+    lines += [f"    counts  {json.dumps(record.counts)}"] if record.counts else []
+    for name, fingerprint in record.inputs.items():
+        basis = record.source_bases.get(name, "content")
+        by = "" if basis == "content" else f" by {basis}"
+        lines.append(f"    from    {name}: {record.input_steps.get(name, 'files')} {fingerprint}{by}")
+    written = sum(output.bytes for output in record.outputs.values())
+    lines.append(f"    wrote   {len(record.outputs)} files, {size(written)}")
     print("\n".join(lines))
 
 

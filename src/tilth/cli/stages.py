@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from tilth.cli import terminal
-from tilth.cli.options import DatasetFolder, Machine, ModelFolder, call, call_with_machine, run_single
+from tilth.cli.options import DatasetFolder, ModelFolder, RuntimeOptions, call, call_with_options, run_single
 from tilth.cli.terminal import size
 from tilth.curation.config import CurationConfig
 from tilth.errors import ConfigError
@@ -47,8 +47,8 @@ def curate(words: Sequence[str]) -> None:
             raise ConfigError("No corpus is given.", fix="`tilth curate FOLDER --out OUT`.")
         return singles.curate(corpus, curation, exclude), out
 
-    machine, (step, out) = call_with_machine(build, words, "curate", Machine())
-    _show_ledger(run_single(step, out, machine.context()))
+    options, (step, out) = call_with_options(build, words, "curate", RuntimeOptions())
+    _show_ledger(run_single(step, out, options.context()))
 
 
 def _show_ledger(folder: Path) -> None:
@@ -97,8 +97,8 @@ def train(words: Sequence[str]) -> None:
         model = ModelConfig.from_depth(shape.depth, vocab_size=vocab_size, context_length=shape.context_length)
         return singles.train(dataset, tokenizer, model, training, held_out), out
 
-    machine, (step, out) = call_with_machine(build, words, "train", Machine())
-    folder = run_single(step, out, machine.context())
+    options, (step, out) = call_with_options(build, words, "train", RuntimeOptions())
+    folder = run_single(step, out, options.context())
     terminal.say(f"Chat:  tilth chat {folder / 'model'} --tokenizer TOKENIZER")
 
 
@@ -154,8 +154,8 @@ def improve(words: Sequence[str]) -> None:
         """
         return singles.improve(loop), out
 
-    machine, (step, out) = call_with_machine(build, words, "improve", Machine())
-    _show_loop(run_single(step, out, machine.context()))
+    options, (step, out) = call_with_options(build, words, "improve", RuntimeOptions())
+    _show_loop(run_single(step, out, options.context()))
 
 
 def _show_loop(folder: Path) -> None:
@@ -194,8 +194,8 @@ def export(words: Sequence[str]) -> None:
         """
         return singles.export(model, tokenizer), out
 
-    machine, (step, out) = call_with_machine(build, words, "export", Machine())
-    run_single(step, out, machine.context())
+    options, (step, out) = call_with_options(build, words, "export", RuntimeOptions())
+    run_single(step, out, options.context())
 
 
 def chat(words: Sequence[str]) -> None:

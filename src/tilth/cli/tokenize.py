@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from tilth.cli import terminal
-from tilth.cli.options import DatasetFolder, Machine, TokenizerFolder, call, call_with_machine, run_single
+from tilth.cli.options import DatasetFolder, RuntimeOptions, TokenizerFolder, call, call_with_options, run_single
 from tilth.errors import ConfigError
 from tilth.recipes import singles
 from tilth.steps import Step
@@ -75,8 +75,8 @@ def _train(words: Sequence[str]) -> None:
         """
         return singles.tokenizer(dataset, tokenizer, extend), out
 
-    machine, (step, out) = call_with_machine(build, words, "tokenize train", Machine())
-    run_single(step, out, machine.context())
+    options, (step, out) = call_with_options(build, words, "tokenize train", RuntimeOptions())
+    run_single(step, out, options.context())
 
 
 def _encode(words: Sequence[str]) -> None:

@@ -105,7 +105,12 @@ def _check_plan(files: Sequence[InputFile], out: Path, config: CurationConfig) -
 
 
 def _finish(files: Sequence[InputFile], names: Sequence[str], out: Path, work: Path) -> None:
-    datasets = {split: storage.finish_dataset(out / split, made_by="curation") for split in ("train", "held_out")}
+    datasets = {
+        split: storage.finish_dataset(
+            out / split, shards=[path.name for path in (out / split).glob("*.parquet")], made_by="curation"
+        )
+        for split in ("train", "held_out")
+    }
     for folder in ("rejects", "dead_letters"):
         (out / folder).mkdir(exist_ok=True)
     tally = Tally()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
-import sys
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from tilth.errors import ConfigError
 from tilth.steps import Step
+from tilth.user_code import load_object
 
 
 @dataclass(frozen=True)
@@ -32,36 +31,36 @@ BUILT_IN = {
 
 
 def load_recipe(name: str) -> Callable[..., Step]:
-    """Returns the recipe of that name, or the function that `path/to/file.py:function` names.
+    """Returns the built-in recipe of that name, or the function that `path/to/file.py:function` names.
 
+    A call of it raises ConfigError if it returns anything but a Step.
     Raises: ConfigError if there is none.
     """
-    if name in BUILT_IN:
-        module, function = BUILT_IN[name].target.split(":")
-        return getattr(importlib.import_module(module), function)
-    path, colon, function = name.rpartition(":")
-    if not colon or not path.endswith(".py"):
+    if name not in BUILT_IN and ":" not in name:
         close = difflib.get_close_matches(name, BUILT_IN, n=1)
         raise ConfigError(
             f"There is no recipe called `{name}`.",
             fix=(f"Did you mean `{close[0]}`? " if close else "")
             + f"Built-in recipes: {', '.join(BUILT_IN)}. Your own: `path/to/file.py:function`.",
         )
-    return _from_file(Path(path), function)
+    recipe = load_object(BUILT_IN[name].target if name in BUILT_IN else name)
+    if not callable(recipe):
+        raise ConfigError(f"`{name}` is a {type(recipe).__name__}, not a function.")
+    return _returning_step(name, recipe)
 
 
-def _from_file(path: Path, function: str) -> Callable[..., Step]:
-    if not path.exists():
-        raise ConfigError(f"The recipe file {path} does not exist.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    if not callable(getattr(module, function, None)):
-        raise ConfigError(f"{path} has no function called `{function}`.")
-    return getattr(module, function)
+def _returning_step(name: str, recipe: Callable[..., object]) -> Callable[..., Step]:
+    @functools.wraps(recipe)
+    def checked(*arguments: Any, **fields: Any) -> Step:
+        target = recipe(*arguments, **fields)
+        if not isinstance(target, Step):
+            raise ConfigError(
+                f"The recipe `{name}` returned a {type(target).__name__}, not a step.",
+                fix="A recipe returns its last `Step`; that one names all others as its inputs.",
+            )
+        return target
+
+    return checked
 
 
 __all__ = ["BUILT_IN", "BuiltIn", "load_recipe"]

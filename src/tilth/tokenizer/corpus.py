@@ -99,6 +99,8 @@ def _samples(path: str) -> Iterator[Sample]:
             yield _sample(document.text, name, document.language, kind)
         return
     for file in list_files(path):
+        if file.skipped:
+            continue
         kind = "code" if PurePosixPath(file.name.lower()).suffix in _CODE_SUFFIXES else "prose"
         if file.name.endswith((".jsonl", ".jsonl.gz", ".jsonl.zst")):
             yield from _json_samples(file.path, name)

@@ -97,7 +97,7 @@ def test_epochs_roll_over(dataset: Dataset, tokenizer: Tokenizer) -> None:
 
 def test_refusals(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="holds no documents"):
-        stream_of(finish_dataset(tmp_path, made_by="test"), tokenizer)
+        stream_of(finish_dataset(tmp_path, shards=[], made_by="test"), tokenizer)
     with pytest.raises(ConfigError, match="to put between documents"):
         stream_of(dataset, Tokenizer.train(["abc"], vocab_size=257, special_tokens=[]))
 

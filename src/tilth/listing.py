@@ -1,0 +1,151 @@
+"""The files of a corpus: what is at or below a path or URL, with those that are not read and why."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tilth.errors import DataError
+from tilth.paths import filesystem, is_url, local_path, printable_name
+from tilth.reading import with_retries
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InputFile:
+    """A file of a corpus."""
+
+    path: str
+    """Path or URL that `open_binary` takes."""
+    name: str
+    """Path relative to the corpus, with `/`: the same on every machine, and valid Unicode."""
+    bytes: int
+    corpus: str = ""
+    """Name of the corpus that the file belongs to."""
+    skipped: str = ""
+    """Why the file must not be read (`a FIFO`, `a link that leaves the corpus`); empty if it can be."""
+
+
+def list_files(root: str, exclude: Sequence[str] = (), *, follow_links: bool = False) -> list[InputFile]:
+    """Returns the files at or below `root`, sorted by name.
+
+    Hidden files and folders (a name that starts with a dot), `__pycache__`, and names that match one of the `exclude`
+    globs (`"*/test/*"`, matched against `/` + name) are left out. What is no regular file is listed as `skipped`; so
+    are links that lead out of `root`, unless `follow_links`.
+    Raises: DataError if nothing is there.
+    """
+    if is_url(root):
+        files = with_retries(root, lambda: list(_remote_files(root, exclude)), remote=True)
+    else:
+        files = list(_local_files(local_path(root), exclude, follow_links))
+    return sorted(files, key=lambda file: file.name)
+
+
+def _is_left_out(name: str, exclude: Sequence[str]) -> bool:
+    last = name.rstrip("/").rpartition("/")[2]
+    rooted = "/" + name.lstrip("/")
+    return last.startswith(".") or last == "__pycache__" or any(fnmatch.fnmatchcase(rooted, glob) for glob in exclude)
+
+
+def _missing(root: object) -> DataError:
+    return DataError(f"{root} does not exist.", fix="Give the path or URL of a file or a folder.")
+
+
+# Local
+
+
+def _local_files(root: Path, exclude: Sequence[str], follow_links: bool) -> Iterator[InputFile]:
+    try:
+        facts = root.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise _missing(root) from None
+    if stat.S_ISREG(facts.st_mode):
+        yield InputFile(path=str(root), name=printable_name(root.name), bytes=facts.st_size)
+        return
+    if not stat.S_ISDIR(facts.st_mode):
+        raise DataError(f"{root} is {_kind(facts.st_mode)}.", fix="Give a regular file or a folder.")
+    top = os.path.realpath(root)
+    yield from _walk(str(root), "", exclude, None if follow_links else top, (top,))
+
+
+def _walk(
+    folder: str, prefix: str, exclude: Sequence[str], corpus: str | None, above: tuple[str, ...]
+) -> Iterator[InputFile]:
+    """Yields the files of a folder and those below it.
+
+    `corpus` is the real path that links must stay in (None: anywhere), `above` the real paths of the folders on the way
+    here, so that a loop of links is seen.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            listed = list(entries)
+    except OSError as error:
+        yield InputFile(path=folder, name=prefix or ".", bytes=0, skipped=f"cannot be listed: {error.strerror}")
+        return
+    for entry in listed:
+        name = prefix + printable_name(entry.name)
+        try:
+            facts = entry.stat()
+        except OSError as error:
+            if not _is_left_out(name, exclude):
+                reason = "a link that leads nowhere" if entry.is_symlink() else f"cannot be read: {error.strerror}"
+                yield InputFile(path=entry.path, name=name, bytes=0, skipped=reason)
+            continue
+        is_folder = stat.S_ISDIR(facts.st_mode)
+        # Folders that are left out are not entered: there may be many files below them.
+        if _is_left_out(f"{name}/" if is_folder else name, exclude):
+            continue
+        real = os.path.realpath(entry.path) if is_folder or entry.is_symlink() else ""
+        if reason := _reason(entry, facts.st_mode, real, corpus, above):
+            yield InputFile(path=entry.path, name=name, bytes=0, skipped=reason)
+        elif is_folder:
+            yield from _walk(entry.path, f"{name}/", exclude, corpus, (*above, real))
+        else:
+            yield InputFile(path=entry.path, name=name, bytes=facts.st_size)
+
+
+def _reason(entry: os.DirEntry[str], mode: int, real: str, corpus: str | None, above: tuple[str, ...]) -> str:
+    """Returns why an entry is skipped, or nothing."""
+    if entry.is_symlink() and corpus is not None and os.path.commonpath([corpus, real]) != corpus:
+        return "a link that leaves the corpus"
+    if stat.S_ISDIR(mode):
+        return "a loop of links" if real in above else ""
+    return "" if stat.S_ISREG(mode) else _kind(mode)
+
+
+def _kind(mode: int) -> str:
+    kinds = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
+    return kinds.get(stat.S_IFMT(mode), "no regular file")
+
+
+# Remote
+
+
+def _remote_files(root: str, exclude: Sequence[str]) -> Iterator[InputFile]:
+    fs, inner = filesystem(root)
+    base = str(inner).rstrip("/")
+    try:
+        facts: dict[str, Any] = fs.info(inner)  # of a web server it asks for the head alone
+    except FileNotFoundError:
+        raise _missing(root) from None
+    if facts["type"] != "directory":
+        yield InputFile(path=root, name=base.rpartition("/")[2], bytes=_size(facts))
+        return
+    prefix = root.split("://", 1)[0] + "://"
+    for folder, folders, entries in fs.walk(inner, detail=True):
+        relative = str(folder)[len(base) :].strip("/")
+        for name in [name for name in folders if _is_left_out(f"{relative}/{name}/", exclude)]:
+            del folders[name]
+        for name, facts in entries.items():
+            path = f"{relative}/{name}".lstrip("/")
+            if not _is_left_out(path, exclude):
+                url = facts["name"] if "://" in facts["name"] else prefix + facts["name"]
+                yield InputFile(path=url, name=path, bytes=_size(facts))
+
+
+def _size(facts: dict[str, Any]) -> int:
+    return int(facts.get("size") or 0)

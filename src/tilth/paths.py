@@ -1,0 +1,52 @@
+"""Paths and URLs: which is which, and the fsspec filesystem of a URL."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any, cast
+
+from tilth.errors import DependencyError
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z][A-Za-z0-9+.-]*)*://")
+
+
+def is_url(path: Path | str) -> bool:
+    """Returns whether `path` is a URL. Everything else is a local path, `::` and `:` in it included."""
+    return isinstance(path, str) and _URL.match(path) is not None and not path.startswith("file://")
+
+
+def local_path(path: str) -> Path:
+    """Returns a path that is no URL as a Path; `file://` is taken off."""
+    return Path(path.removeprefix("file://"))
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """Returns the fsspec filesystem of a URL, and the path within it.
+
+    Raises: DependencyError if the URL's scheme needs a package that is not installed.
+    """
+    import fsspec
+
+    try:
+        fs, inner = cast("tuple[Any, str]", fsspec.url_to_fs(url))
+    except (ImportError, ValueError) as error:
+        scheme = url.split("://", 1)[0]
+        package = {
+            "hf": "huggingface_hub",
+            "s3": "s3fs",
+            "gs": "gcsfs",
+            "http": "aiohttp",
+            "https": "aiohttp",
+        }
+        raise DependencyError(
+            f"Cannot read {url}: {error}.",
+            fix=f"Install what reads {scheme}:// with `pip install {package.get(scheme, scheme)}`.",
+        ) from None
+    return fs, inner
+
+
+def printable_name(name: str) -> str:
+    """Returns a file name as valid Unicode: bytes that are not UTF-8 become `\\xNN`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

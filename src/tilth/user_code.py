@@ -1,0 +1,125 @@
+"""Objects that a user names: `path/to/file.py:name` or `package.module:name`.
+
+A file is loaded as a module of its own unique name, so that `random.py` does not replace the standard library's
+`random`. That name is importable: in this process by a finder, and in worker processes once they were given
+`loaded_files()` (`execute` and `steps` pass it on), so that functions and classes from such a file can be pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import linecache
+import re
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import CodeType, ModuleType
+
+from tilth.errors import ConfigError, TilthError
+
+_FILES: dict[str, str] = {}
+"""Module name -> absolute path of its file."""
+_CONTENTS: dict[str, bytes] = {}
+"""Module name -> what its file held when it was loaded."""
+
+
+def load_object(spec: str) -> object:
+    """Returns the object that `path/to/file.py:name` or `package.module:name` names.
+
+    Modules are looked up as Python does, and in the working directory last.
+    Raises: ConfigError if there is no such file, module or name, or if its import fails; it names file and line.
+    """
+    target, colon, name = spec.rpartition(":")
+    if not colon or not target or not name:
+        raise ConfigError(f"`{spec}` names no object.", fix="Write `path/to/file.py:name` or `package.module:name`.")
+    module = _load_file(Path(target)) if target.endswith(".py") else _load_module(target, spec)
+    if not hasattr(module, name):
+        raise ConfigError(f"{target} has no `{name}`.", fix="The part after `:` is a name that the file defines.")
+    return getattr(module, name)
+
+
+def loaded_files() -> dict[str, str]:
+    """Returns the modules that were loaded from files, with their paths: what a worker gets for `install_files`."""
+    return dict(_FILES)
+
+
+def install_files(files: Mapping[str, str]) -> None:
+    """Makes modules that another process loaded from files importable here, too."""
+    _FILES.update(files)
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+def module_name(path: Path) -> str:
+    """Returns the name under which a file is loaded: unique to its absolute path."""
+    absolute = str(path.absolute().resolve())
+    digest = hashlib.sha256(absolute.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return f"tilth_user_{digest}_{re.sub(r'[^A-Za-z0-9]', '_', path.stem)}"
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Compiles the file as it is now: stored bytecode knows times to the second only."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        _CONTENTS[fullname] = self.get_data(path)
+        return self.source_to_code(_CONTENTS[fullname], path)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in _FILES:
+            return None
+        file = _FILES[fullname]
+        return importlib.util.spec_from_file_location(fullname, file, loader=_Loader(fullname, file))
+
+
+def _load_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise ConfigError(f"The file {path} does not exist.")
+    name = module_name(path)
+    if name in sys.modules and _CONTENTS.get(name) != path.read_bytes():
+        del sys.modules[name]
+        linecache.checkcache(_FILES[name])
+    install_files({name: str(path.absolute().resolve())})
+    return _import(name, str(path))
+
+
+def _load_module(name: str, spec: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)
+    try:
+        found = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        found = None
+    if found is None:
+        raise ConfigError(
+            f"There is no module `{name}` (from `{spec}`).",
+            fix="Name an installed module, one in this folder, or a file: `path/to/file.py:name`.",
+        )
+    return _import(name, found.origin or name)
+
+
+def _import(name: str, file: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except TilthError:
+        raise
+    except SyntaxError as error:
+        raise ConfigError(
+            f"{error.filename or file}, line {error.lineno}: {error.msg}.", fix="Correct the file."
+        ) from error
+    except Exception as error:
+        own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _FILES.get(name, file)]
+        line = f", line {own[-1].lineno}" if own else ""
+        raise ConfigError(
+            f"{file}{line}: the import fails with {type(error).__name__}: {error}.", fix="Correct the file."
+        ) from error
