@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tilth.errors import DataError
 from tilth.files import atomic_path
 
-_MODEL, _OPTIMIZER = "model.", "optimizer."
+_MODEL, _OPTIMIZER, _METADATA = "model.", "optimizer.", "checkpoint"
 _TENSOR, _TUPLE, _ITEMS = "__tensor__", "__tuple__", "__items__"
 """Keys of the JSON objects that stand for what JSON has no word for."""
 
@@ -45,11 +45,8 @@ def save_checkpoint(
     kept = {
         kind: _encode(optimizer.state_dict(), f"{_OPTIMIZER}{kind}", tensors) for kind, optimizer in optimizers.items()
     }
-    metadata = {
-        "state": json.dumps(state),
-        "optimizers": json.dumps(kept),
-        "aliases": json.dumps(tensors.aliases, sort_keys=True),
-    }
+    # One key: several would be written in an order of chance.
+    metadata = {_METADATA: json.dumps({"state": state, "optimizers": kept, "aliases": tensors.aliases})}
     if isinstance(target, (str, os.PathLike)):
         with atomic_path(Path(target)) as temporary:
             save_file(tensors.stored, temporary, metadata)
@@ -62,7 +59,7 @@ def read_state(source: Target) -> dict[str, Any]:
 
     Raises: DataError if it is not a checkpoint.
     """
-    return json.loads(_read(source, with_tensors=False)[0]["state"])
+    return _read(source, with_tensors=False)[0]["state"]
 
 
 def load_checkpoint(
@@ -72,11 +69,11 @@ def load_checkpoint(
 
     Raises: DataError if it is not a checkpoint of this model and these optimizers.
     """
-    metadata, tensors = _read(source, with_tensors=True)
-    for name, stored in json.loads(metadata["aliases"]).items():
+    content, tensors = _read(source, with_tensors=True)
+    for name, stored in content["aliases"].items():
         tensors[name] = tensors[stored]
     weights = {name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)}
-    kept = json.loads(metadata["optimizers"])
+    kept = content["optimizers"]
     try:
         _unwrapped(model).load_state_dict(weights)
         if kept.keys() != optimizers.keys():
@@ -85,10 +82,10 @@ def load_checkpoint(
             _restore(optimizer, _decode(kept[kind], tensors))
     except (RuntimeError, ValueError) as error:
         raise DataError(
-            f"{_name(source)} is a checkpoint of another model or optimizer: {error}.",
+            f"{_name(source)} is a checkpoint of another model or optimizer: {str(error).rstrip('.')}.",
             fix="Delete the folder and train again.",
         ) from None
-    return json.loads(metadata["state"])
+    return content["state"]
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -157,14 +154,27 @@ def _restore(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
     optimizer.load_state_dict(saved)
     params = [p for group in optimizer.param_groups for p in group["params"]]
     for index, values in saved["state"].items():
-        state = optimizer.state[params[index]]
+        # torch knows the device of each entry, but turns integers into the parameter's type, and tuples into text.
+        placed = optimizer.state[params[index]]
         for name, value in values.items():
-            # torch turns all state into the parameter's type; what was an integer stays one.
-            if isinstance(value, Tensor) and state[name].dtype != value.dtype:
-                state[name] = value.to(state[name].device)
+            known = placed[name]
+            placed[name] = _on(known.device if isinstance(known, Tensor) else params[index].device, value)
 
 
-def _read(source: Target, *, with_tensors: bool) -> tuple[dict[str, str], dict[str, Tensor]]:
+def _on(device: torch.device, value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, (list, tuple)):
+        items = cast("list[Any]", value)
+        return type(value)(_on(device, item) for item in items)
+    if isinstance(value, dict):
+        entries = cast("dict[Any, Any]", value)
+        return {key: _on(device, item) for key, item in entries.items()}
+    return value
+
+
+def _read(source: Target, *, with_tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Returns the JSON part and the tensors."""
     try:
         if isinstance(source, (str, os.PathLike)):
             with cast(Any, safe_open(source, framework="pt")) as file:
@@ -180,11 +190,11 @@ def _read(source: Target, *, with_tensors: bool) -> tuple[dict[str, str], dict[s
             f"{_name(source)} is not a whole checkpoint: {error}.",
             fix="Delete it: training then starts from the beginning.",
         ) from None
-    if not {"state", "optimizers", "aliases"} <= metadata.keys():
+    if _METADATA not in metadata:
         raise DataError(
             f"{_name(source)} is a safetensors file, but not a checkpoint.", fix="Give the file that training wrote."
         )
-    return metadata, tensors
+    return json.loads(metadata[_METADATA]), tensors
 
 
 def _name(source: Target) -> str:
