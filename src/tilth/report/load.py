@@ -1,32 +1,28 @@
 """Reads the results in the folders of a run's steps.
 
-A file that is missing is left out; one that is there must be whole and of the shape that this version of its stage
-writes. One exception: a last line of `metrics.jsonl` without its end comes from a killed run, and is left out.
+A file that is missing is left out; one that is there must have the shape that this version of its stage writes.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tilth.curation.result import LEDGER, Ledger
-from tilth.errors import DataError
 from tilth.evaluation.result import BASELINES, Baselines
 from tilth.improve.result import LOOP_RESULT, LoopResult
 from tilth.inference.result import SAMPLES, TextSample
 from tilth.report.labels import Labelled, unique_labels
 from tilth.report.run import Entry, RunResults, TrainingRun
-from tilth.results import decode, read_result
+from tilth.results import read_result
 from tilth.step_record import RECORD, StepRecord
 from tilth.tokenizer.result import STATISTICS, TokenizerStatistics
-from tilth.training.result import METRICS, SUMMARY, EvalPoint, Metrics, TrainingSummary, TrainPoint
+from tilth.training.metrics import read_metrics
+from tilth.training.result import METRICS, SUMMARY, Metrics, TrainingSummary
 
 T = TypeVar("T")
-
-_FIX = "Run the step that wrote it again."
 
 
 @dataclass(frozen=True)
@@ -104,26 +100,4 @@ def _read(kind: type[T], path: Path) -> T | None:
 
 
 def _metrics(folder: Path) -> Metrics | None:
-    path = folder / METRICS
-    if not path.exists():
-        return None
-    train: list[TrainPoint] = []
-    held_out: list[EvalPoint] = []
-    for index, line in enumerate(_metric_lines(path)):
-        where = f"{path}[{index}]"
-        if isinstance(line, Mapping) and "held_out_bits_per_byte" in line:
-            held_out.append(decode(EvalPoint, line, where))
-        else:
-            train.append(decode(TrainPoint, line, where))
-    return Metrics(train=tuple(train), held_out=tuple(held_out))
-
-
-def _metric_lines(path: Path) -> list[Any]:
-    lines = path.read_bytes().split(b"\n")[:-1]
-    rows: list[Any] = []
-    for index, line in enumerate(lines):
-        try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise DataError(f"{path}[{index}] is not valid JSON: {error}.", fix=_FIX) from None
-    return rows
+    return read_metrics(folder / METRICS) if (folder / METRICS).exists() else None

@@ -108,7 +108,7 @@ def test_line_cut_by_a_kill_is_left_out(run_files: Files, tmp_path: Path) -> Non
     assert len(metrics.train) == 601 and len(metrics.held_out) == 11
 
     path.write_text('{"step": 601, "tok\n' + whole)
-    with pytest.raises(DataError, match=r"metrics\.jsonl\[0\] is not valid JSON"):
+    with pytest.raises(DataError, match=r"metrics\.jsonl:1 is not JSON"):
         collect([folder])
 
 
