@@ -1,6 +1,6 @@
 """Lesson 1: from characters to bytes to words to byte-pair encoding.
 
-A model reads numbers. This lesson turns text into numbers in four ways, each mending what was wrong with the one
+A model reads numbers. This lesson turns text into numbers in four ways, each of which solves a problem of the one
 before, and ends with the tokenizer that tilth trains. Run it: `python lessons/01_tokenization.py`.
 """
 
@@ -18,7 +18,7 @@ def characters() -> None:
     """One number a character: short to explain, but which characters are there?"""
     tokenizer = CharacterTokenizer.train([TEXT])
     print(f"characters   {tokenizer.vocab_size:>5} in the vocabulary, {len(tokenizer.encode(TEXT))} tokens")
-    # The vocabulary is whatever stood in the training text. Unicode has about 150,000 characters more.
+    # The vocabulary holds the characters of the training text. Unicode has about 150,000 more.
     assert tokenizer.decode(tokenizer.encode("the 猫")) == "the <unk>"
 
 
@@ -32,7 +32,7 @@ def utf8_bytes() -> None:
 
 
 def words() -> None:
-    """One number a word: short sequences, but a word that was not seen before is lost."""
+    """One number a word: short sequences, but a word that was not in the training text is lost."""
     tokenizer = WordTokenizer.train([TEXT], vocab_size=100)
     ids = tokenizer.encode("the cat sat on the sofa")
     print(f"words        {tokenizer.vocab_size:>5} in the vocabulary; {tokenizer.decode(ids)!r}")
@@ -51,8 +51,8 @@ def merge(tokens: list[bytes], pair: tuple[bytes, bytes]) -> list[bytes]:
 
 
 def byte_pair_encoding() -> list[tuple[bytes, bytes]]:
-    """Begin with bytes; again and again, join the pair of neighbours that occurs most often."""
-    # Words are cut first, each with the space before it, so that no token reaches across two words.
+    """Start with bytes; repeatedly join the pair of neighbours that occurs most often."""
+    # Text is split into words first, each with the space before it, so that no token spans two words.
     pieces = Counter(TEXT.replace(" ", "\0 ").split("\0"))
     split = {piece: [bytes([b]) for b in piece.encode()] for piece in pieces}
     merges: list[tuple[bytes, bytes]] = []
@@ -61,7 +61,7 @@ def byte_pair_encoding() -> list[tuple[bytes, bytes]]:
         for piece, tokens in split.items():
             for pair in itertools.pairwise(tokens):
                 pairs[pair] += pieces[piece]
-        # Where two pairs are as frequent, something has to decide: here, the greater pair of byte strings.
+        # Of equally frequent pairs the greater pair of byte strings is taken.
         best = max(pairs, key=lambda pair: (pairs[pair], pair))
         split = {piece: merge(tokens, best) for piece, tokens in split.items()}
         merges.append(best)
@@ -70,8 +70,8 @@ def byte_pair_encoding() -> list[tuple[bytes, bytes]]:
     return merges
 
 
-def the_real_one(merges: list[tuple[bytes, bytes]]) -> None:
-    """tilth's trainer does the same in C++, and what it learns works on every text."""
+def tilths_tokenizer(merges: list[tuple[bytes, bytes]]) -> None:
+    """tilth's trainer does the same in C++; its tokenizer encodes every text."""
     tokenizer = Tokenizer.train([TEXT], vocab_size=256 + len(merges) + 1, pattern="gpt2", tie_break="lexicographic")
     learned = [tokenizer.token_bytes(256 + i) for i in range(len(merges))]
     assert learned == [left + right for left, right in merges]
@@ -79,7 +79,7 @@ def the_real_one(merges: list[tuple[bytes, bytes]]) -> None:
     print(f"BPE          {tokenizer.vocab_size:>5} in the vocabulary, {len(ids)} tokens")
     assert len(ids) < len(TEXT)
     assert tokenizer.decode(ids) == TEXT
-    # Nothing is ever unknown: what no merge covers falls back to bytes.
+    # No text is unknown: what no merge covers is encoded as bytes.
     assert tokenizer.decode(tokenizer.encode(FOREIGN)) == FOREIGN
 
 
@@ -89,7 +89,7 @@ def main() -> None:
     utf8_bytes()
     words()
     merges = byte_pair_encoding()
-    the_real_one(merges)
+    tilths_tokenizer(merges)
 
 
 if __name__ == "__main__":

@@ -40,10 +40,11 @@ FLOORS = {
     2: ["training", "inference"],
     3: ["teacher"],
     4: ["synthesis", "alignment", "evaluation", "assay", "compression", "export"],
-    5: ["improve", "report", "serve"],
-    6: ["recipes"],
-    7: ["cli"],
-    8: ["__main__"],
+    5: ["improve", "serve"],
+    6: ["report"],
+    7: ["recipes"],
+    8: ["cli"],
+    9: ["__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 ONLY_IN_CLI = {"tyro", "rich"}

@@ -78,8 +78,6 @@ def test_your_own_text(place: Path) -> None:
     assert len(lines) >= 6
     for words in lines:
         words = ["texts" if word == "~/texts" else RECIPE if word == "quickstart" else word for word in words]
-        if "--depth" in words:  # the tiny recipe has no dial
-            continue
         words = [str(next(place.glob(word.replace("*", "[!.]*")))) if "*" in word else word for word in words]
         corpus = [] if "--corpus" in words or RECIPE not in words else ["--corpus", "texts"]
         tilth(*words[1:], *corpus, cwd=place)

@@ -24,11 +24,12 @@ STAGES = {
     "rules",
     "evaluation": "Baselines NgramModel baselines bits_per_byte ngram_bits_per_byte train_ngram zstd_bits_per_byte",
     "export": "model_card to_hf",
-    "improve": "ARMS Arm ArmResult LoopConfig LoopResult Reverse Task improve",
+    "improve": "ARMS AlphabetTokenizer Arm ArmResult Augmentable Augmentation LoopConfig LoopResult ProblemSource "
+    "Reverse SeedResult TaskFamily improve",
     "inference": "Completion Engine Generation SamplingParams generate_tokens",
     "model": "IGNORE_INDEX KVCache ModelConfig Projection Transformer load_model save_model",
     "recipes": "BUILT_IN BuiltIn load_recipe",
-    "report": "RunArtefacts render",
+    "report": "RunResults collect render",
     "tokenizer": "ByteTokenizer CharacterTokenizer END_OF_TEXT EncodedPart StreamDecoder TieBreak Tokenizer "
     "TokenizerConfig Vocabulary WordTokenizer statistics",
     "training": "Batch EvalPoint Metrics Muon Schedule TextLoss TokenStream TrainConfig TrainPoint TrainResult "
@@ -45,8 +46,9 @@ CONFIGS = {
     "rope_theta norm_eps tie_embeddings",
     "tilth.training.config:TrainConfig": "tokens global_batch_tokens optimizer learning_rate muon_learning_rate "
     "schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip seed eval_bytes",
-    "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples prompts_per_difficulty "
-    "d_model n_layers n_heads d_ff batch_size learning_rate newest_share views agree promote_at max_draws seed",
+    "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples test_problems "
+    "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate warmup_fraction decay_fraction beta1 "
+    "beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at max_draws seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
     "eval_every_tokens endpoints keys cache",

@@ -3,7 +3,7 @@
 Each stage owns the dataclass of its result (`result.py` in its folder); whoever reads the file reads that class. A file
 may come from another version: a key that is missing or of the wrong kind ends in an error that names the file and the
 key. Keys that no field names are passed over, so that an older reader takes a newer file. Only the shapes that results
-have are understood: dataclasses, lists, string-keyed maps, plain values, `X | None`.
+have are understood: dataclasses, lists, string-keyed maps, plain values, literals, `X | None`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import math
 import types
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
-from tilth.errors import DataError
+from tilth.errors import DataError, TilthError
 from tilth.files import read_json, write_json
 
 T = TypeVar("T")
@@ -56,6 +56,10 @@ def _value(kind: Any, value: object, where: str) -> object:
     if origin in (Union, types.UnionType):
         (inner,) = (part for part in get_args(kind) if part is not types.NoneType)
         return None if value is None else _value(inner, value, where)
+    if origin is Literal:
+        if value not in get_args(kind):
+            raise DataError(f"`{where}` is {value!r}, not one of {', '.join(map(repr, get_args(kind)))}.", fix=_FIX)
+        return value
     if origin is tuple:
         item = get_args(kind)[0]
         rows = cast("list[object]", _expect(list, value, where))
@@ -76,7 +80,10 @@ def _record(kind: type, value: object, where: str) -> object:
             found[field.name] = _value(hints[field.name], entries[field.name], f"{where}.{field.name}")
         elif field.default is MISSING and field.default_factory is MISSING:
             raise DataError(f"`{where}` has no `{field.name}`.", fix=_FIX)
-    return kind(**found)
+    try:
+        return kind(**found)
+    except TilthError as error:  # the class checks more than types
+        raise DataError(f"`{where}`: {error.message}", fix=_FIX) from None
 
 
 def _plain(kind: type, value: object, where: str) -> object:

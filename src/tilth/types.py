@@ -98,14 +98,22 @@ class Document:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """A task whose answers a named verifier can check."""
+    """A prompt whose answers a named task family can verify."""
 
     id: str
     prompt: str
-    answer: str | None
-    """The reference answer; None where only the verifier can tell."""
+    answer: str | None = None
+    """The reference answer; None where there is none, or where a learner must not see it."""
     verifier: str
+    """Name of the task family that verifies answers."""
     difficulty: float | None = None
+
+    @classmethod
+    def make(cls, prompt: str, *, verifier: str, answer: str | None = None, difficulty: float | None = None) -> Problem:
+        """Builds a problem whose id follows from verifier and prompt, so that equal text is one problem."""
+        # NUL cannot be in a name, so no two pairs give the same bytes.
+        digest = hashlib.sha256(f"{verifier}\0{prompt}".encode("utf-8", "surrogatepass"))
+        return cls(id=digest.hexdigest()[:32], prompt=prompt, answer=answer, verifier=verifier, difficulty=difficulty)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,11 +122,14 @@ class Rollout:
 
     problem_id: str
     text: str
+    """Decoded from `tokens`, the stop token left out."""
     tokens: tuple[int, ...]
-    logprobs: tuple[float, ...]
-    """Natural-log probability of each token under the model that sampled it."""
-    finish_reason: Literal["stop", "length"]
+    logprobs: tuple[float, ...] = ()
+    """Natural-log probability of each token under the model that sampled it; empty where it was not sampled as it
+    is."""
+    finish_reason: Literal["stop", "length"] = "stop"
     reward: float | None = None
+    """What a verifier gave it, such as 1.0 for right or the share of votes; None: not judged."""
 
 
 DOCUMENT_SCHEMA = pa.schema(

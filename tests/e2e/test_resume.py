@@ -16,6 +16,7 @@ SAME = (
     "ledger.json",
     "tokenizer.json",
     "model.safetensors",
+    "pseudo_labels.jsonl",
     "baselines.json",
     "samples.json",
 )
@@ -31,7 +32,8 @@ def results(runs: Path) -> dict[str, bytes]:
             tensors = load_file(path)
             found |= {f"{path.relative_to(runs)}:{name}": t.numpy().tobytes() for name, t in tensors.items()}
     (loop,) = runs.rglob("improve.json")
-    accuracy = {name: arm["accuracy"] for name, arm in json.loads(loop.read_text())["arms"].items()}
+    seeds = json.loads(loop.read_text())["seeds"]
+    accuracy = [{name: arm["accuracy"] for name, arm in seed["arms"].items()} for seed in seeds]
     return found | {"accuracy": json.dumps(accuracy).encode()}
 
 

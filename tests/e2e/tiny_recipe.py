@@ -9,20 +9,22 @@ from tilth.tokenizer.config import TokenizerConfig
 from tilth.training.config import TrainConfig
 
 
-def tiny(*, corpus: str, vocab_size: int = 512, tokens: int = 40_000, seed: int = 0) -> Step:
+def tiny(*, corpus: str, depth: int = 2, vocab_size: int = 512, tokens: int = 40_000, seed: int = 0) -> Step:
     """The main job in seconds.
 
     Args:
-        corpus: Where the text is.
+        corpus: Path of the text.
+        depth: Layers of the model; its width follows from it.
         vocab_size: Tokens in the vocabulary.
         tokens: Training budget in tokens.
         seed: Seed of everything that is drawn by chance.
     """
     return chain(
         corpus,
+        name="tiny",
         curation=CurationConfig(held_out_fraction=0.1, shard_bytes=50_000),
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
-        model=ModelConfig(vocab_size=vocab_size, d_model=32, n_layers=2, n_heads=2, context_length=64),
+        model=ModelConfig(vocab_size=vocab_size, d_model=16 * depth, n_layers=depth, n_heads=depth, context_length=64),
         training=TrainConfig(
             tokens=tokens,
             global_batch_tokens=1024,
@@ -35,12 +37,13 @@ def tiny(*, corpus: str, vocab_size: int = 512, tokens: int = 40_000, seed: int 
             rounds=2,
             round_steps=10,
             samples=50,
-            prompts_per_difficulty=20,
+            test_problems=20,
+            validation_problems=10,
             d_model=16,
             n_layers=1,
             n_heads=2,
             d_ff=32,
             batch_size=32,
-            seed=seed,
+            seeds=(seed,),
         ),
     )

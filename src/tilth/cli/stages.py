@@ -164,17 +164,25 @@ def improve(words: Sequence[str]) -> None:
 
 
 def _show_loop(folder: Path) -> None:
-    from tilth.files import read_json
+    from tilth.improve.intervals import accuracy_interval
+    from tilth.improve.result import LOOP_RESULT, LoopResult
+    from tilth.results import read_result
 
-    result = read_json(folder / "improve.json")
-    lengths = [n for n in result["lengths"] if n >= result["base_lengths"][1]]
-    places = [result["lengths"].index(n) for n in lengths]
-    rows = [
-        (name, *(f"{arm['accuracy'][-1][place]:.0%}" for place in places), f"{arm['train_flops']:.2g}")
-        for name, arm in result["arms"].items()
-    ]
-    columns = ("arm", *(f"{n}" for n in lengths), "train FLOPs")
-    title = "Accuracy after the last round, by length"
+    result = read_result(LoopResult, folder / LOOP_RESULT)
+    shown = [i for i, difficulty in enumerate(result.difficulties) if difficulty >= result.base_difficulty]
+    rows: list[tuple[str, ...]] = []
+    for arm in result.arms:
+        intervals = [
+            accuracy_interval(shares, n)
+            for shares, n in zip(zip(*result.final_accuracy(arm), strict=True), result.test_problems, strict=True)
+        ]
+        flops = sum(one.flops for one in result.of_arm(arm)) / len(result.seeds)
+        rows.append(
+            (arm, *(f"{intervals[i].mean:.0%} ±{100 * intervals[i].half_width:.0f}" for i in shown), f"{flops:.2g}")
+        )
+    columns = ("arm", *(f"{result.difficulties[i]}" for i in shown), "FLOPs")
+    seeds = f", mean of {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
+    title = f"Accuracy on test problems after the last round, by difficulty{seeds}; ± is half of the 95% interval"
     terminal.show_table(title, columns, rows, right=tuple(range(1, len(columns))))
 
 

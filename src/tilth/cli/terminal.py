@@ -1,4 +1,4 @@
-"""What the command line draws: progress bars, tables, error boxes. Everything that knows rich is here."""
+"""Terminal output: progress bars, tables, error boxes. Only this module imports rich."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ERR = Console(stderr=True, highlight=False)
 
 
 def say(text: str) -> None:
-    """Prints a line to standard error, as it is."""
+    """Prints a line to standard error, without markup."""
     ERR.print(Text(text), soft_wrap=True)
 
 
 def show_error(message: str, fix: str | None) -> None:
-    """Shows a mistake and what to do about it in a box on standard error."""
+    """Shows an error and its fix in a box on standard error."""
     body = Text(message)
     if fix:
         body.append("\n\n" + fix, style="green")
@@ -47,22 +47,22 @@ def unknown_word(kind: str, word: str, known: Iterable[str], look: str) -> tuple
 
 def show_help(recipes: Mapping[str, Verb], stages: Mapping[str, Verb]) -> None:
     """Prints the first page of help."""
-    OUT.print("[bold]tilth[/] grows small language models from well-worked data.\n")
+    OUT.print("[bold]tilth[/] trains small language models on curated data.\n")
     OUT.print("[bold]Usage[/]  tilth [cyan]COMMAND[/] [dim]...[/]\n")
     for title, verbs in (("Recipes and their results", recipes), ("Single stages", stages)):
         OUT.print(f"[bold]{title}[/]")
         for name, verb in verbs.items():
             OUT.print(f"  [cyan]{name:<9}[/] {verb.summary}")
         OUT.print()
-    OUT.print("[bold]Begin with[/]  tilth run quickstart")
+    OUT.print("[bold]Start with[/]  tilth run quickstart")
     OUT.print("[dim]`tilth COMMAND --help` says more; `--debug` shows the traceback of an error.[/]")
 
 
 def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Prints a table; the columns whose places are in `right` hold numbers and stand to the right."""
+    """Prints a table; the columns whose indices are in `right` are aligned to the right."""
     table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place in right else "left", overflow="fold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     OUT.print(table)
@@ -134,7 +134,7 @@ def progress() -> ProgressProtocol:
 
 
 def duration(seconds: float) -> str:
-    """Returns seconds in the unit that reads best (`0.4 s`, `12 s`, `3 m 05 s`)."""
+    """Returns seconds with a unit that suits them (`0.4 s`, `12 s`, `3 m 05 s`)."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     if seconds < 120:
@@ -145,7 +145,7 @@ def duration(seconds: float) -> str:
 
 
 def size(n_bytes: float) -> str:
-    """Returns bytes in the decimal unit that reads best (`1.2 MB`)."""
+    """Returns bytes with a decimal unit that suits them (`1.2 MB`)."""
     for unit in ("B", "kB", "MB", "GB"):
         if n_bytes < 1000:
             return f"{n_bytes:.3g} {unit}" if unit != "B" else f"{n_bytes:.0f} B"

@@ -45,7 +45,7 @@ def tokenize(words: Sequence[str]) -> None:
             "  train    Train a BPE tokenizer on a dataset\n"
             "  encode   Print the ids of a text\n"
             "  decode   Print the text of ids\n"
-            "  show     Print what a tokenizer is, and how it cuts a text\n"
+            "  show     Print facts of a tokenizer, and the tokens of a text\n"
             "  compare  Measure tokenizers on the same text: table, JSON, page\n"
             "  convert  Write a tokenizer in another format\n\n"
             "`tilth tokenize COMMAND --help` says more."
@@ -70,7 +70,7 @@ def _train(words: Sequence[str]) -> None:
         Args:
             dataset: A dataset folder (`tilth curate` writes them).
             out: Folder for `tokenizer.json`.
-            extend: Folder or file of a byte-level tokenizer to go on from; its tokens keep their ids.
+            extend: Folder or file of a byte-level tokenizer to continue from; its tokens keep their ids.
             tokenizer: What to train.
         """
         return singles.tokenizer(dataset, tokenizer, extend), out
@@ -90,8 +90,8 @@ def _encode(words: Sequence[str]) -> None:
 
         Args:
             tokenizer: Folder or file of a tokenizer, or a known name.
-            text: The text; special tokens in it are read as such.
-            pattern: How text is cut, for a rank file that is not known: a known name or a regex.
+            text: The text; special tokens in it are recognised.
+            pattern: How text is split, for a rank file whose pattern is not known: the name of a pattern or a regex.
         """
         from tilth.tokenizer import Tokenizer
 
@@ -107,12 +107,12 @@ def _show(words: Sequence[str]) -> None:
         *,
         pattern: str | None = None,
     ) -> None:
-        """Print what a tokenizer is, and how it cuts a text.
+        """Print facts of a tokenizer, and the tokens of a text.
 
         Args:
             tokenizer: Folder or file of a tokenizer, or a known name.
-            text: A text to cut.
-            pattern: How text is cut, for a rank file that is not known: a known name or a regex.
+            text: A text to split into tokens.
+            pattern: How text is split, for a rank file whose pattern is not known: the name of a pattern or a regex.
         """
         from tilth.tokenizer import Tokenizer
 
@@ -144,7 +144,7 @@ def _decode(words: Sequence[str]) -> None:
         Args:
             tokenizer: Folder or file of a tokenizer, or a known name.
             ids: Ids, as `tilth tokenize encode` prints them.
-            pattern: How text is cut, for a rank file that is not known: a known name or a regex.
+            pattern: How text is split, for a rank file whose pattern is not known: the name of a pattern or a regex.
         """
         from tilth.tokenizer import Tokenizer
 
@@ -160,7 +160,7 @@ def _convert(words: Sequence[str]) -> None:
         Args:
             tokenizer: Folder or file of a tokenizer, or a known name.
             out: A folder, or a file whose name ends in `.tiktoken`.
-            pattern: How text is cut, for a rank file that is not known: a known name or a regex.
+            pattern: How text is split, for a rank file whose pattern is not known: the name of a pattern or a regex.
         """
         from tilth.tokenizer import Tokenizer
 
@@ -168,7 +168,7 @@ def _convert(words: Sequence[str]) -> None:
         if out.suffix == ".tiktoken":
             loaded.save_ranks(out)
             terminal.say(
-                f"{out} written. It does not say how text is cut or which tokens are special; read it with "
+                f"{out} written. It holds neither the split pattern nor the special tokens; read it with "
                 f"Tokenizer.load({str(out)!r}, pattern={loaded.pattern!r}, special_tokens={loaded.special_tokens!r})"
             )
         else:
@@ -189,11 +189,11 @@ def _compare(words: Sequence[str]) -> None:
         """Measure tokenizers on the same text.
 
         Args:
-            tokenizers: Folders or files of tokenizers, known names (`cl100k`), or `bytes`, `characters`, `words`: what
-                textbooks begin with, listed from this corpus.
-            corpus: Datasets, folders or files with text; each one is a source of its own.
+            tokenizers: Folders or files of tokenizers, known names (`cl100k`), or `bytes`, `characters`, `words`:
+                simple vocabularies, made from this corpus.
+            corpus: Datasets, folders or files with text; each is measured as a source of its own.
             out: Folder for `compare.json` and `compare.html`.
-            max_bytes: Most text to read of each corpus.
+            max_bytes: Bytes to read of each corpus at most.
         """
         from tilth.files import write_json
         from tilth.tokenizer.compare import compare as measure
@@ -214,7 +214,7 @@ def _compare(words: Sequence[str]) -> None:
 
 
 def _named(path: Path, texts: Sequence[str]) -> Tokenizer:
-    """The tokenizer at `path`, or one of the textbook's, made of `texts`."""
+    """The tokenizer at `path`, or a simple one made from `texts`."""
     from tilth.tokenizer import ByteTokenizer, CharacterTokenizer, Tokenizer, WordTokenizer
 
     if path.exists():
@@ -231,9 +231,9 @@ def _named(path: Path, texts: Sequence[str]) -> Tokenizer:
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """The shortest end of each path that no other has; `tokenizer.json` and its like do not count."""
-    dull = ("tokenizer.json", "tokenizer.model", "tokenizer", "vocab.json", "merges.txt")
-    parts = [[*path.parts[:-1]] if path.name in dull and len(path.parts) > 1 else [*path.parts] for path in paths]
+    """The shortest end of each path that no other has; file names that every tokenizer has do not count."""
+    generic = ("tokenizer.json", "tokenizer.model", "tokenizer", "vocab.json", "merges.txt")
+    parts = [[*path.parts[:-1]] if path.name in generic and len(path.parts) > 1 else [*path.parts] for path in paths]
     without_kind = [[*p[:-1], Path(p[-1]).stem if Path(p[-1]).suffix in _KINDS else p[-1]] for p in parts]
     for length in range(1, max(map(len, parts), default=0) + 1):
         for candidates in (without_kind, parts):

@@ -1,273 +1,366 @@
-"""The self-improving loop on a task with growing difficulty, beside the arms that show what it owes to what.
+"""The self-improving loop on a family of problems of growing difficulty, beside its controls.
 
-All arms start from one base model and take as many steps. A round: draw problems one step harder, answer
-them, keep what the arm's verifier accepts, train on base data and everything kept so far. An arm is a pure
-function of base model, name and config; each round leaves one file, whole or not at all, so that a killed run
-goes on where it stopped and ends with the same weights. The price is that a round's optimizer starts afresh.
-Equal steps are not equal FLOPs: harder problems are longer, and only some arms generate, so training and
-generation are counted apart.
+All arms start from one base model. A round: propose problems one step harder, answer them, keep what the arm's labeller
+accepts, fine-tune on base data and all pseudo-labels so far. An arm is a pure function of base model, name, seed and
+config (two of them also of the vote arm's records); each round leaves a folder, so that a killed run continues where it
+stopped and ends with the same weights. In exchange, the optimizer starts afresh in each round. Equal steps are not
+equal FLOPs: harder problems are longer, and only some arms generate, so training and generation are counted apart.
+Validation problems decide on promotion; test problems are reported and decide nothing.
 Source: Lee et al. 2025 (arXiv 2502.01612), made small.
 """
 
 from __future__ import annotations
 
 import math
+import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from tilth import execute
-from tilth.files import clear_temporaries, write_json
-from tilth.improve.checkpoint import Harvest, Round, load_round, save_round
-from tilth.improve.config import ARMS, Arm, LoopConfig
-from tilth.improve.gather import gather
-from tilth.improve.practice import Answering, Exercises, accuracy, one_quiet_thread, practise
-from tilth.improve.task import Ints, Reverse, Task, fixed_prompts
-from tilth.improve.verify import is_right, verifier
+from tilth.errors import ConfigError
+from tilth.files import clear_temporaries
+from tilth.identity import claim, fingerprint_of
+from tilth.improve.answering import Answerer, accuracy, is_right
+from tilth.improve.collect import Collected, Collector
+from tilth.improve.config import ARMS, FOLLOWS_VOTE, Arm, LoopConfig
+from tilth.improve.family import (
+    Augmentable,
+    Augmentation,
+    Identity,
+    Reverse,
+    Split,
+    TaskFamily,
+    Unlabelled,
+    end_token,
+    propose_other_than,
+    split_problems,
+    without_answers,
+)
+from tilth.improve.fine_tune import batches_worth, fine_tune, one_thread
+from tilth.improve.problem_pool import ProblemPool
+from tilth.improve.pseudo_labels import label_by_vote, label_everything, label_verified
+from tilth.improve.result import LOOP_RESULT, ArmResult, LoopExample, LoopResult, SeedResult
+from tilth.improve.rounds import RoundRecord, read_model, read_pseudo_labels, read_record, save_round
 from tilth.model import ModelConfig, Transformer
 from tilth.progress import SILENT, Progress
+from tilth.results import write_result
+from tilth.training import initial_model
+from tilth.training.trainer import CHECKPOINT
+from tilth.types import Problem
 
-LONGEST_FIRST: tuple[Arm, ...] = ("vote", "unfiltered", "checker", "control", "frozen")
+LONGEST_FIRST: tuple[Arm, ...] = (
+    "vote",
+    "oracle",
+    "unfiltered",
+    "control",
+    "baseline",
+    "flop_matched",
+    "gated_unfiltered",
+)
 """The order in which arms are started, so that side by side they end at about the same time."""
 EXAMPLES = 4
 """Problems whose answers by all arms are shown, spread over the difficulties that rounds can reach."""
+_SPLIT, _BASE, _FIRST_ARM = 0, 1, 2
+"""First keys of the streams of chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArmResult:
-    """What one arm came to; lists hold a value for each round."""
-
-    accuracy: list[list[float]]
-    """Rows: the base model, then each round; columns: difficulties. In 0..1."""
-    generated: list[int]
-    """Problems answered."""
-    kept: list[int]
-    """Answers accepted and added to the training data."""
-    label_accuracy: list[float]
-    """Share of the kept answers that are right, which the loop itself never sees; nan where none was kept."""
-    train_flops: float
-    generation_flops: float
-    """Every view of a vote counts; measuring does not."""
-    seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoopResult:
-    """What the loop came to."""
-
-    n_params: int
-    base_flops: float
-    base_seconds: float
-    arms: dict[Arm, ArmResult]
-
-    @property
-    def flops(self) -> float:
-        """FLOPs of everything that was trained and generated."""
-        return self.base_flops + sum(arm.train_flops + arm.generation_flops for arm in self.arms.values())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What all arms share."""
+class SeedRun:
+    """What all arms of one seed share."""
 
     config: LoopConfig
-    task: Task
+    family: TaskFamily
+    seed: int
     folder: Path
-    """Holds `base.safetensors` and, for each arm, a file for each round."""
-    device: str = "cpu"
+    """Holds `base/` and, for each arm, a folder for each round."""
+    context: execute.Context = field(default_factory=execute.Context)
 
     @property
-    def base_file(self) -> Path:
-        """Where the base model is."""
-        return self.folder / "base.safetensors"
+    def base_folder(self) -> Path:
+        """The folder of the base model."""
+        return self.folder / "base"
+
+    def round_folder(self, arm: Arm, number: int) -> Path:
+        """Returns the folder of a round, counted from 1."""
+        return self.folder / arm / f"round-{number:02d}"
+
+    @cached_property
+    def split(self) -> Split:
+        """The validation and test problems."""
+        config = self.config
+        difficulties = config.measured_difficulties
+        return split_problems(
+            self.family,
+            difficulties,
+            n_validation=config.validation_problems,
+            n_test=config.test_problems,
+            rngs=(self.rng(_SPLIT, difficulty) for difficulty in difficulties),
+        )
 
     @property
     def model_config(self) -> ModelConfig:
-        """The shape of the model: without positions (NoPE), since rotary ones fail one step beyond
-        training."""
+        """The shape of the model: without positions (NoPE), since rotary ones fail one step beyond training."""
         hardest = self.config.measured_difficulties[-1]
-        prompt = self.task.prompts(hardest, 0, np.random.default_rng(0)).shape[1]
+        encode = self.family.tokenizer.encode_ordinary
+        prompts = [*self.split.test[hardest], *self.split.validation[hardest]]
+        prompt = max((len(encode(problem.prompt)) for problem in prompts), default=1)
         return ModelConfig(
-            vocab_size=self.task.vocab_size,
+            vocab_size=self.family.tokenizer.vocab_size,
             d_model=self.config.d_model,
             n_layers=self.config.n_layers,
             n_heads=self.config.n_heads,
             d_ff=self.config.d_ff,
-            context_length=prompt + 2 * self.task.answer_length(hardest),
+            context_length=prompt + 2 * self.family.answer_tokens(hardest),
             rope_theta=None,
         )
 
-    def exercises(self) -> Exercises:
-        """Returns the base data, with the prompts that are measured on kept out: the same for all arms and
-        rounds."""
-        held_out = {
-            difficulty: fixed_prompts(
-                self.task, difficulty, self.config.prompts_per_difficulty, self.rng(0, difficulty)
-            )
-            for difficulty in self.config.measured_difficulties
-        }
-        return Exercises(self.task, self.config, held_out)
+    def pool(self) -> ProblemPool:
+        """Returns the base data: the same for all arms and rounds."""
+        return ProblemPool(self.family, self.config, self.split.excluded)
 
-    def rng(self, *place: int) -> np.random.Generator:
-        """Returns the stream of chance of one place in the loop."""
-        return np.random.default_rng([self.config.seed, *place])
+    def rng(self, *key: int) -> np.random.Generator:
+        """Returns the stream of chance that belongs to a key."""
+        return np.random.default_rng([self.seed, *key])
 
 
-def improve(config: LoopConfig, out: Path, context: execute.Context, task: Task | None = None) -> LoopResult:
-    """Trains the base model once, runs all arms from it, and writes `improve.json`.
+def improve(config: LoopConfig, out: Path, context: execute.Context, family: TaskFamily | None = None) -> LoopResult:
+    """Trains a base model for each seed, runs all arms from it, and writes `improve.json`.
 
-    Rounds stay under `out` as they end; called again, it goes on from there. The task is `Reverse` unless
-    given.
+    Rounds stay under `out` as they end; called again, it continues from there. The family is `Reverse` unless given;
+    one without augmentations is run without the vote arm and those that follow it.
+    Raises: ConfigError if `out` holds a loop of other settings.
     """
+    family = family or Reverse()
+    end_token(family.tokenizer)
+    quiet = replace(context, progress=SILENT)  # bars do not travel to worker processes
+    runs = [
+        SeedRun(config=config, family=family, seed=seed, folder=out / f"seed-{seed}", context=quiet)
+        for seed in config.seeds
+    ]
+    outputs = (LOOP_RESULT, *(run.folder.name for run in runs))
+    claim(out, {"config": config, "family": family.name}, kind="improve", outputs=outputs)
     clear_temporaries(out)
-    setting = Setting(config=config, task=task or Reverse(), folder=out, device=context.device)
-    if not setting.base_file.exists():
-        train_base(setting, context.progress)
-    base, _ = load_round(setting.base_file)
-    results: dict[Arm, ArmResult] = {}
-    outputs: dict[Arm, list[str]] = {}
-    outcomes = execute.map_shards(partial(run_arm, setting), LONGEST_FIRST, context, name="improve", unit="arms")
-    for arm, outcome in zip(LONGEST_FIRST, outcomes, strict=True):
-        results[arm], outputs[arm] = outcome
-    result = LoopResult(
-        n_params=setting.model_config.n_params,
-        base_flops=base.train_flops,
-        base_seconds=base.seconds,
-        arms={arm: results[arm] for arm in ARMS},
-    )
-    write_json(out / "improve.json", _artefact(setting, result, outputs))
+    if len(runs) == 1:
+        train_base(runs[0], context.progress)
+    else:
+        list(execute.map_shards(train_base, runs, context, name="base models", unit="seeds"))
+    result = loop_result(runs, _run_arms(runs, arms_of(family), context))
+    write_result(out / LOOP_RESULT, result)
     return result
 
 
-def train_base(setting: Setting, progress: Progress = SILENT) -> None:
-    """Trains the model that all arms start from, on right answers to easy problems, and writes it as round
-    0."""
-    started = time.monotonic()
-    config, exercises, rng = setting.config, setting.exercises(), setting.rng(1)
-    with torch.random.fork_rng(devices=[]), one_quiet_thread():
-        torch.manual_seed(config.seed)
-        model = Transformer(setting.model_config).to(setting.device)
-        batches = partial(exercises.batch, rng)
-        flops = practise(model, batches, config.base_steps, config.learning_rate, progress, "base model")
-        record = Round(
-            difficulty=config.base_difficulty,
-            accuracy=accuracy(model, setting.task, exercises.held_out),
-            train_flops=flops,
-            seconds=time.monotonic() - started,
-        )
-    save_round(setting.base_file, model, record, Harvest(difficulty=config.base_difficulty))
+def arms_of(family: TaskFamily) -> tuple[Arm, ...]:
+    """Returns the arms that a family can run, in the order in which they are shown."""
+    if isinstance(family, Augmentable):
+        return ARMS
+    return tuple(arm for arm in ARMS if arm != "vote" and arm not in FOLLOWS_VOTE)
 
 
-def run_arm(setting: Setting, arm: Arm) -> tuple[ArmResult, list[str]]:
-    """Runs an arm, or goes on with it; returns what it came to, and its last model's answers to the
-    examples."""
-    exercises = setting.exercises()
-    model = Transformer(setting.model_config).to(setting.device).eval()
-    rounds = [load_round(setting.base_file, model)[0]]
-    with one_quiet_thread():
-        for number in range(1, setting.config.rounds + 1):
-            if arm == "frozen":
-                rounds.append(Round(difficulty=rounds[0].difficulty, accuracy=rounds[0].accuracy))
+def _run_arms(
+    runs: Sequence[SeedRun], arms: Sequence[Arm], context: execute.Context
+) -> dict[tuple[int, Arm], tuple[ArmResult, list[str]]]:
+    """Runs all arms of all seeds side by side, those that follow the vote arm after it."""
+    found: dict[tuple[int, Arm], tuple[ArmResult, list[str]]] = {}
+    for follows in (False, True):
+        shards: list[tuple[SeedRun, Arm]] = [
+            (run, arm) for arm in LONGEST_FIRST for run in runs if arm in arms and (arm in FOLLOWS_VOTE) == follows
+        ]
+        name = "arms that follow the vote" if follows else "arms"
+        outcomes = execute.map_shards(_run_shard, shards, context, name=name, unit="arms")
+        for (run, arm), outcome in zip(shards, outcomes, strict=True):
+            found[run.seed, arm] = outcome
+    return found
+
+
+def _run_shard(shard: tuple[SeedRun, Arm]) -> tuple[ArmResult, list[str]]:
+    return run_arm(*shard)
+
+
+def train_base(run: SeedRun, progress: Progress = SILENT) -> None:
+    """Trains the model that all arms start from, on right answers to easy problems, unless that is done.
+
+    Killed, it continues from a checkpoint, which is removed at the end.
+    """
+    folder, config = run.base_folder, run.config
+    if read_record(folder) is None:
+        with one_thread():
+            model = initial_model(run.model_config, run.seed).to(run.context.device)
+            trained = fine_tune(
+                model,
+                run.pool().batches(run.rng(_BASE), config.base_steps),
+                config.base_steps,
+                config,
+                out=folder,
+                identity={"config": config, "family": run.family.name, "seed": run.seed},
+                name="base model",
+                context=replace(run.context, progress=progress),
+            )
+            record = RoundRecord(
+                difficulty=config.base_difficulty,
+                accuracy=accuracy(model, run.family, run.split.test),
+                validation_accuracy=accuracy(model, run.family, run.split.validation),
+                train_flops=trained.flops,
+                seconds=trained.seconds,
+            )
+        save_round(folder, model, [], record)
+    # Half a megabyte of optimizer state that nothing needs any more.
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+
+
+def run_arm(run: SeedRun, arm: Arm) -> tuple[ArmResult, list[str]]:
+    """Runs an arm, or continues it; returns what it came to, and its last model's answers to the examples."""
+    base = run.base_folder
+    records, pool, folder = [_record(base)], run.pool(), base
+    with one_thread():
+        for number in range(1, run.config.rounds + 1):
+            if arm == "baseline":
+                records.append(_unchanged(records[0]))
                 continue
-            file = setting.folder / arm / f"round-{number:02d}.safetensors"
-            if not file.exists():
-                run_round(setting, arm, number, model, exercises, rounds[-1].difficulty, file)
-            record, added = load_round(file, model)
-            exercises = exercises.plus(record.difficulty, *added)
-            rounds.append(record)
-        answers = [_answer(setting.task, model, *example) for example in _examples(setting, exercises.held_out)]
-    return _arm_result(rounds), answers
+            before, folder = folder, run.round_folder(arm, number)
+            if read_record(folder) is None:
+                run_round(run, arm, number, read_model(before, run.context.device), pool, records[-1].difficulty)
+            record = _record(folder)
+            pool = pool.plus(record.difficulty, read_pseudo_labels(folder))
+            records.append(record)
+        model = read_model(folder, run.context.device)
+        answers = [Answerer(model, run.family)([problem], difficulty)[0].text for difficulty, problem in _examples(run)]
+    return _arm_result(records), answers
 
 
-def run_round(
-    setting: Setting,
-    arm: Arm,
-    number: int,
-    model: Transformer,
-    exercises: Exercises,
-    difficulty: int,
-    file: Path,
-) -> None:
-    """Runs one round from the arm's last model, data and difficulty, and writes it; the exercises stay as
-    they are."""
+def run_round(run: SeedRun, arm: Arm, number: int, model: Transformer, pool: ProblemPool, difficulty: int) -> None:
+    """Runs one round from the arm's last model, data and difficulty, and saves it; `model` is trained in place."""
     started = time.monotonic()
-    config, task = setting.config, setting.task
-    rng = setting.rng(2 + ARMS.index(arm), number)
-    harvest, newest = Harvest(difficulty=difficulty), None
-    if arm != "control":
-        gated = arm != "unfiltered"
-        harvest = gather(model, exercises, verifier(arm, task, config, rng), difficulty, rng, gated=gated)
-        newest = harvest.difficulty
-    practised = exercises.plus(harvest.difficulty, harvest.prompts, harvest.answers)
-    batches = partial(practised.batch, rng, newest=newest)
-    flops = practise(model, batches, config.round_steps, config.learning_rate)
-    record = Round(
-        difficulty=harvest.difficulty,
-        accuracy=accuracy(model, task, exercises.held_out),
-        generated=harvest.generated,
-        kept=len(harvest.prompts),
-        right=int(is_right(harvest.answers, harvest.prompts, task).sum()) if len(harvest.prompts) else 0,
-        train_flops=flops,
-        generation_flops=harvest.flops,
+    rng = run.rng(_FIRST_ARM + ARMS.index(arm), number)
+    collected = _collect(run, arm, number, model, difficulty, rng)
+    pool = pool.plus(collected.difficulty, collected.pseudo_labels)
+    if arm == "flop_matched":
+        vote = _record(run.round_folder("vote", number))
+        batches = batches_worth(pool, rng, model, vote.train_flops + vote.generation_flops)
+        trained = fine_tune(model, batches, len(batches), run.config, context=run.context)
+    else:
+        newest = None if arm == "control" else collected.difficulty
+        steps = run.config.round_steps
+        batches = pool.batches(rng, steps, newest=newest)
+        trained = fine_tune(model, batches, steps, run.config, context=run.context)
+    labels, last = collected.pseudo_labels, number == run.config.rounds
+    record = RoundRecord(
+        difficulty=collected.difficulty,
+        accuracy=accuracy(model, run.family, run.split.test),
+        validation_accuracy=accuracy(model, run.family, run.split.validation) if last else (),
+        generated=collected.generated,
+        kept=len(labels),
+        right=sum(is_right(run.family, label.problem, label.rollout) for label in labels),
+        train_flops=trained.flops,
+        generation_flops=collected.flops,
         seconds=time.monotonic() - started,
     )
-    save_round(file, model, record, harvest)
+    save_round(run.round_folder(arm, number), model, labels, record)
 
 
-def _arm_result(rounds: list[Round]) -> ArmResult:
-    after = rounds[1:]
+def _collect(
+    run: SeedRun, arm: Arm, number: int, model: Transformer, difficulty: int, rng: np.random.Generator
+) -> Collected:
+    """Collects an arm's pseudo-labels; only the oracle is handed the family, and with it answers."""
+    if arm in ("control", "flop_matched"):
+        return Collected(difficulty=difficulty)
+    config, excluded = run.config, run.split.excluded
+    source = run.family if arm == "oracle" else Unlabelled(run.family)
+    if arm == "oracle":
+        label = label_verified(run.family)
+    elif arm == "vote":
+        label = label_by_vote(source, partial(_augmentations, run, rng), config.min_agreement)
+    else:
+        label = label_everything(source)
+
+    def propose(difficulty: int, n: int) -> list[Problem]:
+        return propose_other_than(excluded, source, difficulty, n, rng)
+
+    collector = Collector(Answerer(model, source), label, propose, config)
+    if arm == "unfiltered":
+        return collector.one_harder(difficulty)
+    if arm == "gated_unfiltered":
+        vote = _record(run.round_folder("vote", number))
+        return collector.fill(vote.difficulty, vote.kept)
+    validation = {d: without_answers(problems) for d, problems in run.split.validation.items()}
+    return collector.gated(difficulty, validation)
+
+
+def _augmentations(run: SeedRun, rng: np.random.Generator) -> list[Augmentation]:
+    assert isinstance(run.family, Augmentable)
+    return [Identity(), *run.family.augmentations(run.config.augmentations - 1, rng)]
+
+
+def _record(folder: Path) -> RoundRecord:
+    record = read_record(folder)
+    if record is None:
+        raise ConfigError(f"{folder} holds no finished round.", fix="Run `improve` into the same folder again.")
+    return record
+
+
+def _unchanged(base: RoundRecord) -> RoundRecord:
+    return RoundRecord(difficulty=base.difficulty, accuracy=base.accuracy, validation_accuracy=base.validation_accuracy)
+
+
+def _arm_result(records: Sequence[RoundRecord]) -> ArmResult:
+    after = records[1:]
     return ArmResult(
-        accuracy=[record.accuracy for record in rounds],
-        generated=[record.generated for record in after],
-        kept=[record.kept for record in after],
-        label_accuracy=[record.right / record.kept if record.kept else math.nan for record in after],
+        accuracy=tuple(record.accuracy for record in records),
+        validation_accuracy=records[-1].validation_accuracy,
+        difficulty=tuple(record.difficulty for record in after),
+        generated=tuple(record.generated for record in after),
+        kept=tuple(record.kept for record in after),
+        label_accuracy=tuple(record.right / record.kept if record.kept else math.nan for record in after),
         train_flops=sum(record.train_flops for record in after),
         generation_flops=sum(record.generation_flops for record in after),
         seconds=sum(record.seconds for record in after),
     )
 
 
-def _examples(setting: Setting, held_out: Mapping[int, Ints]) -> list[tuple[int, Ints]]:
-    """Returns (difficulty, prompt), evenly spread over what is beyond the base data."""
-    config = setting.config
+def _examples(run: SeedRun) -> list[tuple[int, Problem]]:
+    """Returns (difficulty, problem), evenly spread over what is beyond the base data."""
+    config = run.config
     hardest = config.base_difficulty + config.rounds
     spread = np.linspace(config.base_difficulty + 1, hardest, min(EXAMPLES, config.rounds))
-    return [(int(difficulty), held_out[int(difficulty)][0]) for difficulty in spread]
+    return [(int(difficulty), run.split.test[int(difficulty)][0]) for difficulty in spread]
 
 
-def _answer(task: Task, model: Transformer, difficulty: int, prompt: Ints) -> str:
-    return task.show(Answering(model, task, difficulty)(prompt[None])[0])
+def loop_result(runs: Sequence[SeedRun], outcomes: dict[tuple[int, Arm], tuple[ArmResult, list[str]]]) -> LoopResult:
+    """Returns the result of all arms of all seeds."""
+    run = runs[0]
+    difficulties = run.config.measured_difficulties
+    return LoopResult(
+        task=run.family.name,
+        base_difficulty=run.config.base_difficulty,
+        difficulties=tuple(difficulties),
+        rounds=run.config.rounds,
+        seeds=tuple(_seed_result(run, outcomes) for run in runs),
+        test_problems=tuple(len(run.split.test[d]) for d in difficulties),
+        validation_problems=tuple(len(run.split.validation[d]) for d in difficulties),
+        n_params=run.model_config.n_params,
+        settings=fingerprint_of(replace(run.config, seeds=(0,))),
+    )
 
 
-def _artefact(setting: Setting, result: LoopResult, outputs: Mapping[Arm, list[str]]) -> dict[str, object]:
-    """Returns what `improve.json` holds; a label accuracy without labels is null."""
-    config, task = setting.config, setting.task
-    arms: dict[str, object] = {}
-    for arm, outcome in result.arms.items():
-        shares = [None if math.isnan(share) else share for share in outcome.label_accuracy]
-        arms[arm] = asdict(outcome) | {"label_accuracy": shares}
-    examples = [
-        {
-            "prompt": task.show(prompt),
-            "answer": task.show(task.answers(prompt[None])[0]),
-            "outputs": {arm: answers[place] for arm, answers in outputs.items()},
-        }
-        for place, (_, prompt) in enumerate(_examples(setting, setting.exercises().held_out))
-    ]
-    return {
-        "task": task.name,
-        "base_lengths": [1, config.base_difficulty],
-        "lengths": list(config.measured_difficulties),
-        "rounds": config.rounds,
-        "prompts_per_length": config.prompts_per_difficulty,
-        "n_params": result.n_params,
-        "arms": arms,
-        "base_flops": result.base_flops,
-        "base_seconds": result.base_seconds,
-        "examples": examples,
-    }
+def _seed_result(run: SeedRun, outcomes: dict[tuple[int, Arm], tuple[ArmResult, list[str]]]) -> SeedResult:
+    base = _record(run.base_folder)
+    arms = {arm: outcomes[run.seed, arm] for arm in ARMS if (run.seed, arm) in outcomes}
+    examples = tuple(
+        LoopExample(
+            prompt=problem.prompt,
+            answer=problem.answer or "",
+            outputs={arm: answers[index] for arm, (_, answers) in arms.items()},
+        )
+        for index, (_, problem) in enumerate(_examples(run))
+    )
+    return SeedResult(
+        seed=run.seed,
+        arms={arm: result for arm, (result, _) in arms.items()},
+        base_flops=base.train_flops,
+        base_seconds=base.seconds,
+        examples=examples,
+    )

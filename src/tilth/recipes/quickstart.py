@@ -54,24 +54,26 @@ def quickstart(
     model = ModelConfig.from_depth(depth, vocab_size=vocab_size)
     return chain(
         corpus,
+        name="quickstart",
         curation=CurationConfig(),
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
         model=model,
         training=TrainConfig(tokens=tokens or 750_000 * depth, seed=seed),
-        loop=LoopConfig(rounds=rounds, seed=seed),
+        loop=LoopConfig(rounds=rounds, seeds=(seed,)),
     )
 
 
 def chain(
     corpus: str | None,
     *,
+    name: str,
     curation: CurationConfig,
     tokenizer: TokenizerConfig,
     model: ModelConfig,
     training: TrainConfig,
     loop: LoopConfig,
 ) -> Step:
-    """Ties the steps of the main job for any configs; returns the last, the report."""
+    """Ties the steps of the main job for any configs; returns the last, the report, which has `name` as its title."""
     curate = (
         Step("curate", step_functions.curate, curation, python_text())
         if corpus is None
@@ -98,7 +100,7 @@ def chain(
     }
     export = Step("export", step_functions.export, {}, model_files)
     shown = (curate, vocabulary, pretrain, samples, baselines, improve, export)
-    return Step("report", step_functions.write_report, {}, {step.label: step for step in shown})
+    return Step("report", step_functions.write_report, {"name": name}, {step.label: step for step in shown})
 
 
 def python_text() -> Mapping[str, Input]:

@@ -50,11 +50,12 @@ def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) 
 def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Trains a tokenizer on the training text, and measures it on the held-out text where there is one.
 
-    With an input `extend`, training goes on from that tokenizer.
+    With an input `extend`, training continues from that tokenizer.
     """
-    from tilth.files import write_json
+    from tilth.results import write_result
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer, statistics
+    from tilth.tokenizer.result import STATISTICS
 
     train = open_documents(inputs["train"])
     extend = Tokenizer.load(inputs["extend"]) if "extend" in inputs else None
@@ -65,7 +66,7 @@ def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context:
     tokenizer.save(out)
     if "held_out" in inputs:
         held_out = Dataset.open(inputs["held_out"])
-        write_json(out / "statistics.json", statistics(tokenizer, texts(held_out), training_bytes=train.n_bytes))
+        write_result(out / STATISTICS, statistics(tokenizer, texts(held_out), training_bytes=train.n_bytes))
     return {"vocab_size": tokenizer.vocab_size, "bytes": train.n_bytes}
 
 
@@ -207,12 +208,13 @@ def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Coun
     return {"parameters": model.config.n_params}
 
 
-def write_report(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Writes the report over all steps that are inputs."""
-    from tilth.report import RunArtefacts, render
+def write_report(config: Mapping[str, str], inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Writes the report on all steps that are inputs; an input `export` is the model that the chat command names."""
+    from tilth.report import collect, render
 
-    artefacts = RunArtefacts.collect(inputs.folders.values(), chat_command=f"tilth chat {inputs['export']}")
-    return {"bytes": render(artefacts, out / "report.html").stat().st_size}
+    chat = f"tilth chat {inputs['export']}" if "export" in inputs else None
+    run = collect(inputs.folders.values(), name=config["name"], chat_command=chat)
+    return {"bytes": render(run, out / "report.html").stat().st_size}
 
 
 def torch_device(context: Context) -> str:

@@ -56,11 +56,13 @@ def read_metrics(path: Path) -> Metrics:
 def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    lines = path.read_bytes().split(b"\n")[:-1]
-    try:
-        return [json.loads(line) for line in lines]
-    except ValueError as error:
-        raise DataError(f"{path} has a line that is not JSON: {error}.", fix="Delete it and train again.") from None
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):
+        try:
+            rows.append(dict(json.loads(line)))
+        except (TypeError, ValueError):
+            raise DataError(f"{path}:{number} is not JSON, or not an object.", fix="Delete the file and train again.") from None
+    return rows
 
 
 def _encode(line: Mapping[str, float]) -> bytes:

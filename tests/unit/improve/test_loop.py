@@ -1,21 +1,27 @@
-"""The whole loop at a size of seconds: its file, its resuming, and what each arm is allowed to know."""
+"""The whole loop at a size of seconds: its result, its resuming, and what each arm is allowed to know."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from shutil import copytree, rmtree
 
 import pytest
 
-from tilth.errors import DataError
+from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
 from tilth.improve import ARMS, LoopConfig, LoopResult, improve
-from tilth.improve.checkpoint import load_round
+from tilth.improve.loop import SeedRun
+from tilth.improve.rounds import read_pseudo_labels, read_record
+from tilth.results import read_result
+from unit.improve.families import Addition, Last, LyingLast, PlainReverse
 
 CONFIG = LoopConfig(
-    rounds=2, base_difficulty=2, base_steps=12, round_steps=4, samples=12, prompts_per_difficulty=20,
-    d_model=16, n_layers=1, n_heads=2, d_ff=32, batch_size=16, promote_at=0.0,
+    rounds=2, base_difficulty=2, base_steps=40, round_steps=4, samples=12, test_problems=20, validation_problems=10,
+    d_model=16, n_layers=1, n_heads=2, d_ff=32, batch_size=16, promote_at=0.0, learning_rate=1e-2,
 )  # fmt: skip
+FAMILY = Last()
 CONTEXT = Context(workers=1)
 Run = tuple[Path, LoopResult]
 
@@ -23,88 +29,159 @@ Run = tuple[Path, LoopResult]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     out = tmp_path_factory.mktemp("improve")
-    return out, improve(CONFIG, out, CONTEXT)
+    return out, improve(CONFIG, out, CONTEXT, FAMILY)
 
 
-def weights(out: Path) -> dict[str, bytes]:
-    """Everything of the rounds but their records, which hold seconds."""
-    content: dict[str, bytes] = {}
-    for file in sorted(out.rglob("*.safetensors")):
-        raw = file.read_bytes()
-        content[str(file.relative_to(out))] = raw[8 + int.from_bytes(raw[:8], "little") :]
-    return content
+def content(out: Path) -> dict[str, bytes]:
+    """Weights and pseudo-labels of all rounds."""
+    paths = [*out.rglob("*.safetensors"), *out.rglob("pseudo_labels.jsonl")]
+    return {str(path.relative_to(out)): path.read_bytes() for path in sorted(paths)}
 
 
-def test_writes_what_the_report_reads(run: Run) -> None:
+def test_the_result_is_what_was_written(run: Run) -> None:
     out, result = run
-    written = json.loads((out / "improve.json").read_text())
-    assert written["task"] == "reverse"
-    assert written["base_lengths"] == [1, 2] and written["lengths"] == [1, 2, 3, 4, 5, 6]
-    assert written["rounds"] == 2 and written["prompts_per_length"] == 20
-    assert list(written["arms"]) == sorted(ARMS)
-    for arm in written["arms"].values():
-        assert len(arm["accuracy"]) == 3 and all(len(row) == 6 for row in arm["accuracy"])
-        assert len(arm["generated"]) == len(arm["kept"]) == len(arm["label_accuracy"]) == 2
-    assert written["n_params"] == result.n_params
-    assert result.flops == pytest.approx(
-        written["base_flops"] + sum(a["train_flops"] + a["generation_flops"] for a in written["arms"].values())
-    )
-    assert len(written["examples"]) == 2
-    example = written["examples"][-1]
-    assert example["prompt"] == example["answer"][::-1] + "=" and set(example["outputs"]) == set(ARMS)
+    written = read_result(LoopResult, out / "improve.json")
+    assert json.dumps(asdict(written), sort_keys=True) == json.dumps(
+        asdict(result), sort_keys=True
+    )  # nan is not itself
+    assert written.task == "last" and written.base_difficulty == 2 and written.difficulties == (1, 2, 3, 4, 5, 6)
+    assert written.test_problems == (1, 9, 20, 20, 20, 20) and written.validation_problems == (1, 9, 10, 10, 10, 10)
+    (seed,) = written.seeds
+    assert set(seed.arms) == set(ARMS) and written.arms == ARMS
+    for arm in seed.arms.values():
+        assert len(arm.accuracy) == 3 and all(len(row) == 6 for row in arm.accuracy)
+        assert len(arm.validation_accuracy) == 6
+        assert len(arm.generated) == len(arm.kept) == len(arm.label_accuracy) == len(arm.difficulty) == 2
+    example = seed.examples[-1]
+    assert example.answer == example.prompt[-2] and set(example.outputs) == set(ARMS)
+    assert written.flops == seed.base_flops + sum(arm.train_flops + arm.generation_flops for arm in seed.arms.values())
 
 
 def test_arms_spend_what_they_may(run: Run) -> None:
-    arms = run[1].arms
-    assert arms["frozen"].train_flops == 0 and arms["control"].train_flops > 0
-    assert arms["frozen"].generated == arms["control"].generated == [0, 0]
-    assert arms["control"].generation_flops == 0
-    assert arms["unfiltered"].generated == [12, 12]
-    assert all(n >= 12 for n in arms["checker"].generated)
-    assert all(arm.accuracy[0] == arms["frozen"].accuracy[2] for arm in arms.values())
+    arms = run[1].seeds[0].arms
+    assert arms["baseline"].flops == 0 and arms["baseline"].accuracy[2] == arms["control"].accuracy[0]
+    assert arms["control"].generated == arms["flop_matched"].generated == (0, 0)
+    assert arms["control"].generation_flops == arms["flop_matched"].generation_flops == 0
+    assert arms["unfiltered"].generated == (12, 12)
+    assert all(n >= 12 for n in arms["oracle"].generated)
+    assert arms["control"].kept == (0, 0) and sum(arms["oracle"].kept) > 0
+    assert all(
+        share == 1 for share, kept in zip(arms["oracle"].label_accuracy, arms["oracle"].kept, strict=True) if kept
+    )
+
+
+def test_the_flop_matched_arm_spends_what_the_vote_arm_spent(run: Run) -> None:
+    arms = run[1].seeds[0].arms
+    a_step = arms["control"].train_flops / (2 * CONFIG.round_steps)
+    assert arms["flop_matched"].train_flops == pytest.approx(arms["vote"].flops, abs=2 * a_step)
+    assert arms["flop_matched"].train_flops > arms["control"].train_flops + a_step
+
+
+def test_the_gated_unfiltered_arm_follows_the_vote_arm(run: Run) -> None:
+    arms = run[1].seeds[0].arms
+    assert arms["gated_unfiltered"].difficulty == arms["vote"].difficulty
+    assert all(own <= vote for own, vote in zip(arms["gated_unfiltered"].kept, arms["vote"].kept, strict=True))
 
 
 def test_what_is_kept_is_on_record(run: Run) -> None:
     out, result = run
-    for arm in ("unfiltered", "vote", "checker"):
+    for arm in ("unfiltered", "gated_unfiltered", "vote", "oracle"):
         for number in (1, 2):
-            record, (prompts, answers) = load_round(out / arm / f"round-{number:02d}.safetensors")
-            assert len(prompts) == len(answers) == record.kept == result.arms[arm].kept[number - 1]
+            folder = out / "seed-0" / arm / f"round-{number:02d}"
+            record, labels = read_record(folder), read_pseudo_labels(folder)
+            assert record is not None
+            assert len(labels) == record.kept == result.seeds[0].arms[arm].kept[number - 1]
             assert record.difficulty == 2 + number
+            assert all(label.problem.answer is None for label in labels)
+            assert all(len(label.problem.prompt) == record.difficulty + 1 for label in labels)
+
+
+def test_pseudo_labels_are_never_of_problems_that_are_measured_on(run: Run) -> None:
+    out, _ = run
+    measured = SeedRun(config=CONFIG, family=FAMILY, seed=0, folder=out / "seed-0").split.excluded
+    prompts = [label.problem.prompt for path in out.rglob("round-*") for label in read_pseudo_labels(path)]
+    assert len(prompts) > 0 and not set(prompts) & measured
 
 
 def test_a_killed_loop_ends_with_the_same_bytes(run: Run, tmp_path: Path) -> None:
     out, result = run
-    improve(CONFIG, tmp_path, CONTEXT)
-    assert weights(tmp_path) == weights(out)
-    for name in ("vote/round-02", "checker/round-01", "checker/round-02", "control/round-02"):
-        (tmp_path / f"{name}.safetensors").unlink()
-    (tmp_path / "improve.json").unlink()
-    (tmp_path / "vote" / ".round-02.safetensors.killed.tmp").write_bytes(b"half")
-    again = improve(CONFIG, tmp_path, CONTEXT)
-    assert weights(tmp_path) == weights(out)
-    assert {arm: outcome.accuracy for arm, outcome in again.arms.items()} == {
-        arm: outcome.accuracy for arm, outcome in result.arms.items()
-    }
-    assert not list(tmp_path.rglob("*.tmp"))
+    killed = copytree(out, tmp_path / "killed")
+    seed = killed / "seed-0"
+    for name in ("vote/round-02", "oracle/round-01", "oracle/round-02", "gated_unfiltered/round-02"):
+        rmtree(seed / name)
+    (seed / "control" / "round-02" / "round.json").unlink()  # killed before the record was written
+    (seed / "control" / "round-02" / "model" / "model.safetensors").write_bytes(b"half")
+    (killed / "improve.json").unlink()
+    (seed / "vote" / ".round-02.killed.tmp").write_bytes(b"half")
+    again = improve(CONFIG, killed, CONTEXT, FAMILY)
+    assert content(killed) == content(out)
+    assert [arm.accuracy for arm in again.seeds[0].arms.values()] == [
+        arm.accuracy for arm in result.seeds[0].arms.values()
+    ]
+    assert not list(killed.rglob("*.tmp"))
 
 
 def test_a_finished_loop_does_nothing(run: Run) -> None:
     out, result = run
     times = {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")}
-    again = improve(CONFIG, out, CONTEXT)
+    again = improve(CONFIG, out, CONTEXT, FAMILY)
     assert {file: file.stat().st_mtime_ns for file in out.rglob("*.safetensors")} == times
-    assert again.base_seconds == result.base_seconds
+    assert repr(again) == repr(result)
 
 
-def test_a_broken_round_is_named(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "round-01.safetensors"
-    file.write_bytes((run[0] / "base.safetensors").read_bytes()[:500])
+@pytest.mark.parametrize("change", [{"seeds": (1,)}, {"rounds": 1}, {"min_agreement": 4}])
+def test_another_loop_in_the_same_folder_is_refused(run: Run, change: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(change))):
+        improve(replace(CONFIG, **change), run[0], CONTEXT, FAMILY)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_folder_of_unknown_origin_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "improve.json").write_text("{}")
+    with pytest.raises(ConfigError, match="unknown origin"):
+        improve(CONFIG, tmp_path, CONTEXT, FAMILY)
+
+
+def test_broken_pseudo_labels_are_named(run: Run, tmp_path: Path) -> None:
+    folder = copytree(run[0] / "seed-0" / "unfiltered" / "round-01", tmp_path / "round-01")
+    (folder / "pseudo_labels.jsonl").write_text('{"problem"\n')
     with pytest.raises(DataError, match="round-01"):
-        load_round(file)
+        read_pseudo_labels(folder)
+    (folder / "pseudo_labels.jsonl").write_text('{"problem": {"id": "a"}}\n')
+    with pytest.raises(DataError, match=r"pseudo_labels\.jsonl:1"):
+        read_pseudo_labels(folder)
+
+
+def test_wrong_answers_change_nothing_for_arms_without_labels(run: Run, tmp_path: Path) -> None:
+    out, _ = run
+    lied_to = improve(CONFIG, tmp_path, CONTEXT, LyingLast(honest_up_to=CONFIG.base_difficulty))
+    assert sum(lied_to.seeds[0].arms["vote"].kept) > 0
+    for arm in ("vote", "unfiltered", "gated_unfiltered", "flop_matched", "control"):
+        assert content(tmp_path / "seed-0" / arm) == content(out / "seed-0" / arm)
+    assert sum(lied_to.seeds[0].arms["oracle"].kept) == 0
+    assert sum(lied_to.seeds[0].arms["vote"].accuracy[-1][2:]) == 0  # measured with the lying verifier
+
+
+def test_a_family_without_augmentations_has_no_vote(tmp_path: Path) -> None:
+    result = improve(CONFIG, tmp_path, CONTEXT, PlainReverse())
+    assert result.arms == ("baseline", "control", "unfiltered", "oracle")
+
+
+def test_another_family_runs_through_the_loop(tmp_path: Path) -> None:
+    result = improve(
+        replace(CONFIG, base_difficulty=1, augmentations=2, min_agreement=2), tmp_path, CONTEXT, Addition()
+    )
+    assert result.task == "addition" and set(result.arms) == set(ARMS)
+
+
+def test_several_seeds_are_what_each_gives_alone(run: Run, tmp_path: Path) -> None:
+    result = improve(replace(CONFIG, seeds=(0, 1)), tmp_path, CONTEXT, FAMILY)
+    assert [seed.seed for seed in result.seeds] == [0, 1]
+    assert content(tmp_path / "seed-0") == content(run[0] / "seed-0")
+    assert content(tmp_path / "seed-1") != content(run[0] / "seed-0")
+    assert result.settings == run[1].settings
 
 
 @pytest.mark.slow
 def test_side_by_side_is_the_same(run: Run, tmp_path: Path) -> None:
-    improve(CONFIG, tmp_path, Context(workers=2))
-    assert weights(tmp_path) == weights(run[0])
+    improve(CONFIG, tmp_path, Context(workers=2), FAMILY)
+    assert content(tmp_path) == content(run[0])

@@ -1,26 +1,49 @@
-"""The self-improving loop: accuracy by length and round for every arm, what it kept, and what it cost.
+"""The self-improving loop: accuracy by difficulty and round for every arm, the pseudo-labels it kept, and its FLOPs.
 
-One arm has one colour through the whole section. `loop_findings` holds the sentences.
+One arm has one colour through the whole section. Loops that differ by seed alone are one experiment, shown as means
+with intervals; others are shown one after the other. `loop_findings` holds the sentences.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from markupsafe import Markup
 
+from tilth.improve.result import LoopExample, LoopResult
 from tilth.report import charts, figures
-from tilth.report.artefacts import Arm, Improve, RunData
-from tilth.report.views.loop_findings import SOLVED, caveats, ordered, takeaway
+from tilth.report.views.loop_findings import (
+    SOLVED,
+    accuracies,
+    caveats,
+    mean_accuracy,
+    mean_rows,
+    means,
+    percent_with_interval,
+    pooled,
+    takeaway,
+)
 
-_TONES = {"frozen": "sand", "control": "slate", "unfiltered": "ochre", "vote": "moss", "checker": "clay"}
+_TONES = {
+    "baseline": "sand",
+    "control": "slate",
+    "flop_matched": "slate long-dashes",
+    "unfiltered": "ochre",
+    "gated_unfiltered": "ochre long-dashes",
+    "vote": "moss",
+    "oracle": "clay",
+}
 _MEANING = {
-    "frozen": "the base model, left as it is",
-    "control": "trained as many steps, on the base data only",
-    "unfiltered": "trained on its own answers, right or wrong",
-    "vote": "trained on its own answers on which its views of a prompt agree; no right answers needed",
-    "checker": "trained on its own answers that an exact checker accepts",
+    "baseline": "the base model, not trained further",
+    "control": "as many steps as the other arms, on base data only",
+    "flop_matched": "base data only, as many FLOPs as the vote arm spent on training and generation",
+    "unfiltered": "unfiltered self-training: pseudo-labels are its own answers, right or wrong",
+    "gated_unfiltered": "unfiltered self-training at the vote arm's difficulties and with as many pseudo-labels",
+    "vote": "pseudo-labels are its own answers on which its augmentations agree; no right answers needed",
+    "oracle": "pseudo-labels are its own answers that an exact verifier accepts",
 }
 
 
@@ -31,6 +54,15 @@ class ArmMeaning:
     name: str
     tone: str
     meaning: str
+
+
+@dataclass(frozen=True)
+class ArmRow:
+    """One arm in the table of final accuracies."""
+
+    name: str
+    tone: str
+    cells: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -52,38 +84,57 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Loop:
-    """The loop section."""
+class Experiment:
+    """One loop with all its arms and seeds."""
 
-    takeaway: str
     task: str
     arms: tuple[ArmMeaning, ...]
+    columns: tuple[str, ...]
+    table: tuple[ArmRow, ...]
     heat_maps: tuple[Markup, ...]
     last_round: Markup
     curves: tuple[Markup, ...]
-    costs: Markup
+    flops: Markup
     seconds: Markup
     examples: tuple[Example, ...]
     caveats: tuple[str, ...]
 
 
-def view(data: RunData) -> Loop | None:
+@dataclass(frozen=True)
+class Loop:
+    """The loop section."""
+
+    takeaway: str
+    experiments: tuple[Experiment, ...]
+
+
+def view(results: Sequence[LoopResult]) -> Loop | None:
     """Returns the loop section, or None where there was no loop."""
-    improve = data.improve
-    if improve is None or not improve.arms:
+    experiments = [result for result in pooled(results) if result.arms]
+    if not experiments:
         return None
-    arms = ordered(improve)
     return Loop(
-        takeaway=takeaway(improve),
-        task=_task(improve),
-        arms=tuple(ArmMeaning(name, _tone(name), _MEANING.get(name, "")) for name in arms),
-        heat_maps=tuple(_heat_map(improve, name, arm) for name, arm in arms.items() if _learns(arm) or len(arms) == 1),
-        last_round=_last_round(improve, arms),
-        curves=tuple(filter(None, [_label_curve(arms), _kept_curve(arms)])),
-        costs=_cost_bars(arms),
-        seconds=_second_bars(arms),
-        examples=tuple(_example(example.prompt, example.answer, example.outputs, arms) for example in improve.examples),
-        caveats=tuple(caveats(improve)),
+        takeaway=" ".join(takeaway(result) for result in experiments),
+        experiments=tuple(_experiment(result) for result in experiments),
+    )
+
+
+def _experiment(result: LoopResult) -> Experiment:
+    arms = result.arms
+    # Difficulties with right answers are solved by all arms: the table is about what comes after them.
+    shown = [i for i, d in enumerate(result.difficulties) if d >= result.base_difficulty] or [0]
+    return Experiment(
+        task=_task(result),
+        arms=tuple(ArmMeaning(arm, _tone(arm), _MEANING.get(arm, "")) for arm in arms),
+        columns=tuple(str(result.difficulties[i]) for i in shown),
+        table=tuple(_row(result, arm, shown) for arm in arms),
+        heat_maps=tuple(_heat_map(result, arm) for arm in arms if _learns(result, arm) or len(arms) == 1),
+        last_round=_last_round(result, arms),
+        curves=tuple(filter(None, [_label_curve(result, arms), _kept_curve(result, arms)])),
+        flops=_flops_bars(result, arms),
+        seconds=_second_bars(result, arms),
+        examples=tuple(_example(example, arms) for example in result.seeds[0].examples),
+        caveats=tuple(caveats(result)),
     )
 
 
@@ -91,118 +142,129 @@ def _tone(name: str) -> str:
     return _TONES.get(name, "plum")
 
 
-def _learns(arm: Arm) -> bool:
-    return any(row != arm.accuracy[0] for row in arm.accuracy[1:])
+def _row(result: LoopResult, arm: str, shown: Sequence[int]) -> ArmRow:
+    intervals = accuracies(result, arm)
+    return ArmRow(arm, _tone(arm), tuple(percent_with_interval(intervals[i]) for i in shown))
 
 
-def _task(improve: Improve) -> str:
-    low, high = improve.base_lengths[0], improve.base_lengths[-1]
-    model = f" of {figures.short(improve.n_params)} parameters" if improve.n_params else ""
+def _learns(result: LoopResult, arm: str) -> bool:
+    return any(row != one.accuracy[0] for one in result.of_arm(arm) for row in one.accuracy[1:])
+
+
+def _task(result: LoopResult) -> str:
+    model = f" of {figures.short(result.n_params)} parameters" if result.n_params else ""
+    most = max(result.test_problems, default=0)
+    each = f", up to {figures.plural(most, 'problem')} each" if most else ""
+    seeds = f" {len(result.seeds)} seeds, each with its own base model and problems." if len(result.seeds) > 1 else ""
     return (
-        f"The task is “{improve.task}”. A model{model} learns it on lengths {low}–{high}, then works its "
-        "way to longer ones: in each round it answers new prompts, some of its answers become training "
-        f"data, and it trains on. Tested on lengths {improve.lengths[0]}–{improve.lengths[-1]}, "
-        f"{improve.prompts_per_length} prompts each."
+        f"The task is “{result.task}”. A model{model} is trained on right answers to problems of difficulty 1 to "
+        f"{result.base_difficulty}. In each round it answers harder problems, some of its answers become "
+        "pseudo-labels, and it is fine-tuned on them and the base data. Accuracy is measured on difficulties "
+        f"{result.difficulties[0]} to {result.difficulties[-1]}{each}; these test problems are in no training data "
+        f"and decide nothing.{seeds}"
     )
 
 
-def _trained_columns(improve: Improve) -> int:
-    return sum(n <= improve.base_lengths[-1] for n in improve.lengths)
-
-
-def _heat_map(improve: Improve, name: str, arm: Arm) -> Markup:
+def _heat_map(result: LoopResult, arm: str) -> Markup:
     return charts.heat_map(
-        [(str(index), row) for index, row in enumerate(arm.accuracy)],
-        [str(n) for n in improve.lengths],
+        [(str(index), row) for index, row in enumerate(mean_rows(result, arm))],
+        [str(d) for d in result.difficulties],
         corner="round",
-        caption=name,
-        mark_after=_trained_columns(improve) or None,
+        caption=arm,
+        mark_after=sum(d <= result.base_difficulty for d in result.difficulties) or None,
     )
 
 
-def _last_round(improve: Improve, arms: dict[str, Arm]) -> Markup:
-    low, high = improve.base_lengths[0], improve.base_lengths[-1]
-    return charts.line_chart(
-        [
-            charts.Line(label=name, points=list(zip(improve.lengths, arm.accuracy[-1], strict=True)), tone=_tone(name))
-            for name, arm in arms.items()
-        ],
-        charts.Axes(
-            x_label="length",
-            y_label="Accuracy after the last round",
-            y_format=figures.percent,
-            y_range=(0.0, 1.0),
-            shaded=(low, high, "lengths of the base data"),
-            whole_x=True,
-        ),
-        levels=[charts.Level(label="solved from", value=SOLVED, tone="sand")],
+def _last_round(result: LoopResult, arms: Sequence[str]) -> Markup:
+    lines = [
+        charts.Line(
+            label=arm, points=list(zip(result.difficulties, mean_accuracy(result, arm), strict=True)), tone=_tone(arm)
+        )
+        for arm in arms
+    ]
+    axes = charts.Axes(
+        x_label="difficulty",
+        y_label="Accuracy after the last round",
+        y_format=figures.percent,
+        y_range=(0.0, 1.0),
+        shaded=(min(1, *result.difficulties), result.base_difficulty, "base data"),
+        whole_x=True,
     )
+    return charts.line_chart(lines, axes, levels=[charts.Level(label="solved from", value=SOLVED, tone="sand")])
 
 
-def _rounds(values: tuple[float, ...]) -> list[charts.Point]:
+def _rounds(values: Sequence[float]) -> list[charts.Point]:
     return [(float(index), value) for index, value in enumerate(values, 1)]
 
 
-def _label_curve(arms: dict[str, Arm]) -> Markup:
-    return charts.line_chart(
-        [
-            charts.Line(label=name, points=_rounds(arm.label_accuracy), tone=_tone(name))
-            for name, arm in arms.items()
-            if any(arm.kept)
-        ],
-        _share_axes("Kept answers that are right"),
-    )
+def _label_curve(result: LoopResult, arms: Sequence[str]) -> Markup:
+    lines = [
+        charts.Line(
+            label=arm, points=_rounds(means([one.label_accuracy for one in result.of_arm(arm)])), tone=_tone(arm)
+        )
+        for arm in arms
+        if any(any(one.kept) for one in result.of_arm(arm))
+    ]
+    return charts.line_chart(lines, _share_axes("Pseudo-labels that are right"))
 
 
-def _kept_curve(arms: dict[str, Arm]) -> Markup:
+def _kept_curve(result: LoopResult, arms: Sequence[str]) -> Markup:
     lines: list[charts.Line] = []
-    for name, arm in arms.items():
-        pairs = zip(arm.kept, arm.generated, strict=False)
-        shares = tuple(kept / generated if generated else math.nan for kept, generated in pairs)
-        if any(arm.generated):
-            lines.append(charts.Line(label=name, points=_rounds(shares), tone=_tone(name)))
-    return charts.line_chart(lines, _share_axes("Answers kept"))
+    for arm in arms:
+        shares = [
+            [
+                kept / generated if generated else math.nan
+                for kept, generated in zip(one.kept, one.generated, strict=False)
+            ]
+            for one in result.of_arm(arm)
+        ]
+        if any(any(one.generated) for one in result.of_arm(arm)):
+            lines.append(charts.Line(label=arm, points=_rounds(means(shares)), tone=_tone(arm)))
+    return charts.line_chart(lines, _share_axes("Answers kept as pseudo-labels"))
 
 
 def _share_axes(y_label: str) -> charts.Axes:
     return charts.Axes(x_label="round", y_label=y_label, y_format=figures.percent, y_range=(0.0, 1.0), whole_x=True)
 
 
-def _cost_bars(arms: dict[str, Arm]) -> Markup:
-    return charts.bars([_cost_bar(name, arm) for name, arm in arms.items()])
+def _flops_bars(result: LoopResult, arms: Sequence[str]) -> Markup:
+    return charts.bars([_flops_bar(result, arm) for arm in arms])
 
 
-def _cost_bar(name: str, arm: Arm) -> charts.Bar:
-    training = f"training {figures.flops(arm.train_flops)}"
-    generation = f"generation {figures.flops(arm.generation_flops)}"
+def _flops_bar(result: LoopResult, arm: str) -> charts.Bar:
+    train = fmean(one.train_flops for one in result.of_arm(arm))
+    generate = fmean(one.generation_flops for one in result.of_arm(arm))
+    training, generation = f"training {figures.flops(train)}", f"generation {figures.flops(generate)}"
     return charts.Bar(
-        label=name,
-        text=figures.flops(arm.train_flops + arm.generation_flops),
+        label=arm,
+        text=figures.flops(train + generate),
         parts=[
-            charts.Part(value=arm.train_flops, tone=_tone(name), tip=training),
-            charts.Part(value=arm.generation_flops, tone=f"{_tone(name)} light", tip=generation),
+            charts.Part(value=train, tone=_tone(arm), tip=training),
+            charts.Part(value=generate, tone=f"{_tone(arm)} light", tip=generation),
         ],
-        note=f"{training}, {generation}" if arm.generation_flops else "",
+        note=f"{training}, {generation}" if generate else "",
     )
 
 
-def _second_bars(arms: dict[str, Arm]) -> Markup:
+def _second_bars(result: LoopResult, arms: Sequence[str]) -> Markup:
+    seconds = {arm: fmean(one.seconds for one in result.of_arm(arm)) for arm in arms}
     return charts.bars(
         [
             charts.Bar(
-                label=name,
-                text=figures.duration(arm.seconds),
-                parts=[charts.Part(value=arm.seconds, tone=_tone(name), tip=figures.duration(arm.seconds))],
+                label=arm,
+                text=figures.duration(value),
+                parts=[charts.Part(value=value, tone=_tone(arm), tip=figures.duration(value))],
             )
-            for name, arm in arms.items()
+            for arm, value in seconds.items()
         ]
     )
 
 
-def _example(prompt: str, answer: str, outputs: dict[str, str], arms: dict[str, Arm]) -> Example:
+def _example(example: LoopExample, arms: Sequence[str]) -> Example:
+    outputs = example.outputs
     names = [name for name in arms if name in outputs] + sorted(set(outputs) - set(arms))
     return Example(
-        prompt,
-        answer,
-        tuple(Answer(name, outputs[name], outputs[name].strip() == answer.strip()) for name in names),
+        example.prompt,
+        example.answer,
+        tuple(Answer(name, outputs[name], outputs[name].strip() == example.answer.strip()) for name in names),
     )

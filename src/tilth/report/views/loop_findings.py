@@ -1,130 +1,171 @@
-"""What the loop's figures say, in sentences: which lengths it solves that nothing else does, and what to
-doubt.
+"""What the loop's figures say, in sentences: which difficulties it solves that nothing else does, and what to doubt.
 
-"Solved" means at least half of the test prompts right. A length counts for an arm only where neither the base
-model nor the control solves it, and a result within two standard errors of the threshold is named as too
-close to call. The errors are those of the test prompts alone: a run has one seed, and says so.
+"Solved" means at least half of the test problems right, on average over seeds. A difficulty counts for an arm only
+where neither the base model nor a control solves it, and a result whose 95% interval holds the threshold is named as
+too close to call.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 
+from tilth.improve.intervals import Interval, accuracy_interval
+from tilth.improve.result import LoopResult
 from tilth.report import figures
-from tilth.report.artefacts import Arm, Improve
 
 SOLVED = 0.5
-"""Accuracy from which a length counts as solved."""
+"""Accuracy from which a difficulty counts as solved."""
 
-ORDER = ("frozen", "control", "unfiltered", "vote", "checker")
-"""Arms in the order in which they are shown; others follow by name."""
-
-_YARDSTICKS = ("frozen", "control")
+CONTROLS = ("baseline", "control", "flop_matched")
+"""Arms that see no pseudo-label."""
 
 
-def ordered(improve: Improve) -> dict[str, Arm]:
-    """Returns the arms in the order in which they are shown."""
-    known = [name for name in ORDER if name in improve.arms]
-    return {name: improve.arms[name] for name in [*known, *sorted(set(improve.arms) - set(known))]}
+def pooled(results: Sequence[LoopResult]) -> list[LoopResult]:
+    """Returns one result for all that differ by their seeds alone, and the others as they are."""
+    found: list[LoopResult] = []
+    for result in results:
+        seeds = {seed.seed for seed in result.seeds}
+        for index, other in enumerate(found):
+            if _same_settings(result, other) and not seeds & {seed.seed for seed in other.seeds}:
+                found[index] = replace(other, seeds=(*other.seeds, *result.seeds))
+                break
+        else:
+            found.append(result)
+    return found
 
 
-def takeaway(improve: Improve) -> str:
-    """Returns which lengths an arm of the loop solves that neither the base model nor the control does."""
-    learners = _learners(improve)
-    gains = {name: gained for name, arm in learners.items() if (gained := _gained(improve, arm))}
-    after = f"After {figures.plural(improve.rounds, 'round')}"
-    with_control = "control" in improve.arms
-    if not gains:
-        others = "the base model or the control" if with_control else "the base model"
-        return f"{after}, no arm of the loop solves a length that {others} does not solve as well."
-    solved = figures.join(_solved(gains))
-    one = len({n for gained in gains.values() for n in gained}) == 1
-    others = "neither the base model nor the control solves" if with_control else "the base model does not solve"
-    sentence = f"{after}, {solved}; {others} {'it' if one else 'any of these'}."
-    none = [name for name in learners if name not in gains]
-    if none:
-        sentence += f" The {figures.join(none)} arm{' adds' if len(none) == 1 else 's add'} none."
+def _same_settings(one: LoopResult, other: LoopResult) -> bool:
+    return replace(one, seeds=other.seeds) == other
+
+
+def means(rows: Sequence[Sequence[float]]) -> list[float]:
+    """Returns the mean of each column over the rows that have a number there; nan where none has."""
+    columns = zip(*rows, strict=False)
+    return [fmean(known) if (known := [v for v in column if math.isfinite(v)]) else math.nan for column in columns]
+
+
+def mean_rows(result: LoopResult, arm: str) -> list[list[float]]:
+    """Returns an arm's accuracy, a row for each round and a column for each difficulty, as means over seeds."""
+    return [means(rows) for rows in zip(*(one.accuracy for one in result.of_arm(arm)), strict=False)]
+
+
+def mean_accuracy(result: LoopResult, arm: str) -> list[float]:
+    """Returns an arm's accuracy after the last round for each difficulty, as means over seeds."""
+    return means(result.final_accuracy(arm))
+
+
+def accuracies(result: LoopResult, arm: str) -> list[Interval]:
+    """Returns an arm's accuracy after the last round for each difficulty, with 95% intervals."""
+    problems = result.test_problems or (0,) * len(result.difficulties)
+    columns = zip(*result.final_accuracy(arm), strict=True)
+    return [accuracy_interval(shares, n) for shares, n in zip(columns, problems, strict=False)]
+
+
+def percent_with_interval(interval: Interval) -> str:
+    """`98 (95–99)`, in percent."""
+    if not math.isfinite(interval.mean):
+        return figures.DASH
+    return f"{100 * interval.mean:.0f} ({100 * interval.low:.0f}–{100 * interval.high:.0f})"
+
+
+def takeaway(result: LoopResult) -> str:
+    """Returns which difficulties an arm of the loop solves that neither the base model nor a control does."""
+    solved = {arm: new for arm in _learners(result) if (new := _newly_solved(result, arm))}
+    after = f"After {figures.plural(result.rounds, 'round')}"
+    controls = [f"the {arm} arm" for arm in CONTROLS[1:] if arm in result.arms]
+    if not solved:
+        anyone = figures.join(["the base model", *controls], "or")
+        return f"{after}, no arm of the loop solves a difficulty that {anyone} does not solve as well."
+    one = len({d for new in solved.values() for d in new}) == 1
+    nobody = f"neither the base model nor {figures.join(controls, 'nor')} solves" if controls else ""
+    nobody = nobody or "the base model does not solve"
+    sentence = f"{after}, {figures.join(_clauses(solved))}; {nobody} {'it' if one else 'any of these'}."
+    nothing = [arm for arm in _learners(result) if arm not in solved]
+    if nothing:
+        sentence += f" The {figures.join(nothing)} arm{' adds' if len(nothing) == 1 else 's add'} none."
     return sentence
 
 
-def caveats(improve: Improve) -> list[str]:
-    """Returns what a reader should bear in mind, as far as the figures themselves show it."""
-    found = [
-        f"Each accuracy comes from {figures.plural(improve.prompts_per_length, 'prompt')}: "
-        f"its standard error is up to {100 * _error(improve):.1f} points.",
-        "This is one seed. Another seed may order close arms differently.",
-    ]
-    if "checker" in improve.arms:
-        evidence = "; the vote is the label-free evidence" if "vote" in improve.arms else ""
-        found.append(f"The checker knows the right answer, so its arm is an upper bound{evidence}.")
-    return found + _close_calls(improve) + _forgotten(improve) + _unequal_cost(improve)
+def caveats(result: LoopResult) -> list[str]:
+    """Returns what limits the conclusions, as far as the figures themselves show it."""
+    n = len(result.seeds)
+    if n == 1:
+        found = [
+            "One seed: the intervals (95%, Wilson) are those of the test problems alone. Another seed may order close "
+            "arms differently."
+        ]
+    else:
+        found = [f"Means over {n} seeds; the intervals (95%, Student's t) are those of the mean over seeds."]
+    if "oracle" in result.arms:
+        evidence = "; the vote is the evidence without labels" if "vote" in result.arms else ""
+        found.append(f"The oracle's verifier knows the right answer, so its arm is an upper bound{evidence}.")
+    return found + _close_calls(result) + _forgotten(result) + _unequal_flops(result)
 
 
-def _learners(improve: Improve) -> dict[str, Arm]:
-    return {name: arm for name, arm in ordered(improve).items() if name not in _YARDSTICKS}
+def _learners(result: LoopResult) -> list[str]:
+    return [arm for arm in result.arms if arm not in CONTROLS]
 
 
-def _gained(improve: Improve, arm: Arm) -> list[int]:
-    columns = zip(improve.lengths, arm.accuracy[-1], _yardstick(improve), strict=True)
-    return [length for length, accuracy, yardstick in columns if accuracy >= SOLVED > yardstick]
+def _newly_solved(result: LoopResult, arm: str) -> list[int]:
+    columns = zip(result.difficulties, mean_accuracy(result, arm), _best_control(result), strict=True)
+    return [difficulty for difficulty, accuracy, control in columns if accuracy >= SOLVED > control]
 
 
-def _yardstick(improve: Improve) -> list[float]:
-    """The better of base model and control at each length; any arm's round 0 is the base model."""
-    rows = [improve.arms[name].accuracy[-1] for name in _YARDSTICKS if name in improve.arms]
-    rows.append(next(iter(improve.arms.values())).accuracy[0])
+def _best_control(result: LoopResult) -> list[float]:
+    """The best of base model and controls at each difficulty; any arm's round 0 is the base model."""
+    rows = [mean_accuracy(result, arm) for arm in CONTROLS if arm in result.arms]
+    rows.append(mean_rows(result, result.arms[0])[0])
     return [max((v for v in column if math.isfinite(v)), default=0.0) for column in zip(*rows, strict=True)]
 
 
-def _solved(gains: dict[str, list[int]]) -> list[str]:
-    """One clause for all arms that solve the same lengths."""
+def _clauses(solved: dict[str, list[int]]) -> list[str]:
+    """One clause for all arms that solve the same difficulties."""
     alike: dict[str, list[str]] = {}
-    for name, gained in gains.items():
-        alike.setdefault(_lengths(gained), []).append(name)
+    for arm, difficulties in solved.items():
+        alike.setdefault(_difficulties(difficulties), []).append(arm)
     return [
-        f"the {figures.join(names)} arm{' solves' if len(names) == 1 else 's solve'} {lengths}"
-        for lengths, names in alike.items()
+        f"the {figures.join(arms)} arm{' solves' if len(arms) == 1 else 's solve'} {difficulties}"
+        for difficulties, arms in alike.items()
     ]
 
 
-def _lengths(numbers: list[int]) -> str:
-    return f"length{'' if len(numbers) == 1 else 's'} {figures.ranges(numbers)}"
+def _difficulties(numbers: list[int]) -> str:
+    return f"{'difficulty' if len(numbers) == 1 else 'difficulties'} {figures.ranges(numbers)}"
 
 
-def _error(improve: Improve) -> float:
-    """The largest standard error that an accuracy can have: that of one half."""
-    return 0.5 / math.sqrt(max(improve.prompts_per_length, 1))
-
-
-def _close_calls(improve: Improve) -> list[str]:
-    reach = 2 * _error(improve)
+def _close_calls(result: LoopResult) -> list[str]:
     close: list[str] = []
-    for name, arm in _learners(improve).items():
-        columns = zip(improve.lengths, arm.accuracy[-1], strict=True)
-        lengths = [length for length, accuracy in columns if abs(accuracy - SOLVED) < reach]
-        if lengths:
-            close.append(f"{name} at {_lengths(lengths)}")
-    return [f"Too close to 50% to call (within two standard errors): {figures.join(close)}."] if close else []
+    for arm in _learners(result):
+        columns = zip(result.difficulties, accuracies(result, arm), strict=False)
+        near = [difficulty for difficulty, interval in columns if interval.low < SOLVED < interval.high]
+        if near:
+            close.append(f"{arm} at {_difficulties(near)}")
+    return [f"Too close to 50% to call (the interval holds it): {figures.join(close)}."] if close else []
 
 
-def _forgotten(improve: Improve) -> list[str]:
-    """Names the arms that lost more than two standard errors on the lengths of the base data."""
-    columns = [i for i, n in enumerate(improve.lengths) if n <= improve.base_lengths[-1]]
-    if not columns:
+def _forgotten(result: LoopResult) -> list[str]:
+    """Names the arms that lost more than two standard errors on the difficulties of the base data."""
+    columns = [i for i, d in enumerate(result.difficulties) if d <= result.base_difficulty]
+    problems = sum(result.test_problems[i] for i in columns if i < len(result.test_problems)) * len(result.seeds)
+    if not columns or not problems:
         return []
     lost: list[str] = []
-    for name, arm in ordered(improve).items():
-        first, last = (fmean(row[i] for i in columns) for row in (arm.accuracy[0], arm.accuracy[-1]))
-        if first - last > 2 * _error(improve) / math.sqrt(len(columns)):
-            lost.append(f"{name} ({figures.percent(first)} to {figures.percent(last)})")
-    return [f"Accuracy on the lengths of the base data fell in {figures.join(lost)}."] if lost else []
+    for arm in result.arms:
+        rows = mean_rows(result, arm)
+        first, last = (fmean(row[i] for i in columns) for row in (rows[0], rows[-1]))
+        # The largest standard error that a share can have is that of one half.
+        if first - last > 2 * 0.5 / math.sqrt(problems):
+            lost.append(f"{arm} ({figures.percent(first)} to {figures.percent(last)})")
+    return [f"Accuracy on the difficulties of the base data fell in {figures.join(lost)}."] if lost else []
 
 
-def _unequal_cost(improve: Improve) -> list[str]:
-    control, learners = improve.arms.get("control"), _learners(improve)
-    base = control.train_flops + control.generation_flops if control else 0.0
-    if base <= 0 or not learners:
+def _unequal_flops(result: LoopResult) -> list[str]:
+    flops = {arm: fmean(one.flops for one in result.of_arm(arm)) for arm in result.arms}
+    base, others = flops.get("control", 0.0), [arm for arm in result.arms if arm not in CONTROLS[:2]]
+    if base <= 0 or not others:
         return []
-    ratios = [f"{name} {(arm.train_flops + arm.generation_flops) / base:.1f}×" for name, arm in learners.items()]
+    ratios = [f"{arm} {flops[arm] / base:.1f}×" for arm in others]
     return [f"Equal steps are not equal compute. Against the control's FLOPs: {figures.join(ratios)}."]

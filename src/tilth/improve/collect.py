@@ -1,0 +1,82 @@
+"""Collects a round's pseudo-labels: problems that the model answers itself, as far as its labeller accepts the answers.
+
+Gated arms have two safeguards that need no right answers. They move on to harder problems only when the labeller
+accepts enough answers to the validation problems of that difficulty (a model whose answers are seldom accepted would
+teach itself its own mistakes), and they try until the wished number of pseudo-labels is there, so that a low yield
+means more generation instead of less data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tilth.improve.answering import Answerer
+from tilth.improve.config import LoopConfig
+from tilth.improve.pseudo_labels import Labeller, PseudoLabel
+from tilth.types import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """Pseudo-labels of one difficulty, and what they took."""
+
+    difficulty: int
+    pseudo_labels: tuple[PseudoLabel, ...] = ()
+    generated: int = 0
+    """Problems answered for them."""
+    flops: float = 0.0
+    """Of all generation, the validation problems of the gate included."""
+
+
+@dataclass
+class Collector:
+    """What an arm collects with: its model, its labeller and its problems."""
+
+    answerer: Answerer
+    label: Labeller
+    propose: Callable[[int, int], Sequence[Problem]]
+    """Draws `(difficulty, n)` problems that are not measured on."""
+    config: LoopConfig
+
+    def one_harder(self, difficulty: int) -> Collected:
+        """Takes what `samples` attempts at the next difficulty give, without a gate."""
+        problems = self.propose(difficulty + 1, self.config.samples)
+        labels = self.label(self.answerer, problems, difficulty + 1)
+        return self._collected(difficulty + 1, labels, len(problems))
+
+    def gated(self, difficulty: int, validation: Mapping[int, Sequence[Problem]]) -> Collected:
+        """Tries until `samples` answers are accepted or `max_draws` times as many problems are tried.
+
+        The difficulty is one higher where `promote_at` of its validation problems get an accepted answer. At a
+        difficulty of the base data nothing is collected: there are right answers to its problems.
+        """
+        judged = validation[difficulty + 1]
+        accepted = len(self.label(self.answerer, judged, difficulty + 1))
+        if judged and accepted >= self.config.promote_at * len(judged):
+            difficulty += 1
+        if difficulty <= self.config.base_difficulty:
+            return self._collected(difficulty, [], 0)
+        return self.fill(difficulty, self.config.samples)
+
+    def fill(self, difficulty: int, wanted: int) -> Collected:
+        """Tries until `wanted` answers are accepted or `max_draws` times `samples` problems are tried."""
+        most = self.config.samples * self.config.max_draws
+        labels: list[PseudoLabel] = []
+        drawn = 0
+        while len(labels) < wanted and drawn < most:
+            share = len(labels) / drawn if drawn else 1.0
+            missing = wanted - len(labels)
+            n = min(most - drawn, math.ceil(missing / share) if share else most)
+            labels += self.label(self.answerer, self.propose(difficulty, n), difficulty)
+            drawn += n
+        return self._collected(difficulty, labels[:wanted], drawn)
+
+    def _collected(self, difficulty: int, labels: Sequence[PseudoLabel], generated: int) -> Collected:
+        return Collected(
+            difficulty=difficulty,
+            pseudo_labels=tuple(labels),
+            generated=generated,
+            flops=self.answerer.flops,
+        )

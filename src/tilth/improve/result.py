@@ -1,0 +1,113 @@
+"""What a loop leaves behind: `improve.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tilth.errors import DataError
+from tilth.improve.config import ARMS
+
+LOOP_RESULT = "improve.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """What one arm came to in one run; tuples hold a value for each round."""
+
+    accuracy: tuple[tuple[float, ...], ...]
+    """On the test problems, in 0..1. Rows: the base model, then each round; columns: difficulties."""
+    validation_accuracy: tuple[float, ...] = ()
+    """On the validation problems, after the last round: what settings are to be chosen on."""
+    difficulty: tuple[int, ...] = ()
+    """The newest difficulty after each round."""
+    generated: tuple[int, ...] = ()
+    """Problems answered for pseudo-labels."""
+    kept: tuple[int, ...] = ()
+    """Pseudo-labels added to the training data."""
+    label_accuracy: tuple[float, ...] = ()
+    """Share of the pseudo-labels that are right, which no arm but the oracle sees; nan where none was kept."""
+    train_flops: float = 0.0
+    generation_flops: float = 0.0
+    """Every augmentation of a vote counts, and the gate's; measuring does not."""
+    seconds: float = 0.0
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of training and generation."""
+        return self.train_flops + self.generation_flops
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopExample:
+    """A test problem with the answers of all arms."""
+
+    prompt: str
+    answer: str
+    outputs: dict[str, str]
+    """Arm -> what its last model wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedResult:
+    """The whole loop with one seed."""
+
+    seed: int
+    arms: dict[str, ArmResult]
+    base_flops: float = 0.0
+    base_seconds: float = 0.0
+    examples: tuple[LoopExample, ...] = ()
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of everything that was trained and generated."""
+        return self.base_flops + sum(arm.flops for arm in self.arms.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopResult:
+    """What a loop came to."""
+
+    task: str
+    base_difficulty: int
+    """Hardest problems that came with right answers."""
+    difficulties: tuple[int, ...]
+    """What accuracy is measured on."""
+    rounds: int
+    seeds: tuple[SeedResult, ...]
+    test_problems: tuple[int, ...] = ()
+    """For each difficulty."""
+    validation_problems: tuple[int, ...] = ()
+    n_params: int | None = None
+    settings: str = ""
+    """Fingerprint of the config without its seeds: results with equal settings differ by seed alone."""
+
+    def __post_init__(self) -> None:
+        if not self.difficulties or not self.seeds:
+            raise DataError("A result of a loop needs one or more seeds and difficulties.")
+        for seed in self.seeds:
+            for name, arm in seed.arms.items():
+                if not arm.accuracy or any(len(row) != len(self.difficulties) for row in arm.accuracy):
+                    raise DataError(
+                        f"The accuracy of the arm {name} with seed {seed.seed} must have one or more rows of "
+                        f"{len(self.difficulties)} difficulties."
+                    )
+
+    @property
+    def flops(self) -> float:
+        """FLOPs of everything that was trained and generated."""
+        return sum(seed.flops for seed in self.seeds)
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms that every seed has, in the order in which they are shown: unknown ones last."""
+        first, *others = (seed.arms for seed in self.seeds)
+        common = [name for name in first if all(name in arms for arms in others)]
+        return (*(arm for arm in ARMS if arm in common), *sorted(set(common) - set(ARMS)))
+
+    def of_arm(self, arm: str) -> tuple[ArmResult, ...]:
+        """Returns what an arm came to, one for each seed."""
+        return tuple(seed.arms[arm] for seed in self.seeds)
+
+    def final_accuracy(self, arm: str) -> tuple[tuple[float, ...], ...]:
+        """Returns an arm's accuracy after the last round: a row for each seed, a column for each difficulty."""
+        return tuple(seed.arms[arm].accuracy[-1] for seed in self.seeds)
