@@ -137,9 +137,14 @@ def improve(config: LoopConfig, out: Path, context: execute.Context, family: Tas
     """
     family = family or Reverse()
     end_token(family.tokenizer)
-    quiet = replace(context, progress=SILENT)  # bars do not travel to worker processes
+    # Of the machine's facts, only what training needs travels to worker processes.
+    machine = execute.Context(
+        device=context.device,
+        micro_batch_size=context.micro_batch_size,
+        checkpoint_seconds=context.checkpoint_seconds,
+    )
     runs = [
-        SeedRun(config=config, family=family, seed=seed, folder=out / f"seed-{seed}", context=quiet)
+        SeedRun(config=config, family=family, seed=seed, folder=out / f"seed-{seed}", context=machine)
         for seed in config.seeds
     ]
     outputs = (LOOP_RESULT, *(run.folder.name for run in runs))
