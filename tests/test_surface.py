@@ -24,7 +24,7 @@ STAGES = {
     "inference": "Completion Engine Generation SamplingParams generate_tokens",
     "model": "IGNORE KVCache ModelConfig Transformer load_model save_model",
     "recipes": "BUILT_IN BuiltIn load_recipe",
-    "report": "RunArtefacts render",
+    "report": "RunResults collect render",
     "tokenizer": "ByteTokenizer CharacterTokenizer END_OF_TEXT EncodedPart StreamDecoder TieBreak Tokenizer "
     "TokenizerConfig Vocabulary WordTokenizer statistics",
     "training": "TextCost TokenStream TrainConfig TrainResult held_out_excerpt initial_model measure_text_cost train",

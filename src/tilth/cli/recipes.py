@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -92,12 +93,25 @@ class ReportOptions(Machine):
 def report(words: Sequence[str]) -> None:
     """`tilth report RECIPE [--field value ...] [--out FILE]`."""
     chosen, target, context = _recipe("report", words, ReportOptions())
-    done = {p.step.name: p.folder for p in steps.plan(target, context) if p.state == "cached"}
+    done = [p.folder for p in steps.plan(target, context) if p.state == "cached"]
     if not done:
         raise StepError("No step of this recipe is done yet.", fix="`tilth run` with the same words runs it.")
-    from tilth.report import RunArtefacts, render
+    from tilth.report import collect, render
 
-    print(render(RunArtefacts.collect(done.values()), chosen.out))
+    command = shlex.join(["tilth", "run", *_without_out(words)])
+    print(render(collect(done, name=words[0], run_command=command), chosen.out))
+
+
+def _without_out(words: Sequence[str]) -> list[str]:
+    """The words of `tilth report` that `tilth run` takes as well."""
+    kept, rest = list[str](), list(words)
+    while rest:
+        word = rest.pop(0)
+        if word == "--out":
+            del rest[:1]
+        elif not word.startswith("--out="):
+            kept.append(word)
+    return kept
 
 
 def _recipe(verb: str, words: Sequence[str], default: M) -> tuple[M, Step, Context]:

@@ -49,11 +49,12 @@ def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) 
 def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Trains a tokenizer on the training text, and measures it on the held-out text where there is one.
 
-    With an input `extend`, training goes on from that tokenizer.
+    With an input `extend`, training continues from that tokenizer.
     """
-    from tilth.files import write_json
+    from tilth.results import write_result
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer, statistics
+    from tilth.tokenizer.result import STATISTICS
 
     train = open_documents(inputs["train"])
     extend = Tokenizer.load(inputs["extend"]) if "extend" in inputs else None
@@ -64,7 +65,7 @@ def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context:
     tokenizer.save(out)
     if "held_out" in inputs:
         held_out = Dataset.open(inputs["held_out"])
-        write_json(out / "statistics.json", statistics(tokenizer, texts(held_out), training_bytes=train.n_bytes))
+        write_result(out / STATISTICS, statistics(tokenizer, texts(held_out), training_bytes=train.n_bytes))
     return {"vocab_size": tokenizer.vocab_size, "bytes": train.n_bytes}
 
 
@@ -197,11 +198,12 @@ def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Coun
 
 
 def write_report(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Writes the report over all steps that are inputs."""
-    from tilth.report import RunArtefacts, render
+    """Writes the report on all steps that are inputs; with one named `export`, it shows the command to chat."""
+    from tilth.report import collect, render
 
-    artefacts = RunArtefacts.collect(inputs.folders.values(), chat_command=f"tilth chat {inputs['export']}")
-    return {"bytes": render(artefacts, out / "report.html").stat().st_size}
+    chat = f"tilth chat {inputs['export']}" if "export" in inputs else None
+    run = collect(inputs.folders.values(), chat_command=chat)
+    return {"bytes": render(run, out / "report.html").stat().st_size}
 
 
 def torch_device(context: Context) -> str:

@@ -1,8 +1,7 @@
-"""One self-contained HTML page that tells what a run did, from raw text to a model, and what it cost.
+"""One self-contained HTML page on a run: its data, tokenizers, models and loops, and what they cost.
 
-`artefacts` is what stages leave behind, `load` reads it, `views` turns each part into what a section shows
-(with a sentence computed from the numbers), `charts` draws, `templates` set the page, `page` ties them
-together.
+`load` collects the results in the folders of the steps into `run`'s dataclasses, `views` turns each kind into the
+figures and sentences of a section, `charts` draws, `templates` holds the markup, `page` writes the file.
 """
 
 from __future__ import annotations
@@ -12,12 +11,17 @@ from typing import TYPE_CHECKING
 from tilth._lazy import attach
 
 if TYPE_CHECKING:
-    from tilth.report.artefacts import RunArtefacts
+    from tilth.report.load import collect
     from tilth.report.page import render
+    from tilth.report.run import RunResults
 
-__all__ = ["RunArtefacts", "render"]
+__all__ = ["RunResults", "collect", "render"]
 
 __getattr__ = attach(
     __name__,
-    {"RunArtefacts": "tilth.report.artefacts", "render": "tilth.report.page"},
+    {
+        "RunResults": "tilth.report.run",
+        "collect": "tilth.report.load",
+        "render": "tilth.report.page",
+    },
 )

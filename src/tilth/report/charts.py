@@ -1,11 +1,10 @@
-"""Charts as markup: lines, bars, a funnel, a heat map.
+"""Charts as markup: lines, bars, a funnel, a heat map, a table.
 
-Drawn by hand rather than by a library, because a page that must read well in light and dark, on a phone and
-on paper, and come out the same byte for byte, needs shapes that carry CSS classes and no colours, fonts or
-ids of their own. matplotlib's SVG bakes all of these in, pygal, plotly and altair bring scripts. What has no
-curve (bars, heat map) is HTML: text wraps, and a screen reader meets a list or a table. Cost: ticks and
-scales below, plain and nothing more. Every function returns escaped markup; `tone` is the name of a colour in
-`style.css` (`clay`, `moss`, ...).
+Drawn here rather than by a library: the page must read well in light and dark, on a phone and on paper, and be the
+same byte for byte, so shapes carry CSS classes and no colours, fonts or ids of their own. matplotlib's SVG fixes all of
+these; pygal, plotly and altair need scripts. Bars, tables and heat maps are HTML, so that text wraps and screen readers
+read a list or a table. The price is own code for ticks and scales. Every function returns escaped markup; `tone` names
+a colour class of `style.css` (`clay`, `moss`, ...).
 """
 
 from __future__ import annotations
@@ -23,6 +22,14 @@ Point = tuple[float, float]
 _WIDTH, _HEIGHT = 640.0, 308.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 16.0, 12.0, 52.0
 _NO_MARKUP = Markup("")
+_TONES = ("clay", "slate", "moss", "ochre", "plum", "sand")
+_DASHES = ("", " long-dashes", " short-dashes")
+
+
+def tones(n: int) -> list[str]:
+    """Returns a tone for each of `n` lines; from the seventh on they are dashed, from the nineteenth they repeat."""
+    styles = [tone + dashes for dashes in _DASHES for tone in _TONES]
+    return [styles[i % len(styles)] for i in range(n)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,14 +90,14 @@ class Bar:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sieve:
+class FunnelRow:
     """One row of the funnel: what entered a stage and what left it."""
 
     label: str
     entered: float
     left: float
     text: str
-    lost_text: str = ""
+    dropped_text: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +111,7 @@ class _Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
+        value = min(max(value, self.low), self.high)  # what is off the scale is drawn at its end
         low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, value))
         return self.start + (value - low) / (high - low) * (self.end - self.start)
 
@@ -162,11 +170,11 @@ def bars(rows: Sequence[Bar], *, scale: float | None = None) -> Markup:
     )
 
 
-def funnel(rows: Sequence[Sieve]) -> Markup:
-    """Returns the stages from top to bottom: the trunk is what stays, the streams to its right are lost."""
+def funnel(rows: Sequence[FunnelRow]) -> Markup:
+    """Returns the stages from top to bottom: the column is what is kept, the branches to its right what is dropped."""
     full = max([row.entered for row in rows] + [row.left for row in rows], default=0.0) or 1.0
     return Markup('<ol class="funnel">{}</ol>').format(
-        Markup("").join(_sieve(row, row.entered / full, row.left / full) for row in rows)
+        Markup("").join(_funnel_row(row, row.entered / full, row.left / full) for row in rows)
     )
 
 
@@ -202,6 +210,22 @@ def heat_map(
     )
 
 
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], tone_classes: Sequence[str] = ()) -> Markup:
+    """Returns a table whose first column names the rows; `tone_classes` puts each row's legend key beside its name."""
+    head = Markup("").join(Markup('<th scope="col">{}</th>').format(name) for name in columns)
+    body = Markup("").join(
+        Markup('<tr><th scope="row">{}{}</th>{}</tr>').format(
+            Markup('<i class="key {}"></i>').format(tone_classes[index]) if tone_classes else "",
+            name,
+            Markup("").join(Markup("<td>{}</td>").format(cell) for cell in cells),
+        )
+        for index, (name, *cells) in enumerate(rows)
+    )
+    return Markup(
+        '<div class="wide"><table class="results"><thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>'
+    ).format(head, body)
+
+
 def _num(value: float) -> str:
     """A coordinate: two decimals at most, never nan or inf (they would blank the whole path)."""
     if not math.isfinite(value):
@@ -210,7 +234,8 @@ def _num(value: float) -> str:
 
 
 def _finite(points: Sequence[Point], positive: bool) -> list[Point]:
-    return [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y) and (y > 0 or not positive)]
+    # Differences of larger numbers would overflow.
+    return [(x, y) for x, y in points if abs(x) < 1e300 and abs(y) < 1e300 and (y > 0 or not positive)]
 
 
 def _scales(points: Sequence[Point], levels: Sequence[Level], axes: Axes) -> tuple[_Scale, _Scale]:
@@ -341,29 +366,29 @@ def _bar(row: Bar, full: float) -> Markup:
     )
 
 
-def _sieve(row: Sieve, entered: float, left: float) -> Markup:
-    # Stretched to whatever room there is, so it holds no text; the trunk takes at most 62 of 100 units.
+def _funnel_row(row: FunnelRow, entered: float, left: float) -> Markup:
+    # Stretched to the width of the page, so it holds no text; the column is at most 62 of 100 units wide.
     wide, narrow = max(62 * entered, 0.4), max(62 * left, 0.4)
     lost = max(entered - left, 0.0)
     if lost > 0:
         thick = max(34 * lost, 1.2)
         inner, outer = 30 - thick / 2, 30 + thick / 2
-        stream = Markup(
-            '<path class="stream" d="M{b},0C{b},{i} {m},{i} 100,{i}L100,{o}C{n},{o} {a},{o} {a},0Z"/>'
+        branch = Markup(
+            '<path class="branch" d="M{b},0C{b},{i} {m},{i} 100,{i}L100,{o}C{n},{o} {a},{o} {a},0Z"/>'
         ).format(
             a=_num(narrow), b=_num(max(wide, narrow + 0.4)), m=_num(wide + (100 - wide) * 0.3),
             n=_num(narrow + (100 - narrow) * 0.3), i=_num(inner), o=_num(outer),
         )  # fmt: skip
-        trunk = f"M0,0H{_num(narrow)}V60H0Z"
+        column = f"M0,0H{_num(narrow)}V60H0Z"
     else:
-        stream = _NO_MARKUP
-        trunk = f"M0,0H{_num(wide)}C{_num(wide)},30 {_num(narrow)},30 {_num(narrow)},60H0Z"
+        branch = _NO_MARKUP
+        column = f"M0,0H{_num(wide)}C{_num(wide)},30 {_num(narrow)},30 {_num(narrow)},60H0Z"
     return Markup(
         '<li{}><div class="stage"><b>{}</b> <span>{}</span></div>'
         '<div class="flow"><svg viewBox="0 0 100 60" preserveAspectRatio="none" aria-hidden="true">'
-        '<path class="trunk" d="{}"/>{}</svg></div>'
-        '<div class="lost">{}</div></li>'
-    ).format("" if lost else Markup(' class="calm"'), row.label, row.text, trunk, stream, row.lost_text)
+        '<path class="column" d="{}"/>{}</svg></div>'
+        '<div class="dropped">{}</div></li>'
+    ).format("" if lost else Markup(' class="calm"'), row.label, row.text, column, branch, row.dropped_text)
 
 
 def _edge(index: int, mark_after: int | None) -> Markup:

@@ -1,21 +1,22 @@
-"""Numbers as a person reads them, with their units.
+"""Numbers as text, with their units.
 
-One place decides how many digits a figure has, so that a sentence and the chart beside it never disagree.
-Whatever is not finite prints as a dash.
+The number of digits is decided here alone, so that a sentence and the chart beside it agree. What is not finite prints
+as a dash.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import TypeGuard
 
 DASH = "–"
 
 
 def count(value: float | None) -> str:
     """`12345` -> `12,345`."""
-    return DASH if value is None or not math.isfinite(value) else f"{value:,.0f}"
+    return f"{value:,.0f}" if _is_finite(value) else DASH
 
 
 def short(value: float | None) -> str:
@@ -35,7 +36,7 @@ def flops(value: float | None) -> str:
 
 def duration(seconds: float | None) -> str:
     """`754` -> `12 min 34 s`."""
-    if seconds is None or not math.isfinite(seconds):
+    if not _is_finite(seconds):
         return DASH
     if 0 < seconds < 9.95:
         return f"{seconds:.1f} s"
@@ -49,7 +50,7 @@ def duration(seconds: float | None) -> str:
 
 def percent(share: float | None) -> str:
     """`0.724` -> `72%`; never rounds something to nothing, nor nearly all to all."""
-    if share is None or not math.isfinite(share):
+    if not _is_finite(share):
         return DASH
     if 0 < share < 0.005:
         return "<1%"
@@ -60,7 +61,7 @@ def percent(share: float | None) -> str:
 
 def bits(value: float | None) -> str:
     """Bits per byte, two decimals."""
-    return DASH if value is None or not math.isfinite(value) else f"{value:.2f}"
+    return f"{value:.2f}" if _is_finite(value) else DASH
 
 
 def axis(value: float) -> str:
@@ -73,9 +74,18 @@ def axis(value: float) -> str:
     return f"{value:.6g}" if abs(value) >= 1e-3 else f"{value:.0e}".replace("e-0", "e-")
 
 
-def plural(number: float, noun: str) -> str:
-    """`1, "document"` -> `1 document`; `1200` -> `1,200 documents`."""
-    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+def plural(number: float, noun: str, nouns: str = "") -> str:
+    """`1, "document"` -> `1 document`; `1200` -> `1,200 documents`; `nouns` is a plural that takes no `s`."""
+    return f"{count(number)} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def span(values: Sequence[float], form: Callable[[float], str]) -> str:
+    """The least and the greatest finite value, or one of them where they print the same: `1.62–1.65`."""
+    finite = [value for value in values if _is_finite(value)]
+    if not finite:
+        return DASH
+    low, high = form(min(finite)), form(max(finite))
+    return low if low == high else f"{low}–{high}"
 
 
 def join(words: Sequence[str], last: str = "and") -> str:
@@ -91,8 +101,12 @@ def ranges(numbers: Sequence[int]) -> str:
     return join([f"{run[0]}–{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs])
 
 
+def _is_finite(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
+
+
 def _scaled(value: float | None, units: tuple[str, ...]) -> str:
-    if value is None or not math.isfinite(value):
+    if not _is_finite(value):
         return DASH
     step = 0
     # 999.5 would print as "1000": the next unit begins where the rounding does.

@@ -1,9 +1,8 @@
-"""Sets the page: artefacts in, one HTML file out.
+"""Writes the page: results in, one HTML file out.
 
-The file holds all it needs (styles, a little script, charts) and asks for nothing over a network. Everything
-that comes from data is escaped by the templates, and a content-security policy lets only our own script run,
-named by its hash, so that text from a corpus stays text even if an escape were missed. The page holds no
-clock and no machine: same artefacts, same bytes.
+The file contains its styles, script and charts and loads nothing over a network. Templates escape everything that comes
+from data, and a content-security policy lets only our own script run, named by its hash, so that text from a corpus
+stays text even where an escape is missed. The page holds no time and no path of its own: equal results, equal bytes.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from tilth.files import write_bytes
 from tilth.report import figures
-from tilth.report.artefacts import RunArtefacts, RunData
-from tilth.report.load import load
+from tilth.report.run import RunResults
 from tilth.report.views import cost, curation, header, loop, provenance, samples, tokenizer, training
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -42,44 +41,36 @@ _VISIBLE = _PICTURES | {0x7F: 0x2421} | dict.fromkeys(_UNSAFE, 0xFFFD)
 
 @dataclass(frozen=True)
 class Section:
-    """One section: `key` names its anchor and its template, `stage` the stage it tells about."""
+    """One section: `key` names its anchor and its template."""
 
     key: str
-    stage: str
     title: str
     view: View
 
 
-def render(run: RunArtefacts, out: Path) -> Path:
-    """Writes the report of a run; returns its path: `out` if that ends in `.html`, else `out/report.html`.
-
-    Raises: DataError naming the file and key, where an artefact cannot be read.
-    """
-    data = load(run)
+def render(run: RunResults, out: Path) -> Path:
+    """Writes the report of a run; returns its path: `out` if that ends in `.html`, else `out/report.html`."""
     page = (
         _environment()
         .get_template("report.html.j2")
-        .render(header=header.view(run, data), sections=_sections(run, data), **_inlined())
+        .render(header=header.view(run), sections=_sections(run), **_inlined())
     )
     target = out if out.suffix == ".html" else out / "report.html"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    partial.write_bytes(page.encode("utf-8"))
-    partial.replace(target)
+    write_bytes(target, page.encode("utf-8"))
     return target
 
 
-def _sections(run: RunArtefacts, data: RunData) -> list[Section]:
+def _sections(run: RunResults) -> list[Section]:
     views = (
-        ("curation", "Curation", "The soil", curation.view(data)),
-        ("tokenizer", "Tokenizer", "The alphabet", tokenizer.view(data)),
-        ("training", "Training", "The growth", training.view(data)),
-        ("samples", "Samples", "The voice", samples.view(data)),
-        ("loop", "The loop", "Growing on its own", loop.view(data)),
-        ("cost", "Cost", "The bill", cost.view(run, data)),
-        ("provenance", "Provenance", "The record", provenance.view(run, data)),
+        ("curation", "Curation", curation.view(run)),
+        ("tokenizer", "Tokenizer", tokenizer.view(run)),
+        ("training", "Training", training.view(run)),
+        ("samples", "Samples", samples.view(run)),
+        ("loop", "Self-improving loop", loop.view([entry.result for entry in run.loops])),
+        ("cost", "Cost", cost.view(run)),
+        ("provenance", "Provenance", provenance.view(run)),
     )
-    return [Section(key, stage, title, view) for key, stage, title, view in views if view is not None]
+    return [Section(key, title, view) for key, title, view in views if view is not None]
 
 
 def _environment() -> Environment:
@@ -96,14 +87,14 @@ def _environment() -> Environment:
 
 
 def visible(value: object) -> object:
-    """Returns text with characters that HTML or UTF-8 cannot carry replaced by ones that can be seen."""
+    """Returns text with the characters that HTML or UTF-8 forbids replaced by visible ones."""
     if isinstance(value, Markup):
         return Markup(value.translate(_VISIBLE))
     return value.translate(_VISIBLE) if isinstance(value, str) else value
 
 
 def _inlined() -> dict[str, str]:
-    """The style sheet and the script as they stand, and the hash under which a browser may run the script."""
+    """The style sheet, the script, and the hash by which the policy allows the script."""
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return {

@@ -62,12 +62,13 @@ def test_labels_are_escaped() -> None:
     level = charts.Level(label=evil, value=1.5, tone="moss")
     axes = charts.Axes(x_label=evil, y_label=evil, shaded=(0, 1, evil))
     bar = charts.Bar(label=evil, text=evil, parts=[charts.Part(value=1, tone="clay", tip=evil)], note=evil)
-    sieve = charts.Sieve(label=evil, entered=2, left=1, text=evil, lost_text=evil)
+    row = charts.FunnelRow(label=evil, entered=2, left=1, text=evil, dropped_text=evil)
     for drawn in (
         charts.line_chart([line], axes, levels=[level], note=evil),
         charts.bars([bar]),
-        charts.funnel([sieve]),
+        charts.funnel([row]),
         charts.heat_map([(evil, [0.5])], [evil], corner=evil, caption=evil),
+        charts.table([evil, evil], [(evil, evil)]),
     ):
         assert "<script" not in drawn
         ET.fromstring(drawn)
@@ -81,15 +82,15 @@ def test_bars_are_shares_of_the_longest() -> None:
     assert "width" not in charts.bars([bar(0)])
 
 
-def test_funnel_draws_a_stream_only_where_something_is_lost() -> None:
+def test_funnel_draws_a_branch_only_where_something_is_dropped() -> None:
     rows = [
-        charts.Sieve(label="a", entered=10, left=10, text=""),
-        charts.Sieve(label="b", entered=10, left=4, text=""),
-        charts.Sieve(label="c", entered=4, left=8, text=""),
+        charts.FunnelRow(label="a", entered=10, left=10, text=""),
+        charts.FunnelRow(label="b", entered=10, left=4, text=""),
+        charts.FunnelRow(label="c", entered=4, left=8, text=""),
     ]
     drawn = charts.funnel(rows)
-    assert drawn.count('class="stream"') == 1 and drawn.count('class="trunk"') == 3
-    assert charts.funnel([charts.Sieve(label="a", entered=0, left=0, text="")]).count("trunk") == 1
+    assert drawn.count('class="branch"') == 1 and drawn.count('class="column"') == 3
+    assert charts.funnel([charts.FunnelRow(label="a", entered=0, left=0, text="")]).count("column") == 1
 
 
 def test_heat_map_colours_by_value() -> None:
@@ -124,6 +125,10 @@ def test_heat_map_colours_by_value() -> None:
         (figures.axis(0.0003), "3e-4"),
         (figures.plural(1, "step"), "1 step"),
         (figures.plural(2, "step"), "2 steps"),
+        (figures.plural(2, "corpus", "corpora"), "2 corpora"),
+        (figures.span([1.656, math.nan, 1.624], figures.bits), "1.62–1.66"),
+        (figures.span([1.621, 1.624], figures.bits), "1.62"),
+        (figures.span([math.nan], figures.bits), "–"),
         (figures.join(["a"]), "a"),
         (figures.join(["a", "b", "c"]), "a, b and c"),
         (figures.join([]), ""),
@@ -133,3 +138,16 @@ def test_heat_map_colours_by_value() -> None:
 )
 def test_figures_read_well(made: str, expected: str) -> None:
     assert made == expected
+
+
+def test_what_is_off_a_fixed_scale_is_drawn_at_its_end() -> None:
+    axes = charts.Axes(x_label="x", y_label="y", y_range=(0.0, 1.0))
+    drawn = charts.line_chart([charts.Line(label="a", points=[(0, 0), (1, 1), (2, 5)], tone="clay")], axes)
+    (path,) = re.findall(r'class="line clay" d="M([^"]*)"', drawn)
+    heights = [pair.split(",")[1] for pair in path.split("L")]
+    assert heights[2] == heights[1] != heights[0]
+
+
+def test_eighteen_lines_are_drawn_in_different_ways() -> None:
+    assert len(set(charts.tones(18))) == 18
+    assert charts.tones(30)[:18] == charts.tones(18)

@@ -3,25 +3,36 @@
 from __future__ import annotations
 
 import base64
+import copy
+import errno
 import hashlib
-import json
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-import tilth.report
-from tilth.report import RunArtefacts, render
+from tilth.report import RunResults, collect, render
+from unit.report.made_up_run import RUN, Files, collected, with_seeds, write_run
 
-SECTIONS = ["curation", "tokenizer", "training", "samples", "loop", "cost", "provenance"]
-FIELDS = {
-    "ledger": {"curation"},
-    "tokenizer": {"tokenizer"},
-    "samples": {"samples"},
-    "improve": {"loop"},
-    "recipes": {"cost", "provenance"},
+TITLES = {
+    "curation": "Curation",
+    "tokenizer": "Tokenizer",
+    "training": "Training",
+    "samples": "Samples",
+    "loop": "Self-improving loop",
+    "cost": "Cost",
+    "provenance": "Provenance",
+}
+SECTION_OF = {
+    "ledger.json": "curation",
+    "statistics.json": "tokenizer",
+    "summary.json": "training",
+    "metrics.jsonl": "training",
+    "baselines.json": "training",
+    "samples.json": "samples",
+    "improve.json": "loop",
 }
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 
@@ -59,38 +70,93 @@ class Page(HTMLParser):
         return [attributes["id"] for tag, attributes in self.tags if tag == "section"]
 
 
-def page_of(run: RunArtefacts, tmp_path: Path) -> Page:
+def page_of(run: RunResults, tmp_path: Path) -> Page:
     return Page(render(run, tmp_path).read_text(encoding="utf-8"))
 
 
-def test_whole_run_shows_every_section(whole_run: RunArtefacts, tmp_path: Path) -> None:
-    page = page_of(whole_run, tmp_path)
-    assert page.sections == SECTIONS
+def only(*names: str) -> Files:
+    """The made-up run with only the files of these names."""
+    kept = {folder: {name: value for name, value in files.items() if name in names} for folder, files in RUN.items()}
+    return {folder: files for folder, files in kept.items() if files}
+
+
+def test_whole_run_shows_every_section(whole_run: RunResults, tmp_path: Path) -> None:
+    html = render(whole_run, tmp_path).read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.sections == list(TITLES)
+    assert [re.sub(r"^<span>\d+</span>", "", title) for title in re.findall(r"<h2[^>]*>(.*?)</h2>", html)] == list(
+        TITLES.values()
+    )
     assert page.open == [] and page.crossed == []
-    assert "tilth chat runs/export/06060606" in page.text
-    assert "tilth run quickstart" in page.text
+    assert "tilth chat runs/export/7777" in page.text
+    for fact in ("5b1c0c7e9f", "cpu: 2 cores", "pyarrow 18.0.0", "torch 2.5.1"):
+        assert fact in page.text
 
 
 def test_empty_run_shows_a_page_without_sections(tmp_path: Path) -> None:
-    page = page_of(RunArtefacts(name="nothing"), tmp_path)
+    page = page_of(RunResults(name="nothing"), tmp_path)
     assert page.sections == [] and page.open == [] and page.crossed == []
     assert "nothing" in page.text
 
 
-@pytest.mark.parametrize("field", FIELDS)
-def test_section_goes_with_its_data(field: str, artefacts: dict[str, Any], tmp_path: Path) -> None:
-    only = page_of(RunArtefacts(**{field: artefacts[field]}), tmp_path)
-    without = page_of(RunArtefacts(**{**artefacts, field: None if field != "recipes" else ()}), tmp_path)
-    assert set(only.sections) == FIELDS[field]
-    assert set(without.sections) == set(SECTIONS) - FIELDS[field]
+def test_command_is_shown_where_it_is_known(run_files: Files, tmp_path: Path) -> None:
+    folders = write_run(run_files, tmp_path / "runs")
+    known = page_of(collect(folders, name="mine", run_command="tilth run mine.py:recipe --depth 2"), tmp_path)
+    assert "tilth run mine.py:recipe --depth 2" in known.text
+    assert "tilth run" not in page_of(collect(folders), tmp_path).text
 
 
-@pytest.mark.parametrize("field", ["metrics", "training", "baselines"])
-def test_training_section_needs_only_one_of_its_files(field: str, artefacts: dict[str, Any], tmp_path: Path) -> None:
-    assert page_of(RunArtefacts(**{field: artefacts[field]}), tmp_path).sections == ["training"]
+@pytest.mark.parametrize("name", SECTION_OF)
+def test_section_needs_only_one_of_its_files(name: str, tmp_path: Path) -> None:
+    assert page_of(collected(only(name), tmp_path / "runs"), tmp_path).sections == [SECTION_OF[name]]
 
 
-def test_text_of_a_corpus_stays_text(whole_run: RunArtefacts, tmp_path: Path) -> None:
+def test_records_alone_show_cost_and_provenance(tmp_path: Path) -> None:
+    assert page_of(collected(only("step.json"), tmp_path / "runs"), tmp_path).sections == ["cost", "provenance"]
+
+
+@pytest.mark.parametrize("folder", RUN)
+def test_partial_run_leaves_out_the_section(folder: str, run_files: Files, tmp_path: Path) -> None:
+    del run_files[folder]
+    missing = {"curate": "curation", "improve": "loop"}.get(folder, folder)
+    expected = [key for key in TITLES if key != missing]
+    page = page_of(collected(run_files, tmp_path / "runs"), tmp_path)
+    assert page.sections == expected and page.open == [] and page.crossed == []
+
+
+def test_two_seeds_and_two_tokenizers_share_charts(tmp_path: Path) -> None:
+    run = collected(with_seeds(RUN), tmp_path / "runs")
+    html = render(run, tmp_path).read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.open == [] and page.crossed == [] and page.sections == list(TITLES)
+    charts = re.findall(r'<figure class="chart">.*?</figure>', html.split('id="loop"')[0], re.S)
+    assert len(charts) == 4
+    for chart in charts:
+        assert re.findall(r'<i class="key (\w+)"></i>(seed \d)', chart) == [("clay", "seed 0"), ("slate", "seed 1")]
+        paths = re.findall(r'<path class="line (?:clay|slate)" d="([^"]*)"', chart)
+        assert len(paths) == 2
+    assert re.findall(r'<th scope="row"><i class="key \w+"></i>([^<]*)</th>', html) == [
+        "tokenizer",
+        "tokenizer of 4096",
+        "seed 0",
+        "seed 1",
+    ]
+    assert "model, seed 1" in page.text and "model, seed 0" in page.text
+    assert page.text.count("Level 19 with") == 1, "a predictor with equal figures is shown once"
+
+
+def test_two_corpora_are_listed_and_shown_one_by_one(run_files: Files, tmp_path: Path) -> None:
+    run_files["curate 2"] = copy.deepcopy(run_files["curate"])
+    run_files["curate 2"]["step.json"] |= {"label": "second corpus", "fingerprint": "e" * 16}
+    html = render(collected(run_files, tmp_path / "runs"), tmp_path).read_text(encoding="utf-8")
+    page = Page(html)
+    assert page.open == [] and page.crossed == []
+    assert "2 corpora: of 6,824 documents read, 4,022 (59%) were kept." in page.text
+    assert re.findall(r"<summary>([^<]*)</summary>", html)[::2] == ["curate", "second corpus"]
+    assert html.count('<ol class="funnel">') == 2
+
+
+def test_text_of_a_corpus_stays_text(whole_run: RunResults, tmp_path: Path) -> None:
     html = render(whole_run, tmp_path).read_text(encoding="utf-8")
     page = Page(html)
     assert [tag for tag, _ in page.tags].count("script") == 1
@@ -100,25 +166,30 @@ def test_text_of_a_corpus_stays_text(whole_run: RunArtefacts, tmp_path: Path) ->
     assert "\u202e" not in html, "an override of the writing direction would garble what follows"
 
 
-def test_names_and_commands_are_escaped_too(artefacts: dict[str, Any], tmp_path: Path) -> None:
+def test_names_and_commands_are_escaped_too(tmp_path: Path) -> None:
     evil = "\"><img src=x onerror='alert(1)'>"
-    artefacts |= {"name": evil, "chat_command": evil, "run_command": evil}
-    artefacts["ledger"]["inputs"][0]["name"] = evil
-    artefacts["ledger"]["drops"][0]["reason"] = evil
-    artefacts["ledger"]["stages"][0]["stage"] = evil
-    artefacts["ledger"]["languages"][evil] = 3
-    artefacts["tokenizer"]["example"]["pieces"][0]["text"] = evil
-    artefacts["baselines"]["bits_per_byte"][evil] = 2.0
-    artefacts["baselines"]["notes"][evil] = evil
-    artefacts["improve"]["arms"][evil] = artefacts["improve"]["arms"]["vote"]
-    artefacts["recipes"][0] |= {"name": evil, "fingerprint": evil, "git_commit": evil}
-    page = page_of(RunArtefacts(**artefacts), tmp_path)
+    run_files = with_seeds(RUN)
+    ledger = run_files["curate"]["ledger.json"]
+    ledger["inputs"][0]["name"] = ledger["rejects"][0]["reason"] = ledger["stages"][0]["stage"] = evil
+    ledger["split"]["by"] = ledger["rejects"][0]["stage"] = evil
+    ledger["languages"][evil] = 3
+    run_files["tokenizer"]["statistics.json"]["example"]["pieces"][0]["text"] = evil
+    for folder in ("baselines", "baselines 2"):
+        run_files[folder]["baselines.json"]["bits_per_byte"][evil] = 2.0
+        run_files[folder]["baselines.json"]["notes"][evil] = evil
+    arms = run_files["improve"]["improve.json"]["seeds"][0]["arms"]
+    arms[evil] = arms["vote"]
+    for name, files in run_files.items():
+        files["step.json"] |= {"name": evil, "label": f"{evil} {name}", "fingerprint": evil + name, "git_commit": evil}
+        files["step.json"] |= {"device": evil, "libraries": {evil: evil}, "config": {evil: evil}}
+    folders = write_run(run_files, tmp_path / "runs")
+    page = page_of(collect(folders, name=evil, chat_command=evil, run_command=evil), tmp_path)
     assert page.open == [] and page.crossed == []
     assert not [tag for tag, _ in page.tags if tag == "img"]
     assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
 
 
-def test_page_loads_nothing(whole_run: RunArtefacts, tmp_path: Path) -> None:
+def test_page_loads_nothing(whole_run: RunResults, tmp_path: Path) -> None:
     html = render(whole_run, tmp_path).read_text(encoding="utf-8")
     page = Page(html)
     loading = {"link", "img", "iframe", "object", "embed", "audio", "video", "source", "base", "image", "use"}
@@ -130,15 +201,15 @@ def test_page_loads_nothing(whole_run: RunArtefacts, tmp_path: Path) -> None:
     assert "http" not in style + "".join(re.findall(r"<script>(.*?)</script>", html, re.S))
 
 
-def test_links_lead_to_places_on_the_page(whole_run: RunArtefacts, tmp_path: Path) -> None:
+def test_links_lead_to_elements_of_the_page(whole_run: RunResults, tmp_path: Path) -> None:
     page = page_of(whole_run, tmp_path)
-    places = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     links = {(attributes["href"] or "")[1:] for tag, attributes in page.tags if tag == "a"}
-    assert len(places) == len(set(places))
-    assert links <= set(places)
+    assert len(ids) == len(set(ids))
+    assert links <= set(ids)
 
 
-def test_policy_names_the_hash_of_the_script(whole_run: RunArtefacts, tmp_path: Path) -> None:
+def test_policy_names_the_hash_of_the_script(whole_run: RunResults, tmp_path: Path) -> None:
     html = render(whole_run, tmp_path).read_text(encoding="utf-8")
     (script,) = re.findall(r"<script>(.*?)</script>", html, re.S)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -149,49 +220,42 @@ def test_policy_names_the_hash_of_the_script(whole_run: RunArtefacts, tmp_path: 
     assert f"script-src 'sha256-{digest}'" in policy and "default-src 'none'" in policy
 
 
-def test_same_data_gives_same_bytes(whole_run: RunArtefacts, tmp_path: Path) -> None:
+def test_same_data_gives_same_bytes(whole_run: RunResults, tmp_path: Path) -> None:
     first = render(whole_run, tmp_path / "a").read_bytes()
     assert render(whole_run, tmp_path / "b").read_bytes() == first
     assert render(whole_run, tmp_path / "a").read_bytes() == first
 
 
-def test_files_and_parsed_json_give_the_same_page(artefacts: dict[str, Any], tmp_path: Path) -> None:
-    paths: dict[str, Any] = dict(artefacts)
-    for field in ("ledger", "tokenizer", "training", "samples", "baselines", "improve"):
-        paths[field] = tmp_path / f"{field}.json"
-        paths[field].write_text(json.dumps(artefacts[field]), encoding="utf-8")
-    paths["metrics"] = tmp_path / "metrics.jsonl"
-    paths["metrics"].write_text("".join(json.dumps(line) + "\n" for line in artefacts["metrics"]))
-    assert (
-        render(RunArtefacts(**paths), tmp_path / "a").read_bytes()
-        == render(RunArtefacts(**artefacts), tmp_path / "b").read_bytes()
-    )
+def test_name_of_the_file_can_be_chosen(whole_run: RunResults, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert render(whole_run, out / "deep" / "mine.html") == out / "deep" / "mine.html"
+    assert render(whole_run, out / "folder") == out / "folder" / "report.html"
+    assert sorted(p.name for p in out.rglob("*.*")) == ["mine.html", "report.html"]
 
 
-def test_name_of_the_file_can_be_chosen(whole_run: RunArtefacts, tmp_path: Path) -> None:
-    assert render(whole_run, tmp_path / "deep" / "mine.html") == tmp_path / "deep" / "mine.html"
-    assert render(whole_run, tmp_path / "folder") == tmp_path / "folder" / "report.html"
-    assert sorted(p.name for p in tmp_path.rglob("*.*")) == ["mine.html", "report.html"]
+def test_a_page_that_cannot_be_written_leaves_the_old_one_and_no_rest(
+    whole_run: RunResults, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = render(whole_run, tmp_path / "page.html")
+    old = page.read_bytes()
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        render(RunResults(name="new"), page)
+    assert page.read_bytes() == old
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == [page]
 
 
-def test_numbers_that_are_none_never_reach_the_drawings(artefacts: dict[str, Any], tmp_path: Path) -> None:
-    for line in artefacts["metrics"][300:]:
-        line |= {key: float("nan") for key in line if key not in ("step", "tokens")}
-    artefacts["training"] |= {"bits_per_byte_after": float("nan"), "flops": float("inf")}
-    artefacts["baselines"]["bits_per_byte"]["model"] = float("nan")
-    artefacts["improve"]["arms"]["vote"]["accuracy"][3][4] = None
-    html = render(RunArtefacts(**artefacts), tmp_path).read_text(encoding="utf-8")
+def test_numbers_that_are_none_never_reach_the_drawings(run_files: Files, tmp_path: Path) -> None:
+    for line in run_files["pretrain"]["metrics.jsonl"][300:]:
+        line |= {key: None for key in line if key not in ("step", "tokens")}
+    run_files["pretrain"]["summary.json"] |= {"bits_per_byte_after": None, "flops": float("inf")}
+    run_files["baselines"]["baselines.json"]["bits_per_byte"]["model"] = None
+    run_files["improve"]["improve.json"]["seeds"][0]["arms"]["vote"]["accuracy"][3][4] = None
+    html = render(collected(run_files, tmp_path / "runs"), tmp_path).read_text(encoding="utf-8")
     drawn = " ".join(re.findall(r'(?:\bd|\bx|\by|cx|cy|x1|x2|y1|y2|width|height|style)="([^"]*)"', html))
     assert not re.search(r"nan|inf", drawn, re.I)
     assert "Training diverged" in Page(html).text
-
-
-def test_cached_column_is_left_out_where_not_known(artefacts: dict[str, Any], tmp_path: Path) -> None:
-    known = page_of(RunArtefacts(**artefacts), tmp_path).text
-    unknown = page_of(RunArtefacts(**(artefacts | {"cached": None})), tmp_path).text
-    assert "This run" in known and "came from the cache" in known
-    assert "This run" not in unknown and "came from the cache" not in unknown
-
-
-def test_public_names() -> None:
-    assert sorted(tilth.report.__all__) == ["RunArtefacts", "render"]

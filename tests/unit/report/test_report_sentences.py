@@ -1,94 +1,136 @@
-"""Sentences are computed: they follow the data where it is good and where it is not."""
+"""Sentences are computed: they follow the results where they are good and where they are not."""
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tilth.report.artefacts import RunArtefacts
-from tilth.report.load import load
+from tilth.report import RunResults
 from tilth.report.views import cost, curation, header, provenance, samples, tokenizer, training
+from unit.report.made_up_run import RUN, Files, collected, with_seeds
 
 
-def training_sentence(artefacts: dict[str, Any], **bits: float) -> str:
-    artefacts["baselines"]["bits_per_byte"] |= bits
-    return training.takeaway(load(RunArtefacts(**artefacts)))
+def training_sentence(run_files: Files, root: Path, **bits: float | None) -> str:
+    run_files["baselines"]["baselines.json"]["bits_per_byte"] |= bits
+    return training.takeaway(collected(run_files, root))
 
 
-def test_model_that_wins_is_called_best(artefacts: dict[str, Any]) -> None:
-    sentence = training_sentence(artefacts)
-    assert sentence.startswith("The model needs 1.62 bits per byte on text it never saw")
+def test_model_that_wins_is_called_best(run_files: Files, tmp_path: Path) -> None:
+    sentence = training_sentence(run_files, tmp_path)
+    assert sentence.startswith("The model needs 1.62 bits per byte on held-out text")
     assert "a 5-gram model needs 1.94 and zstd -19 needs 1.81" in sentence
-    assert "predicts this text best" in sentence and "behind" not in sentence
+    assert "predicts this text best" in sentence and "worse" not in sentence
     assert "Before training it needed 3.41." in sentence
 
 
 @pytest.mark.parametrize(
     ("bits", "verdict"),
     [
-        (1.85, "still behind zstd -19"),
-        (2.5, "still behind a 5-gram model and zstd -19"),
-        (1.8121, "level with zstd -19"),
+        (1.85, "worse than zstd -19"),
+        (2.5, "worse than a 5-gram model and zstd -19"),
+        (1.8121, "equal to zstd -19"),
     ],
 )
-def test_model_that_loses_is_called_behind(artefacts: dict[str, Any], bits: float, verdict: str) -> None:
-    sentence = training_sentence(artefacts, model=bits)
+def test_model_that_loses_is_called_worse(run_files: Files, tmp_path: Path, bits: float, verdict: str) -> None:
+    sentence = training_sentence(run_files, tmp_path, model=bits)
     assert verdict in sentence and "best" not in sentence
 
 
-def test_training_that_does_not_help_is_said_so(artefacts: dict[str, Any]) -> None:
-    assert "so training did not help" in training_sentence(artefacts, model=3.5)
-    assert "did not help" not in training_sentence(artefacts, model=3.0)
+def test_training_that_does_not_help_is_said_so(run_files: Files, tmp_path: Path) -> None:
+    assert "training did not help" in training_sentence(run_files, tmp_path, model=3.5)
+    assert "did not help" not in training_sentence(run_files, tmp_path, model=3.0)
 
 
-def test_without_baselines_nothing_is_compared(artefacts: dict[str, Any]) -> None:
-    data = load(RunArtefacts(training=artefacts["training"]))
-    assert training.takeaway(data) == (
-        "The model needs 1.62 bits per byte on text it never saw. Before training it needed 3.41."
+def test_without_baselines_nothing_is_compared(run_files: Files, tmp_path: Path) -> None:
+    run = collected({"pretrain": run_files["pretrain"]}, tmp_path)
+    assert training.takeaway(run) == (
+        "The model needs 1.62 bits per byte on held-out text. Before training it needed 3.41."
     )
 
 
-def curation_sentence(ledger: dict[str, Any]) -> str:
-    view = curation.view(load(RunArtefacts(ledger=ledger)))
+def test_baselines_without_a_training_are_told(run_files: Files, tmp_path: Path) -> None:
+    run = collected({"baselines": run_files["baselines"]}, tmp_path)
+    assert training.takeaway(run).startswith("The model needs 1.62 bits per byte on held-out text; a 5-gram model")
+
+
+def test_several_trainings_are_compared(tmp_path: Path) -> None:
+    files = with_seeds(RUN)
+    assert training.takeaway(collected(files, tmp_path / "a")) == (
+        "2 trainings need 1.62–1.66 bits per byte on held-out text, least with “seed 0”; "
+        "a 5-gram model needs 1.94 and zstd -19 needs 1.81."
+    )
+    files["baselines"]["baselines.json"]["bits_per_byte"]["model"] = None
+    files["baselines 2"]["baselines.json"]["bits_per_byte"] |= {"model": 1.9, "zstd -19": 1.7}
+    assert training.takeaway(collected(files, tmp_path / "b")) == (
+        "2 trainings need 1.90 bits per byte on held-out text, least with “seed 1”. "
+        "1 training diverged. None of them is better than zstd -19."
+    )
+
+
+def curation_sentence(ledger: dict[str, Any], root: Path) -> str:
+    view = curation.view(collected({"curate": {"ledger.json": ledger}}, root))
     assert view is not None
     return view.takeaway
 
 
-def test_curation_names_the_largest_loss(artefacts: dict[str, Any]) -> None:
-    assert curation_sentence(artefacts["ledger"]) == (
-        "Of 3,412 documents read, 2,011 (59%) were kept; the largest loss was “too few words” with 702."
+def test_curation_names_the_most_frequent_reason(run_files: Files, tmp_path: Path) -> None:
+    assert curation_sentence(run_files["curate"]["ledger.json"], tmp_path) == (
+        "Of 3,412 documents read, 2,011 (59%) were kept. "
+        "The most frequent reason to drop one was “too few words”, with 702 documents."
     )
 
 
-def test_curation_that_keeps_all_or_nothing_says_so(artefacts: dict[str, Any]) -> None:
-    ledger = artefacts["ledger"]
-    assert "no rule dropped any" in curation_sentence(ledger | {"drops": []})
+def test_curation_that_keeps_all_or_nothing_says_so(run_files: Files, tmp_path: Path) -> None:
+    ledger = run_files["curate"]["ledger.json"]
+    assert "no rule dropped any" in curation_sentence(ledger | {"rejects": []}, tmp_path)
     nothing = {"documents": 0, "bytes": 0}
-    assert "Nothing was kept of 3,412" in curation_sentence(ledger | {"train": nothing, "held_out": nothing})
+    assert "None of 3,412" in curation_sentence(ledger | {"train": nothing, "held_out": nothing}, tmp_path)
 
 
-def test_other_sentences(artefacts: dict[str, Any]) -> None:
-    run = RunArtefacts(**artefacts)
-    data = load(run)
-    views = [tokenizer.view(data), samples.view(data), cost.view(run, data), provenance.view(run, data)]
-    sentences = [view.takeaway for view in views if view is not None]
-    assert sentences == [
-        "One token stands for 3.87 bytes of held-out text, with a vocabulary of 8,192, of which 92% is in use.",
-        "3 prompts, each continued before and after training: judge for yourself.",
-        "6 steps took 12 min 20 s in all; improve took the most, 6 min 41 s (54%). "
-        "2 of them came from the cache, which saved 54 s.",
-        "Same config and inputs, same fingerprint; and the same fingerprint is not computed twice.",
+def test_other_sentences(run_files: Files, tmp_path: Path) -> None:
+    run = collected(run_files, tmp_path / "one")
+    views = [header.view(run), tokenizer.view(run), samples.view(run), cost.view(run), provenance.view(run)]
+    assert [view.takeaway for view in views if view is not None] == [
+        "A language model of 1.31 M parameters, trained on 2,011 documents (28.1 MB of text).",
+        "On held-out text a token holds 3.87 bytes on average. 92% of the 8,192 tokens in the vocabulary occur.",
+        "3 prompts, each continued before and after training. All continuations changed.",
+        "7 steps took 12 min 22 s in all; improve took the most, 6 min 41 s (54%).",
+        "A step is identified by the fingerprint of its config and inputs. "
+        "A step whose fingerprint is known is not computed again.",
     ]
-    artefacts["recipes"][0]["tilth_version"] = "0.0.9"
-    mixed = load(RunArtefacts(**artefacts))
-    view = provenance.view(run, mixed)
-    assert view is not None and "2 versions of the code" in view.takeaway
+    run_files["curate"]["step.json"]["tilth_version"] = "0.0.9"
+    view = provenance.view(collected(run_files, tmp_path / "two"))
+    assert view is not None and "2 versions of tilth" in view.takeaway
 
 
-def test_flops_come_from_steps_or_else_from_training_and_loop(artefacts: dict[str, Any]) -> None:
-    whole = load(RunArtefacts(**artefacts))
-    assert header.total_flops(whole) == pytest.approx(4.61e13 + 2.1e12 + 9.3e12)
-    bare = load(RunArtefacts(training=artefacts["training"]))
-    assert header.total_flops(bare) == pytest.approx(4.61e13)
-    assert header.total_flops(load(RunArtefacts())) is None
+def test_sentences_on_several(tmp_path: Path) -> None:
+    run = collected(with_seeds(RUN), tmp_path)
+    views = [header.view(run), tokenizer.view(run), samples.view(run)]
+    assert [view.takeaway for view in views if view is not None] == [
+        "2 language models of 1.31 M parameters, trained on 2,011 documents (28.1 MB of text).",
+        "2 tokenizers: a token holds 3.41–3.87 bytes of held-out text on average, most with “tokenizer”.",
+        "3 prompts, each continued by 2 models before and after training. All continuations changed.",
+    ]
+
+
+def test_provenance_shows_the_machine_and_links_inputs_to_steps(whole_run: RunResults) -> None:
+    view = provenance.view(whole_run)
+    assert view is not None
+    assert dict(view.versions) == {
+        "tilth": "0.1.0",
+        "git commit": "5b1c0c7e9f",
+        "device": "cpu: 2 cores",
+        "threads": "2",
+        "libraries": "pyarrow 18.0.0, torch 2.5.1",
+    }
+    pretrain = view.steps[2]
+    assert {"Label": "pretrain", "Device": "cpu: 2 cores", "Threads": "2"}.items() <= dict(pretrain.facts).items()
+    assert [(i.name, i.anchor) for i in pretrain.inputs] == [("train", "step-1"), ("tokenizer", "step-2")]
+
+
+def test_flops_are_those_that_steps_counted(whole_run: RunResults) -> None:
+    assert header.total_flops(whole_run) == pytest.approx(4.61e13 + 2.1e12 + 9.3e12)
+    assert header.total_flops(dataclasses.replace(whole_run, steps=())) is None

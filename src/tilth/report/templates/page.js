@@ -1,4 +1,4 @@
-// Tooltips that also answer to touch and keyboard. Without this script the browser's own titles do the work.
+// Tooltips for touch as well. Without this script the browser shows its own titles.
 (() => {
   const tip = document.createElement("div");
   tip.className = "tip";

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from tilth.report import figures
-from tilth.report.artefacts import RunArtefacts, RunData, StepRecord
+from tilth.report.run import Entry, RunResults
+from tilth.report.views import header
+from tilth.step_record import StepRecord
 
 
 @dataclass(frozen=True)
 class CostRow:
     """One step of the cost table; widths are shares of the largest, in percent."""
 
-    name: str
+    label: str
     seconds: str
     seconds_width: float
     flops: str
     flops_width: float
-    cached: bool | None
 
 
 @dataclass(frozen=True)
@@ -28,48 +30,42 @@ class Cost:
     rows: tuple[CostRow, ...]
     total_seconds: str
     total_flops: str
-    knows_cached: bool
 
 
-def view(run: RunArtefacts, data: RunData) -> Cost | None:
+def view(run: RunResults) -> Cost | None:
     """Returns the cost section, or None where no step left a record."""
-    steps = data.steps
+    steps = [entry.result for entry in run.steps]
     if not steps:
         return None
-    longest = max(step.seconds for step in steps) or 1.0
-    counted = [step.flops for step in steps if step.flops is not None]
-    most = max(counted, default=0.0) or 1.0
+    longest = max(step.seconds for step in steps)
+    most = max((step.flops or 0.0 for step in steps), default=0.0)
     return Cost(
-        takeaway=_takeaway(run, steps),
+        takeaway=_takeaway(run.steps),
         rows=tuple(
             CostRow(
-                name=step.name,
-                seconds=figures.duration(step.seconds),
-                seconds_width=round(100 * step.seconds / longest, 2),
-                flops=figures.flops(step.flops),
-                flops_width=round(100 * (step.flops or 0.0) / most, 2),
-                cached=None if run.cached is None else step.name in run.cached,
+                label=entry.label,
+                seconds=figures.duration(entry.result.seconds),
+                seconds_width=_width(entry.result.seconds, longest),
+                flops=figures.flops(entry.result.flops),
+                flops_width=_width(entry.result.flops or 0.0, most),
             )
-            for step in steps
+            for entry in run.steps
         ),
         total_seconds=figures.duration(sum(step.seconds for step in steps)),
-        total_flops=figures.flops(sum(counted) if counted else None),
-        knows_cached=run.cached is not None,
+        total_flops=figures.flops(header.total_flops(run)),
     )
 
 
-def _takeaway(run: RunArtefacts, steps: tuple[StepRecord, ...]) -> str:
-    total = sum(step.seconds for step in steps)
-    longest = max(steps, key=lambda step: step.seconds)
-    share = f" ({figures.percent(longest.seconds / total)})" if total > 0 else ""
-    sentence = (
+def _width(value: float, largest: float) -> float:
+    share = value / largest if largest > 0 else 0.0
+    return round(100 * min(max(share, 0.0), 1.0), 2) if math.isfinite(share) else 0.0
+
+
+def _takeaway(steps: tuple[Entry[StepRecord], ...]) -> str:
+    total = sum(step.result.seconds for step in steps)
+    longest = max(steps, key=lambda step: step.result.seconds)
+    share = f" ({figures.percent(longest.result.seconds / total)})" if total > 0 else ""
+    return (
         f"{figures.plural(len(steps), 'step')} took {figures.duration(total)} in all; "
-        f"{longest.name} took the most, {figures.duration(longest.seconds)}{share}."
+        f"{longest.label} took the most, {figures.duration(longest.result.seconds)}{share}."
     )
-    cached = [step for step in steps if run.cached is not None and step.name in run.cached]
-    if len(cached) == len(steps):
-        return f"{sentence} All were taken from the cache, so this run cost next to nothing."
-    if cached:
-        saved = figures.duration(sum(step.seconds for step in cached))
-        return f"{sentence} {len(cached)} of them came from the cache, which saved {saved}."
-    return sentence

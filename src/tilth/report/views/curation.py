@@ -7,19 +7,36 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from tilth.curation.result import DeadLetterNote, InputAmount, Ledger, RejectCount
 from tilth.report import charts, figures
-from tilth.report.artefacts import DeadLetter, Drop, Input, Ledger, RunData
+from tilth.report.run import Entry, RunResults
 
-_MOST_KINDS = 8
+_MOST_BARS = 8
 
 
 @dataclass(frozen=True)
-class DropGroup:
+class RejectGroup:
     """All documents dropped for one reason, with examples."""
 
-    drop: Drop
+    reject: RejectCount
     reason: str
+    stage: str
     text: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """One curation; the label is empty where there is only one."""
+
+    label: str
+    inputs: tuple[InputAmount, ...]
+    funnel: Markup
+    groups: tuple[RejectGroup, ...]
+    languages: Markup | None
+    kinds: Markup | None
+    dead_letters: tuple[DeadLetterNote, ...]
+    dead_letter_text: str
+    split: str
 
 
 @dataclass(frozen=True)
@@ -27,43 +44,20 @@ class Curation:
     """The curation section."""
 
     takeaway: str
-    inputs: tuple[Input, ...]
-    funnel: Markup
-    groups: tuple[DropGroup, ...]
-    languages: Markup | None
-    kinds: Markup | None
-    dead_letters: tuple[DeadLetter, ...]
-    dead_letter_text: str
-    split: str
+    table: Markup | None
+    """Beside each other, where there are several."""
+    corpora: tuple[Corpus, ...]
 
 
-def view(data: RunData) -> Curation | None:
+def view(run: RunResults) -> Curation | None:
     """Returns the curation section, or None without a ledger."""
-    ledger = data.ledger
-    if ledger is None:
+    if not run.ledgers:
         return None
-    drops = sorted((d for d in ledger.drops if d.documents), key=lambda d: (-d.documents, d.stage, d.reason))
+    several = len(run.ledgers) > 1
     return Curation(
-        takeaway=_takeaway(ledger, drops),
-        inputs=ledger.inputs,
-        funnel=charts.funnel(_sieves(ledger)),
-        groups=tuple(
-            DropGroup(
-                drop=drop,
-                reason=in_words(drop.reason),
-                text=f"{figures.plural(drop.documents, 'document')}, {figures.size(drop.bytes)}",
-            )
-            for drop in drops
-        ),
-        languages=_shares(ledger.languages, "slate"),
-        kinds=_shares(ledger.kinds, "ochre"),
-        dead_letters=ledger.dead_letters,
-        dead_letter_text=_dead_letter_text(ledger),
-        split=(
-            f"{figures.plural(ledger.train.documents, 'document')} ({figures.size(ledger.train.bytes)}) to "
-            f"train on, {figures.count(ledger.held_out.documents)} ({figures.size(ledger.held_out.bytes)}) "
-            "held out: the model is measured on these and never trained on them."
-        ),
+        takeaway=_takeaway_of_several(run.ledgers) if several else _takeaway(run.ledgers[0].result),
+        table=_table(run.ledgers) if several else None,
+        corpora=tuple(_corpus(entry.label if several else "", entry.result) for entry in run.ledgers),
     )
 
 
@@ -72,49 +66,122 @@ def in_words(name: str) -> str:
     return name.replace("_", " ").replace("-", " ")
 
 
-def _takeaway(ledger: Ledger, drops: list[Drop]) -> str:
-    read = ledger.stages[0].documents_in if ledger.stages else 0
-    kept = ledger.train.documents + ledger.held_out.documents
-    if kept == 0:
-        return f"Nothing was kept of {figures.plural(read, 'document')} read."
-    if not drops:
-        return f"All {figures.plural(kept, 'document')} were kept: no rule dropped any."
-    first = drops[0]
-    share = f" ({figures.percent(kept / read)})" if read >= kept else ""
-    return (
-        f"Of {figures.plural(read, 'document')} read, {figures.count(kept)}{share} were kept; "
-        f"the largest loss was “{in_words(first.reason)}” with {figures.count(first.documents)}."
+def _corpus(label: str, ledger: Ledger) -> Corpus:
+    return Corpus(
+        label=label,
+        inputs=ledger.inputs,
+        funnel=charts.funnel(_funnel_rows(ledger)),
+        groups=tuple(
+            RejectGroup(
+                reject=reject,
+                reason=in_words(reject.reason),
+                stage=in_words(reject.stage),
+                text=f"{figures.plural(reject.documents, 'document')}, {figures.size(reject.bytes)}",
+            )
+            for reject in _rejects(ledger)
+        ),
+        languages=_shares(ledger.languages, "slate"),
+        kinds=_shares(ledger.kinds, "ochre"),
+        dead_letters=ledger.dead_letters,
+        dead_letter_text=_dead_letter_text(ledger),
+        split=_split(ledger),
     )
 
 
-def _sieves(ledger: Ledger) -> list[charts.Sieve]:
+def _rejects(ledger: Ledger) -> list[RejectCount]:
+    """The reasons that dropped a document, the most frequent first."""
+    return sorted((r for r in ledger.rejects if r.documents), key=lambda r: (-r.documents, r.stage, r.reason))
+
+
+def _read(ledger: Ledger) -> int:
+    return ledger.stages[0].documents_in if ledger.stages else 0
+
+
+def _kept(ledger: Ledger) -> int:
+    return ledger.train.documents + ledger.held_out.documents
+
+
+def _takeaway(ledger: Ledger) -> str:
+    read, kept, rejects = _read(ledger), _kept(ledger), _rejects(ledger)
+    if kept == 0:
+        return f"None of {figures.plural(read, 'document')} read was kept."
+    if not rejects:
+        return f"All {figures.plural(kept, 'document')} were kept: no rule dropped any."
+    share = f" ({figures.percent(kept / read)})" if read >= kept else ""
+    return (
+        f"Of {figures.plural(read, 'document')} read, {figures.count(kept)}{share} were kept. "
+        f"The most frequent reason to drop one was “{in_words(rejects[0].reason)}”, "
+        f"with {figures.plural(rejects[0].documents, 'document')}."
+    )
+
+
+def _takeaway_of_several(entries: tuple[Entry[Ledger], ...]) -> str:
+    read = sum(_read(entry.result) for entry in entries)
+    kept = sum(_kept(entry.result) for entry in entries)
+    share = f" ({figures.percent(kept / read)})" if 0 < kept <= read else ""
+    return (
+        f"{figures.plural(len(entries), 'corpus', 'corpora')}: of {figures.plural(read, 'document')} read, "
+        f"{figures.count(kept)}{share} were kept."
+    )
+
+
+def _table(entries: tuple[Entry[Ledger], ...]) -> Markup:
+    return charts.table(
+        ("Corpus", "Documents read", "Kept", "Text kept", "Held out", "Dead letters"),
+        [
+            (
+                entry.label,
+                figures.count(_read(ledger)),
+                figures.count(_kept(ledger)),
+                figures.size(ledger.train.bytes + ledger.held_out.bytes),
+                figures.count(ledger.held_out.documents),
+                figures.count(ledger.n_dead_letters),
+            )
+            for entry in entries
+            for ledger in (entry.result,)
+        ],
+    )
+
+
+def _split(ledger: Ledger) -> str:
+    train, held_out, split = ledger.train, ledger.held_out, ledger.split
+    text = (
+        f"{figures.plural(train.documents, 'document')} ({figures.size(train.bytes)}) for training, "
+        f"{figures.count(held_out.documents)} ({figures.size(held_out.bytes)}) held out for measuring."
+    )
+    if split is None:
+        return text
+    return f"{text} The split is by hash of the {split.by}: {figures.percent(split.threshold)} of hashes are held out."
+
+
+def _funnel_rows(ledger: Ledger) -> list[charts.FunnelRow]:
     return [
-        charts.Sieve(
+        charts.FunnelRow(
             label=in_words(stage.stage),
             entered=stage.documents_in,
             left=stage.documents_out,
             text=f"{figures.count(stage.documents_out)} · {figures.size(stage.bytes_out)}",
-            lost_text=_lost(stage.documents_in - stage.documents_out, stage.stage, ledger),
+            dropped_text=_dropped(stage.documents_in - stage.documents_out, stage.stage, ledger),
         )
         for stage in ledger.stages
     ]
 
 
-def _lost(documents: int, stage: str, ledger: Ledger) -> str:
+def _dropped(documents: int, stage: str, ledger: Ledger) -> str:
     if documents <= 0:
         return ""
-    reasons = sorted((d for d in ledger.drops if d.stage == stage), key=lambda d: -d.documents)
-    words = [in_words(drop.reason) for drop in reasons[:2]] + (["more"] if len(reasons) > 2 else [])
+    reasons = [in_words(reject.reason) for reject in _rejects(ledger) if reject.stage == stage]
+    words = reasons[:2] + (["more"] if len(reasons) > 2 else [])
     return f"−{figures.count(documents)}" + (f" {', '.join(words)}" if words else "")
 
 
 def _shares(counts: Mapping[str, int], tone: str) -> Markup | None:
     total = sum(counts.values())
-    if total == 0:
+    if total <= 0:
         return None
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    rest = sum(number for _, number in ordered[_MOST_KINDS:])
-    rows = ordered[:_MOST_KINDS] + ([(f"{len(ordered) - _MOST_KINDS} more", rest)] if rest else [])
+    rest = sum(number for _, number in ordered[_MOST_BARS:])
+    rows = ordered[:_MOST_BARS] + ([(f"{len(ordered) - _MOST_BARS} more", rest)] if rest else [])
     return charts.bars(
         [
             charts.Bar(
@@ -132,6 +199,5 @@ def _dead_letter_text(ledger: Ledger) -> str:
     if number == 0:
         return ""
     shown = len(ledger.dead_letters)
-    what = "1 file or record" if number == 1 else f"{figures.count(number)} files or records"
-    more = f", of which the first {shown} can be read here" if 1 < shown < number else ""
-    return f"{what} could not be worked on and {'was' if number == 1 else 'were'} set aside{more}"
+    more = f" The first {shown} are listed." if 1 < shown < number else ""
+    return f"{figures.plural(number, 'file or record', 'files or records')} could not be read or parsed.{more}"

@@ -1,11 +1,13 @@
-"""The head of the page: what was grown and its key figures."""
+"""The head of the page: what was made, and its key figures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tilth.report import figures
-from tilth.report.artefacts import RunArtefacts, RunData
+from tilth.report.run import RunResults
+from tilth.training.result import TrainingSummary
 
 
 @dataclass(frozen=True)
@@ -21,71 +23,89 @@ class KeyFigure:
 class Header:
     """The head of the page."""
 
-    name: str
+    title: str
     takeaway: str
     finished: str
     key_figures: tuple[KeyFigure, ...]
     chat_command: str | None
 
 
-def view(run: RunArtefacts, data: RunData) -> Header:
+def view(run: RunResults) -> Header:
     """Returns the head of the page; it is there even where all else is missing."""
-    finished = max((step.finished_at for step in data.steps if step.finished_at), default="")
+    finished = max((step.result.finished_at for step in run.steps), default="")
     return Header(
-        name=run.name,
-        takeaway=_sentence(data),
+        title=run.name or "Report",
+        takeaway=_sentence(run),
         finished=finished.replace("T", " ")[:16],
-        key_figures=tuple(_key_figures(data)),
+        key_figures=tuple(_key_figures(run)),
         chat_command=run.chat_command,
     )
 
 
-def total_flops(data: RunData) -> float | None:
-    """Returns the FLOPs that steps counted; where none did, those of training and the loop."""
-    counted = [step.flops for step in data.steps if step.flops is not None]
-    if not counted:
-        counted = [] if data.training is None or data.training.flops is None else [data.training.flops]
-        if data.improve is not None:
-            arms = data.improve.arms.values()
-            counted.append(data.improve.base_flops + sum(arm.train_flops + arm.generation_flops for arm in arms))
+def total_flops(run: RunResults) -> float | None:
+    """Returns the FLOPs that steps counted, or None where none did."""
+    counted = [flops for step in run.steps if (flops := step.result.flops) is not None]
     return sum(counted) if counted else None
 
 
-def _sentence(data: RunData) -> str:
+def _sentence(run: RunResults) -> str:
     parts: list[str] = []
-    if data.training is not None:
-        parts.append(f"a language model of {figures.short(data.training.n_params)} parameters")
-    elif data.tokenizer is not None:
-        parts.append(f"a tokenizer of {figures.plural(data.tokenizer.vocab_size, 'token')}")
-    if data.ledger is not None:
-        train, held_out = data.ledger.train, data.ledger.held_out
-        kept = figures.plural(train.documents + held_out.documents, "document")
-        kept += f", {figures.size(train.bytes + held_out.bytes)} of text"
-        parts.append(f"from {kept}" if parts else f"a corpus of {kept}")
-    return f"Grown here: {' '.join(parts)}." if parts else "What this run left behind."
+    summaries = _summaries(run)
+    if summaries:
+        sizes = figures.span([summary.n_params for summary in summaries], figures.short)
+        parts.append(f"{_number(len(summaries), 'language model')} of {sizes} parameters")
+    elif run.tokenizers:
+        sizes = figures.span([entry.result.vocab_size for entry in run.tokenizers], figures.count)
+        parts.append(f"{_number(len(run.tokenizers), 'tokenizer')} of {sizes} tokens")
+    if run.ledgers:
+        documents, n_bytes = _kept(run)
+        kept = f"{figures.plural(documents, 'document')} ({figures.size(n_bytes)} of text)"
+        corpora = f", {figures.count(len(run.ledgers))} corpora" if len(run.ledgers) > 1 else ""
+        parts.append(f"trained on {kept}{corpora}" if parts else f"A corpus of {kept}{corpora}")
+    return f"{', '.join(parts)}." if parts else "The results of this run."
 
 
-def _key_figures(data: RunData) -> list[KeyFigure]:
-    found: list[KeyFigure] = []
-    if data.ledger is not None:
-        kept, read = data.ledger.train.documents + data.ledger.held_out.documents, data.ledger.stages
-        detail = f"of {figures.count(read[0].documents_in)} read" if read else ""
-        found.append(KeyFigure(figures.count(kept), "documents kept", detail))
-    if data.training is not None:
-        summary = data.training
-        found += [
-            KeyFigure(figures.short(summary.tokens), "tokens trained on"),
-            KeyFigure(figures.short(summary.n_params), "parameters"),
-            KeyFigure(
-                " → ".join(map(figures.bits, (summary.bits_per_byte_before, summary.bits_per_byte_after))),
-                "bits per byte",
-                "held-out text, before → after",
-            ),
-        ]
-    if data.steps:
-        seconds = sum(step.seconds for step in data.steps)
-        found.append(KeyFigure(figures.duration(seconds), "of work", figures.plural(len(data.steps), "step")))
-    flops = total_flops(data)
+def _number(n: int, noun: str) -> str:
+    return f"A {noun}" if n == 1 else figures.plural(n, noun)
+
+
+def _summaries(run: RunResults) -> list[TrainingSummary]:
+    return [entry.result.summary for entry in run.trainings if entry.result.summary is not None]
+
+
+def _kept(run: RunResults) -> tuple[int, int]:
+    amounts = [amount for entry in run.ledgers for amount in (entry.result.train, entry.result.held_out)]
+    return sum(amount.documents for amount in amounts), sum(amount.bytes for amount in amounts)
+
+
+def _key_figures(run: RunResults) -> list[KeyFigure]:
+    shown: list[KeyFigure] = []
+    if run.ledgers:
+        read = sum(entry.result.stages[0].documents_in for entry in run.ledgers if entry.result.stages)
+        detail = f"of {figures.count(read)} read" if read else ""
+        shown.append(KeyFigure(figures.count(_kept(run)[0]), "documents kept", detail))
+    shown += _training_figures(_summaries(run))
+    if run.steps:
+        seconds = sum(step.result.seconds for step in run.steps)
+        shown.append(KeyFigure(figures.duration(seconds), "run time", figures.plural(len(run.steps), "step")))
+    flops = total_flops(run)
     if flops is not None:
-        found.append(KeyFigure(figures.flops(flops), "of arithmetic", "counted, not measured"))
-    return found
+        shown.append(KeyFigure(figures.flops(flops), "compute", "counted from shapes, not measured"))
+    return shown
+
+
+def _training_figures(summaries: Sequence[TrainingSummary]) -> list[KeyFigure]:
+    if not summaries:
+        return []
+    shown = [
+        KeyFigure(figures.span([s.tokens for s in summaries], figures.short), "tokens trained on"),
+        KeyFigure(figures.span([s.n_params for s in summaries], figures.short), "parameters"),
+    ]
+    after = [s.bits_per_byte_after for s in summaries if s.bits_per_byte_after is not None]
+    before = [s.bits_per_byte_before for s in summaries if s.bits_per_byte_before is not None]
+    if len(summaries) == len(before) == len(after) == 1:
+        change = f"{figures.bits(before[0])} → {figures.bits(after[0])}"
+        shown.append(KeyFigure(change, "bits per byte", "held-out text, before → after training"))
+    elif after:
+        shown.append(KeyFigure(figures.span(after, figures.bits), "bits per byte", "held-out text, after training"))
+    return shown

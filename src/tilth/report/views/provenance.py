@@ -1,19 +1,19 @@
-"""Where every number comes from: steps, fingerprints, configs, versions, and the command that makes it all
-again.
-"""
+"""What each number was computed from: steps, fingerprints, configs, versions, machine."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tilth.report import figures
-from tilth.report.artefacts import RunArtefacts, RunData, StepRecord
+from tilth.report.run import Entry, RunResults
+from tilth.step_record import StepRecord
 
 
 @dataclass(frozen=True)
 class StepInput:
-    """One input of a step; `anchor` is the place of the step that made it, where it is on the page."""
+    """One input of a step; `anchor` is the id of its step's element, where that is on the page."""
 
     name: str
     fingerprint: str
@@ -22,16 +22,14 @@ class StepInput:
 
 @dataclass(frozen=True)
 class StepView:
-    """One step with everything that its identity is made of."""
+    """One step with what its identity is made of, and the machine that it ran on."""
 
-    name: str
+    label: str
     fingerprint: str
     anchor: str
-    version: int | None
-    finished_at: str
+    facts: tuple[tuple[str, str], ...]
     inputs: tuple[StepInput, ...]
     config: str
-    counts: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -39,47 +37,77 @@ class Provenance:
     """The provenance section."""
 
     takeaway: str
-    command: str
+    command: str | None
     steps: tuple[StepView, ...]
     versions: tuple[tuple[str, str], ...]
 
 
-def view(run: RunArtefacts, data: RunData) -> Provenance | None:
+def view(run: RunResults) -> Provenance | None:
     """Returns the provenance section, or None where no step left a record."""
-    steps = data.steps
-    if not steps:
+    if not run.steps:
         return None
-    commits = sorted({step.git_commit for step in steps if step.git_commit})
-    releases = sorted({step.tilth_version for step in steps if step.tilth_version})
-    anchors = {step.fingerprint: f"step-{index}" for index, step in enumerate(steps, 1)}
-    found = (("tilth", ", ".join(releases)), ("git commit", ", ".join(commits)))
+    records = [step.result for step in run.steps]
+    anchors = {record.fingerprint: f"step-{index}" for index, record in enumerate(records, 1)}
+    versions = (
+        ("tilth", _different(record.tilth_version for record in records)),
+        ("git commit", _different(record.git_commit or "" for record in records)),
+        ("device", _different(record.device for record in records)),
+        ("threads", _different(str(record.threads or "") for record in records)),
+        ("libraries", _different(text for record in records for text in _libraries(record))),
+    )
     return Provenance(
-        takeaway=_takeaway(commits, releases),
-        command=run.run_command or f"tilth run {run.name}",
-        steps=tuple(_step(step, anchors) for step in steps),
-        versions=tuple((name, value) for name, value in found if value),
+        takeaway=_takeaway(records),
+        command=run.run_command,
+        steps=tuple(_step(step, anchors, f"step-{index}") for index, step in enumerate(run.steps, 1)),
+        versions=tuple((name, value) for name, value in versions if value),
     )
 
 
-def _takeaway(commits: list[str], releases: list[str]) -> str:
+def _takeaway(records: list[StepRecord]) -> str:
+    commits = {record.git_commit for record in records if record.git_commit}
+    releases = {record.tilth_version for record in records if record.tilth_version}
     if len(commits) > 1 or len(releases) > 1:
         versions = figures.plural(max(len(commits), len(releases)), "version")
-        return f"These steps were made by {versions} of the code: run them again for a result of one version."
-    return "Same config and inputs, same fingerprint; and the same fingerprint is not computed twice."
+        return f"These steps were computed by {versions} of tilth. Run them again for results of one version."
+    return (
+        "A step is identified by the fingerprint of its config and inputs. "
+        "A step whose fingerprint is known is not computed again."
+    )
 
 
-def _step(step: StepRecord, anchors: dict[str, str]) -> StepView:
+def _different(values: Iterable[str]) -> str:
+    return ", ".join(sorted({value for value in values if value}))
+
+
+def _libraries(record: StepRecord) -> list[str]:
+    return [f"{name} {version}" for name, version in sorted(record.libraries.items())]
+
+
+def _step(step: Entry[StepRecord], anchors: dict[str, str], anchor: str) -> StepView:
+    record = step.result
+    facts = (
+        ("Step", record.name),
+        ("Label", record.label),
+        ("Fingerprint", record.fingerprint),
+        ("Version", str(record.version)),
+        ("Finished", record.finished_at.replace("T", " ")[:19]),
+        ("Device", record.device),
+        ("Threads", str(record.threads or "")),
+        ("Libraries", ", ".join(_libraries(record))),
+        ("tilth", " ".join(filter(None, [record.tilth_version, record.git_commit]))),
+        ("Counts", " · ".join(f"{name.replace('_', ' ')} {_count(name, n)}" for name, n in record.counts.items())),
+    )
     return StepView(
-        name=step.name,
-        fingerprint=step.fingerprint,
-        anchor=anchors[step.fingerprint],
-        version=step.version,
-        finished_at=(step.finished_at or "").replace("T", " ")[:19],
+        label=step.label,
+        fingerprint=record.fingerprint,
+        anchor=anchor,
+        facts=tuple((name, value) for name, value in facts if value),
+        # An input that is a part of a step's output is `fingerprint/path`.
         inputs=tuple(
-            StepInput(name, fingerprint, anchors.get(fingerprint)) for name, fingerprint in step.inputs.items()
+            StepInput(name, fingerprint, anchors.get(fingerprint.split("/")[0]))
+            for name, fingerprint in record.inputs.items()
         ),
-        config=json.dumps(step.config, indent=2, ensure_ascii=False, sort_keys=True),
-        counts=tuple((name.replace("_", " "), _count(name, value)) for name, value in step.counts.items()),
+        config=json.dumps(record.config, indent=2, ensure_ascii=False, sort_keys=True),
     )
 
 

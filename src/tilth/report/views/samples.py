@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilth.report import figures
-from tilth.report.artefacts import RunData, TextSample
+from tilth.report.run import RunResults
 
 
 @dataclass(frozen=True)
@@ -18,28 +18,45 @@ class Continuation:
 
 
 @dataclass(frozen=True)
+class Group:
+    """The continuations by one model; the label is empty where there is only one."""
+
+    label: str
+    rows: tuple[Continuation, ...]
+
+
+@dataclass(frozen=True)
 class Samples:
     """The samples section."""
 
     takeaway: str
-    rows: tuple[Continuation, ...]
+    groups: tuple[Group, ...]
 
 
-def view(data: RunData) -> Samples | None:
+def view(run: RunResults) -> Samples | None:
     """Returns the samples section, or None where there are none."""
-    if not data.samples:
-        return None
-    rows = tuple(
-        Continuation(s.prompt, s.before.removeprefix(s.prompt), s.after.removeprefix(s.prompt)) for s in data.samples
+    entries = [entry for entry in run.samples if entry.result]
+    groups = tuple(
+        Group(
+            label=entry.label if len(entries) > 1 else "",
+            rows=tuple(
+                Continuation(s.prompt, s.before.removeprefix(s.prompt), s.after.removeprefix(s.prompt))
+                for s in entry.result
+            ),
+        )
+        for entry in entries
     )
-    return Samples(takeaway=_takeaway(data.samples), rows=rows)
+    return Samples(takeaway=_takeaway(groups), groups=groups) if groups else None
 
 
-def _takeaway(samples: tuple[TextSample, ...]) -> str:
-    same = sum(sample.before == sample.after for sample in samples)
-    prompts = f"{figures.plural(len(samples), 'prompt')}, each continued before and after training"
-    if same == len(samples):
-        return f"{prompts}: the continuations are the same."
+def _takeaway(groups: tuple[Group, ...]) -> str:
+    rows = [row for group in groups for row in group.rows]
+    same = sum(row.before == row.after for row in rows)
+    models = f" by {len(groups)} models" if len(groups) > 1 else ""
+    prompts = figures.plural(len({row.prompt for row in rows}), "prompt")
+    prompts = f"{prompts}, each continued{models} before and after training"
+    if same == len(rows):
+        return f"{prompts}. All continuations are unchanged."
     if same:
-        return f"{prompts}: {figures.count(len(samples) - same)} changed, {figures.count(same)} did not."
-    return f"{prompts}: judge for yourself."
+        return f"{prompts}. {figures.count(len(rows) - same)} changed, {figures.count(same)} did not."
+    return f"{prompts}. All continuations changed."

@@ -1,23 +1,38 @@
-"""What the tokenizer learned: how much text a token carries, and how it cuts a sentence."""
+"""Tokenizers: bytes per token, ids in use, an example split into tokens."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tilth.report import figures
-from tilth.report.artefacts import RunData, TokenizerStatistics
-from tilth.report.views.header import KeyFigure
+from markupsafe import Markup
 
-_TONES = 6
+from tilth.report import charts, figures
+from tilth.report.run import Entry, RunResults
+from tilth.report.views.header import KeyFigure
+from tilth.tokenizer.result import TokenizedExample, TokenizerStatistics
+
+_CHIP_TONES = 6
 
 
 @dataclass(frozen=True)
 class Chip:
-    """One token as it is shown: its text with blanks made visible, and its place in the cycle of tones."""
+    """One token as it is shown: its text with line ends and tabs made visible, its id, the number of its colour."""
 
     text: str
     tip: str
     tone: int
+
+
+@dataclass(frozen=True)
+class One:
+    """One tokenizer; the label is empty where there is only one."""
+
+    label: str
+    chips: tuple[Chip, ...]
+    example_text: str
+    longest: tuple[str, ...]
+    pattern: str
+    fingerprint: str
 
 
 @dataclass(frozen=True)
@@ -26,63 +41,115 @@ class Tokenizer:
 
     takeaway: str
     key_figures: tuple[KeyFigure, ...]
-    chips: tuple[Chip, ...]
-    example_text: str
-    longest: tuple[str, ...]
-    pattern: str
-    fingerprint: str
+    """Of the only tokenizer; several are in `bars` and `table`."""
+    bars: Markup | None
+    table: Markup | None
+    tokenizers: tuple[One, ...]
 
 
-def view(data: RunData) -> Tokenizer | None:
+def view(run: RunResults) -> Tokenizer | None:
     """Returns the tokenizer section, or None without statistics."""
-    statistics = data.tokenizer
-    if statistics is None:
+    entries = run.tokenizers
+    if not entries:
         return None
-    pieces = statistics.example.pieces if statistics.example else ()
+    first, several = entries[0], len(entries) > 1
     return Tokenizer(
-        takeaway=_takeaway(statistics),
-        key_figures=tuple(_key_figures(statistics)),
+        takeaway=_takeaway_of_several(entries) if several else _takeaway(first.result),
+        key_figures=() if several else _key_figures(first.result),
+        bars=_bars(entries) if several else None,
+        table=_table(entries) if several else None,
+        tokenizers=tuple(_one(entry.label if several else "", entry.result) for entry in entries),
+    )
+
+
+def visible(text: str) -> str:
+    """Returns the text with line ends and tabs marked, so that a token of white space can be seen."""
+    return text.replace("\n", "↵\n").replace("\t", "⇥\t")
+
+
+def _one(label: str, statistics: TokenizerStatistics) -> One:
+    return One(
+        label=label,
         chips=tuple(
-            Chip(visible(piece.text), f"token {piece.id}", index % _TONES) for index, piece in enumerate(pieces)
+            Chip(visible(piece.text), f"token {piece.id}", index % _CHIP_TONES)
+            for index, piece in enumerate(statistics.example.pieces)
         ),
-        example_text=_example_text(statistics),
+        example_text=_example_text(statistics.example),
         longest=tuple(visible(token).replace(" ", "␣") for token in statistics.longest_tokens),
         pattern=statistics.pattern,
         fingerprint=statistics.fingerprint,
     )
 
 
-def visible(text: str) -> str:
-    """Returns the text with line ends and tabs marked, so that a token of blanks can be seen."""
-    return text.replace("\n", "↵\n").replace("\t", "⇥\t")
+def _used(statistics: TokenizerStatistics) -> str:
+    return figures.percent(statistics.used_tokens / statistics.vocab_size) if statistics.vocab_size else figures.DASH
 
 
 def _takeaway(statistics: TokenizerStatistics) -> str:
-    sentence = (
-        f"One token stands for {figures.bits(statistics.bytes_per_token)} bytes of held-out text, "
-        f"with a vocabulary of {figures.count(statistics.vocab_size)}"
+    return (
+        f"On held-out text a token holds {figures.bits(statistics.bytes_per_token)} bytes on average. "
+        f"{_used(statistics)} of the {figures.count(statistics.vocab_size)} tokens in the vocabulary occur."
     )
-    if statistics.used_tokens is None:
-        return sentence + "."
-    return f"{sentence}, of which {figures.percent(statistics.used_tokens / statistics.vocab_size)} is in use."
 
 
-def _key_figures(statistics: TokenizerStatistics) -> list[KeyFigure]:
-    found = [
+def _takeaway_of_several(entries: tuple[Entry[TokenizerStatistics], ...]) -> str:
+    best = max(entries, key=lambda entry: entry.result.bytes_per_token)
+    values = figures.span([entry.result.bytes_per_token for entry in entries], figures.bits)
+    return (
+        f"{figures.plural(len(entries), 'tokenizer')}: a token holds {values} bytes of held-out text on average, "
+        f"most with “{best.label}”."
+    )
+
+
+def _key_figures(statistics: TokenizerStatistics) -> tuple[KeyFigure, ...]:
+    return (
         KeyFigure(figures.bits(statistics.bytes_per_token), "bytes per token", "on held-out text"),
-        KeyFigure(figures.count(statistics.vocab_size), "vocabulary"),
-    ]
-    if statistics.used_tokens is not None:
-        found.append(KeyFigure(figures.count(statistics.used_tokens), "entries in use"))
-    if statistics.training_bytes is not None:
-        found.append(KeyFigure(figures.size(statistics.training_bytes), "of text learned from"))
-    return found
+        KeyFigure(figures.count(statistics.vocab_size), "tokens in the vocabulary"),
+        KeyFigure(figures.count(statistics.used_tokens), "tokens in use", "on held-out text"),
+        KeyFigure(figures.size(statistics.training_bytes), "of training text"),
+    )
 
 
-def _example_text(statistics: TokenizerStatistics) -> str:
-    if statistics.example is None or not statistics.example.pieces:
+def _bars(entries: tuple[Entry[TokenizerStatistics], ...]) -> Markup:
+    return charts.bars(
+        [
+            charts.Bar(
+                label=entry.label,
+                text=figures.bits(entry.result.bytes_per_token),
+                parts=[
+                    charts.Part(
+                        value=entry.result.bytes_per_token,
+                        tone=tone,
+                        tip=f"{entry.label}: {figures.bits(entry.result.bytes_per_token)} bytes per token",
+                    )
+                ],
+            )
+            for entry, tone in zip(entries, charts.tones(len(entries)), strict=True)
+        ]
+    )
+
+
+def _table(entries: tuple[Entry[TokenizerStatistics], ...]) -> Markup:
+    return charts.table(
+        ("Tokenizer", "Bytes per token", "Vocabulary", "In use", "Training text"),
+        [
+            (
+                entry.label,
+                figures.bits(entry.result.bytes_per_token),
+                figures.count(entry.result.vocab_size),
+                _used(entry.result),
+                figures.size(entry.result.training_bytes),
+            )
+            for entry in entries
+        ],
+        charts.tones(len(entries)),
+    )
+
+
+def _example_text(example: TokenizedExample) -> str:
+    if not example.pieces:
         return ""
-    n_bytes = len(statistics.example.text.encode("utf-8", "surrogatepass"))
-    n_tokens = len(statistics.example.pieces)
+    n_bytes = len(example.text.encode("utf-8", "surrogatepass"))
+    n_tokens = len(example.pieces)
     size = f"{figures.plural(n_bytes, 'byte')} in {figures.plural(n_tokens, 'token')}"
-    return f"{size}: {n_bytes / n_tokens:.2f} bytes a token"
+    return f"{size}: {n_bytes / n_tokens:.2f} bytes per token"

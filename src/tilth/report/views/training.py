@@ -1,19 +1,19 @@
-"""How the model learned, and how it stands beside simple predictors on the same held-out text."""
+"""Training curves, and bits per byte beside simple predictors on the same held-out text."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from markupsafe import Markup
 
+from tilth.evaluation.result import Baselines
 from tilth.report import charts, figures
-from tilth.report.artefacts import Baselines, Metrics, RunData, TrainingSummary
-
-_MODEL, _BEFORE = "model", "model before"
-_LEVEL_TONES = ("ochre", "slate", "plum", "moss")
+from tilth.report.run import Entry, RunResults
+from tilth.report.views.training_sentences import BEFORE, COLUMNS, MODEL, row, takeaway
+from tilth.training.result import Metrics, TrainingSummary, TrainPoint
 
 
 @dataclass(frozen=True)
@@ -22,143 +22,121 @@ class Training:
 
     takeaway: str
     facts: str
+    """Of the only training; several are in `table`."""
+    table: Markup | None
     curves: tuple[Markup, ...]
     small_curves: tuple[Markup, ...]
     baselines: Markup | None
     baseline_text: str
 
 
-def view(data: RunData) -> Training | None:
-    """Returns the training section, or None where there is neither metrics, summary nor baselines."""
-    metrics, summary, baselines = data.metrics, data.training, data.baselines
-    if metrics is None and summary is None and baselines is None:
+def view(run: RunResults) -> Training | None:
+    """Returns the training section, or None where there is neither a training nor a comparison of predictors."""
+    if not run.trainings and not run.baselines:
         return None
-    peers = _peers(baselines)
+    several = len(run.trainings) > 1
+    tones = charts.tones(len(run.trainings))
+    summary = run.trainings[0].result.summary if len(run.trainings) == 1 else None
+    logs = [
+        _Log(entry.label, entry.result.metrics, tone)
+        for entry, tone in zip(run.trainings, tones, strict=True)
+        if entry.result.metrics is not None
+    ]
     return Training(
-        takeaway=takeaway(data),
+        takeaway=takeaway(run),
         facts=_facts(summary),
-        curves=tuple(filter(None, [_loss_curve(metrics), _held_out_curve(metrics, peers)])) if metrics else (),
-        small_curves=tuple(filter(None, _small_curves(metrics))) if metrics else (),
-        baselines=_baseline_bars(baselines) if baselines else None,
-        baseline_text=_baseline_text(baselines) if baselines else "",
+        table=charts.table(COLUMNS, [row(run, entry) for entry in run.trainings], tones) if several else None,
+        curves=tuple(filter(None, [_loss_curve(logs, several), _held_out_curve(logs, several, run.baselines)])),
+        small_curves=tuple(filter(None, [_rate_curve(logs, several), _norm_curve(logs, several)])),
+        baselines=_baseline_bars(run.baselines) if run.baselines else None,
+        baseline_text=_baseline_text(run.baselines) if run.baselines else "",
     )
 
 
-def takeaway(data: RunData) -> str:
-    """Returns one sentence on how many bits per byte the model needs, and who needs fewer."""
-    after, before = _bits_after(data), _bits_before(data)
-    if after is None:
-        return "Training has no result on held-out text yet."
-    if not math.isfinite(after):
-        return "Training diverged: the loss on held-out text is not a number."
-    sentences = [f"The model needs {figures.bits(after)} bits per byte on text it never saw{_beside(data, after)}."]
-    if before is not None and math.isfinite(before):
-        untrained = f"Before training it needed {figures.bits(before)}"
-        sentences.append(f"{untrained}{'' if after < before else ', so training did not help'}.")
-    return " ".join(sentences)
+@dataclass(frozen=True)
+class _Log:
+    label: str
+    metrics: Metrics
+    tone: str
 
-
-def _beside(data: RunData, after: float) -> str:
-    peers = {name: bits for name, bits in _peers(data.baselines).items() if math.isfinite(bits)}
-    if not peers:
-        return ""
-    listed = figures.join([f"{_with_article(name)} needs {figures.bits(bits)}" for name, bits in peers.items()])
-    # Judged on the figures as printed, so that the sentence never calls two equal numbers different.
-    ahead = [name for name, bits in peers.items() if float(figures.bits(bits)) < float(figures.bits(after))]
-    even = [name for name, bits in peers.items() if figures.bits(bits) == figures.bits(after)]
-    if ahead:
-        verdict = f"the model is still behind {figures.join([_with_article(name) for name in ahead])}"
-    elif even:
-        verdict = f"the model is level with {figures.join([_with_article(name) for name in even])}"
-    else:
-        verdict = "the model predicts this text better" if len(peers) == 1 else "the model predicts this text best"
-    return f"; {listed}: {verdict}"
-
-
-def _with_article(name: str) -> str:
-    return f"a {name} model" if name.endswith("-gram") else name
-
-
-def _peers(baselines: Baselines | None) -> dict[str, float]:
-    bits = baselines.bits_per_byte if baselines else {}
-    return {name: value for name, value in bits.items() if name not in (_MODEL, _BEFORE)}
-
-
-def _bits_after(data: RunData) -> float | None:
-    if data.baselines is not None and _MODEL in data.baselines.bits_per_byte:
-        return data.baselines.bits_per_byte[_MODEL]
-    if data.training is not None:
-        return data.training.bits_per_byte_after
-    held_out = data.metrics.held_out if data.metrics else ()
-    return held_out[-1].held_out_bits_per_byte if held_out else None
-
-
-def _bits_before(data: RunData) -> float | None:
-    if data.baselines is not None and _BEFORE in data.baselines.bits_per_byte:
-        return data.baselines.bits_per_byte[_BEFORE]
-    return data.training.bits_per_byte_before if data.training else None
+    def points(self, value: Callable[[TrainPoint], float]) -> list[charts.Point]:
+        return [(point.tokens, value(point)) for point in self.metrics.train]
 
 
 def _facts(summary: TrainingSummary | None) -> str:
     if summary is None:
         return ""
-    parts = [f"{figures.short(summary.n_params)} parameters", f"{figures.short(summary.tokens)} tokens"]
-    if summary.steps is not None:
-        parts.append(figures.plural(summary.steps, "step"))
-    if summary.seconds is not None:
-        parts.append(figures.duration(summary.seconds))
-    if summary.tokens_per_second is not None:
-        parts.append(f"{figures.count(summary.tokens_per_second)} tokens per second")
-    if summary.flops is not None:
-        parts.append(figures.flops(summary.flops))
+    parts = [
+        f"{figures.short(summary.n_params)} parameters",
+        f"{figures.short(summary.tokens)} tokens",
+        figures.plural(summary.steps, "step"),
+        figures.duration(summary.seconds),
+        f"{figures.count(summary.tokens_per_second)} tokens per second",
+        figures.flops(summary.flops),
+    ]
     return " · ".join(parts)
 
 
-def _loss_curve(metrics: Metrics) -> Markup:
-    points = [(point.tokens, point.loss) for point in metrics.train]
-    held_out = [
-        (point.tokens, point.held_out_nats_per_token)
-        for point in metrics.held_out
-        if point.held_out_nats_per_token is not None
-    ]
-    lines = [
-        charts.Line(label="each step", points=averaged(points, 500), tone="clay", faint=True),
-        charts.Line(label="training", points=averaged(points, 80), tone="clay"),
-        charts.Line(label="held out", points=held_out, tone="slate"),
-    ]
-    axes = charts.Axes(x_label="tokens", y_label="Loss", x_format=figures.axis, y_format=figures.bits)
+def _loss_curve(logs: Sequence[_Log], several: bool) -> Markup:
+    lines: list[charts.Line] = []
+    for log in logs:
+        points = log.points(lambda point: point.loss)
+        if several:
+            lines.append(charts.Line(label=log.label, points=averaged(points, 80), tone=log.tone))
+            continue
+        held_out = [(point.tokens, point.held_out_nats_per_token) for point in log.metrics.held_out]
+        lines += [
+            charts.Line(label="each step", points=averaged(points, 500), tone="clay", faint=True),
+            charts.Line(label="training", points=averaged(points, 80), tone="clay"),
+            charts.Line(label="held out", points=held_out, tone="slate"),
+        ]
+    axes = charts.Axes(
+        x_label="tokens", y_label="Training loss" if several else "Loss", x_format=figures.axis, y_format=figures.bits
+    )
     return charts.line_chart([line for line in lines if line.points], axes, note="nats per token")
 
 
-def _held_out_curve(metrics: Metrics, peers: dict[str, float]) -> Markup:
-    points = [(point.tokens, point.held_out_bits_per_byte) for point in metrics.held_out]
+def _held_out_curve(logs: Sequence[_Log], several: bool, baselines: Sequence[Entry[Baselines]]) -> Markup:
+    lines = [
+        charts.Line(
+            label=log.label if several else "model",
+            points=[(point.tokens, point.held_out_bits_per_byte) for point in log.metrics.held_out],
+            tone=log.tone,
+        )
+        for log in logs
+    ]
+    compared = [(label, value) for label, name, value, _ in _merged(baselines) if name not in (MODEL, BEFORE)]
+    tones = charts.tones(len(lines) + len(compared))[len(lines) :]
     levels = [
-        charts.Level(label=name, value=value, tone=_LEVEL_TONES[i % len(_LEVEL_TONES)])
-        for i, (name, value) in enumerate(peers.items())
+        charts.Level(label=label, value=value, tone=tone.split()[0])  # levels have a dash of their own
+        for (label, value), tone in zip(compared, tones, strict=True)
     ]
     axes = charts.Axes(x_label="tokens", y_label="Held-out text", y_format=figures.bits)
-    return charts.line_chart(
-        [charts.Line(label="model", points=points, tone="clay")], axes, levels=levels, note="bits per byte"
-    )
+    return charts.line_chart(lines, axes, levels=levels, note="bits per byte")
 
 
-def _small_curves(metrics: Metrics) -> list[Markup]:
-    rates = [(p.tokens, p.learning_rate) for p in metrics.train if p.learning_rate is not None]
-    norms = [(p.tokens, p.grad_norm) for p in metrics.train if p.grad_norm is not None]
-    return [
-        charts.line_chart(
-            [charts.Line(label="learning rate", points=thinned(rates, 200), tone="ochre")],
-            charts.Axes(x_label="tokens", y_label="Learning rate"),
-        ),
-        charts.line_chart(
-            [
-                charts.Line(label="each step", points=averaged(norms, 500), tone="moss", faint=True),
-                charts.Line(label="gradient norm", points=averaged(norms, 80), tone="moss"),
-            ],
-            charts.Axes(x_label="tokens", y_label="Gradient norm", y_format=_three_digits, log_y=True),
-            note="before clipping, log scale",
-        ),
+def _rate_curve(logs: Sequence[_Log], several: bool) -> Markup:
+    lines = [
+        charts.Line(
+            label=log.label if several else "learning rate",
+            points=thinned(log.points(lambda point: point.learning_rate), 200),
+            tone=log.tone if several else "ochre",
+        )
+        for log in logs
     ]
+    return charts.line_chart(lines, charts.Axes(x_label="tokens", y_label="Learning rate"))
+
+
+def _norm_curve(logs: Sequence[_Log], several: bool) -> Markup:
+    lines: list[charts.Line] = []
+    for log in logs:
+        points = log.points(lambda point: point.grad_norm)
+        if not several:
+            lines.append(charts.Line(label="each step", points=averaged(points, 500), tone="moss", faint=True))
+        label, tone = (log.label, log.tone) if several else ("gradient norm", "moss")
+        lines.append(charts.Line(label=label, points=averaged(points, 80), tone=tone))
+    axes = charts.Axes(x_label="tokens", y_label="Gradient norm", y_format=_three_digits, log_y=True)
+    return charts.line_chart(lines, axes, note="before clipping, log scale")
 
 
 def _three_digits(value: float) -> str:
@@ -181,33 +159,48 @@ def thinned(points: Sequence[charts.Point], most: int) -> list[charts.Point]:
     return [*points[:-1:every], points[-1]] if points else []
 
 
-def _baseline_bars(baselines: Baselines) -> Markup:
-    ordered = sorted(baselines.bits_per_byte.items(), key=lambda item: (not math.isfinite(item[1]), item[1]))
+def _merged(baselines: Sequence[Entry[Baselines]]) -> list[tuple[str, str, float, str]]:
+    """Returns (label, predictor, bits per byte, note) of all comparisons; equal figures of a predictor are one."""
+    merged: list[tuple[str, str, float, str]] = []
+    for name in dict.fromkeys(name for entry in baselines for name in entry.result.bits_per_byte):
+        entries = [entry for entry in baselines if name in entry.result.bits_per_byte]
+        values = [entry.result.bits_per_byte[name] for entry in entries]
+        equal = len({figures.bits(value) for value in values}) == 1
+        if equal and (len(baselines) == 1 or name not in (MODEL, BEFORE)):
+            merged.append((name, name, values[0], entries[0].result.notes.get(name, "")))
+            continue
+        for entry, value in zip(entries, values, strict=True):
+            merged.append((f"{name}, {entry.label}", name, value, entry.result.notes.get(name, "")))
+    return merged
+
+
+def _baseline_bars(baselines: Sequence[Entry[Baselines]]) -> Markup:
+    ordered = sorted(_merged(baselines), key=lambda entry: (not math.isfinite(entry[2]), entry[2]))
+    several = len(baselines) > 1
     return charts.bars(
         [
             charts.Bar(
-                label=name,
+                label=label,
                 text=figures.bits(value),
                 parts=[
                     charts.Part(
                         value=value,
-                        tone="clay" if name == _MODEL else ("sand" if name == _BEFORE else "slate"),
-                        tip=f"{name}: {figures.bits(value)} bits per byte",
+                        tone="clay" if name == MODEL else ("sand" if name == BEFORE else "slate"),
+                        tip=f"{label}: {figures.bits(value)} bits per byte",
                     )
                 ],
-                strong=name == _MODEL,
-                note=baselines.notes.get(name, ""),
+                strong=name == MODEL,
+                note="" if several and name in (MODEL, BEFORE) else note,
             )
-            for name, value in ordered
+            for label, name, value, note in ordered
         ]
     )
 
 
-def _baseline_text(baselines: Baselines) -> str:
-    parts = []
-    if baselines.held_out_bytes is not None:
-        parts.append(figures.size(baselines.held_out_bytes))
-    if baselines.held_out_documents is not None:
-        parts.append(figures.plural(baselines.held_out_documents, "document"))
-    where = f" All were measured on the same held-out text: {', '.join(parts)}." if parts else ""
-    return f"Bits per byte, shorter is better.{where}"
+def _baseline_text(baselines: Sequence[Entry[Baselines]]) -> str:
+    measured = {(entry.result.held_out_bytes, entry.result.held_out_documents) for entry in baselines}
+    if len(measured) > 1:
+        return "Bits per byte, less is better. These were not all measured on the same held-out text."
+    n_bytes, documents = measured.pop()
+    text = f"{figures.size(n_bytes)}, {figures.plural(documents, 'document')}"
+    return f"Bits per byte, less is better. All were measured on the same held-out text: {text}."
