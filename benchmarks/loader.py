@@ -63,7 +63,7 @@ def loader_seconds(dataset: Dataset, tokenizer: Tokenizer) -> tuple[int, float]:
     stream = TokenStream(dataset, tokenizer, context_length=CONTEXT, batch_size=ROWS)
     tokens, started = 0, time.process_time()
     while stream.epoch == 0:
-        tokens += stream.next_batch()[0].numel()
+        tokens += stream.next_batch().n_tokens
     return tokens, time.process_time() - started
 
 

@@ -31,7 +31,7 @@ def ours(config: ModelConfig) -> tuple[Transformer, Callable[[torch.Tensor, torc
     with torch.no_grad():
         for weight in model.parameters():  # fresh output projections are zero, which would make some work trivial
             weight.add_(0.02 * torch.randn_like(weight))
-    return model, model.loss
+    return model, lambda inputs, targets: model(inputs, targets=targets)
 
 
 def peer(model: Transformer) -> tuple[LlamaForCausalLM, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]]:

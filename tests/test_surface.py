@@ -22,12 +22,14 @@ STAGES = {
     "improve": "ARMS AlphabetTokenizer Arm ArmResult Augmentable Augmentation LoopConfig LoopResult ProblemSource "
     "Reverse SeedResult TaskFamily improve",
     "inference": "Completion Engine Generation SamplingParams generate_tokens",
-    "model": "IGNORE KVCache ModelConfig Transformer load_model save_model",
+    "model": "IGNORE_INDEX KVCache ModelConfig Projection Transformer load_model save_model",
     "recipes": "BUILT_IN BuiltIn load_recipe",
     "report": "RunResults collect render",
     "tokenizer": "ByteTokenizer CharacterTokenizer END_OF_TEXT EncodedPart StreamDecoder TieBreak Tokenizer "
     "TokenizerConfig Vocabulary WordTokenizer statistics",
-    "training": "TextCost TokenStream TrainConfig TrainResult held_out_excerpt initial_model measure_text_cost train",
+    "training": "Batch EvalPoint Metrics Muon Schedule TextLoss TokenStream TrainConfig TrainPoint TrainResult "
+    "Trainer TrainingSummary adamw held_out_excerpt initial_model load_checkpoint make_optimizers "
+    "muon next_token_loss read_metrics save_checkpoint text_loss train",
 }
 CONFIGS = {
     "tilth.curation.config:CurationConfig": "languages max_document_bytes min_words max_words near_duplicate_threshold "
@@ -36,9 +38,8 @@ CONFIGS = {
     "max_token_length max_training_bytes weights superwords_from byte_fallback character_coverage",
     "tilth.model.config:ModelConfig": "vocab_size d_model n_layers n_heads n_kv_heads head_dim d_ff context_length "
     "rope_theta norm_eps tie_embeddings",
-    "tilth.training.config:TrainConfig": "tokens global_batch_tokens micro_batch_size optimizer learning_rate "
-    "muon_learning_rate schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip seed "
-    "eval_every_tokens eval_bytes checkpoint_every_tokens",
+    "tilth.training.config:TrainConfig": "tokens global_batch_tokens optimizer learning_rate muon_learning_rate "
+    "schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip seed eval_bytes",
     "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples test_problems "
     "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate warmup_fraction decay_fraction beta1 "
     "beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at max_draws seeds",

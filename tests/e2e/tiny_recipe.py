@@ -26,8 +26,6 @@ def tiny(*, corpus: str, vocab_size: int = 512, tokens: int = 40_000, seed: int 
         training=TrainConfig(
             tokens=tokens,
             global_batch_tokens=1024,
-            checkpoint_every_tokens=4096,
-            eval_every_tokens=16_384,
             warmup_tokens=2048,
             seed=seed,
         ),

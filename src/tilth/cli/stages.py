@@ -64,7 +64,7 @@ class Shape:
     """The shape of the model."""
 
     depth: int = 4
-    """The dial: layers; the width is 64 times that."""
+    """The dial: layers; the width is 32 times that."""
     context_length: int = 256
     """Most tokens that the model attends to."""
 

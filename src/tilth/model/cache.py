@@ -1,7 +1,7 @@
 """Keys and values of the tokens seen so far, preallocated for a batch whose prompts differ in length.
 
 Shorter prompts are padded on the left, so that all rows write the same slot at each step and a step is one
-batched forward. The price is the padding: a batch should hold prompts of similar length.
+batched forward. A trade-off is the padding: a batch should hold prompts of similar length.
 """
 
 from __future__ import annotations

@@ -75,15 +75,21 @@ class ModelConfig:
 
     @classmethod
     def from_depth(cls, depth: int, *, vocab_size: int, context_length: int = 256) -> ModelConfig:
-        """Derives a whole shape from one dial: `depth` layers, 64 of width per layer, heads 64 wide.
+        """Derives a whole shape from one dial: `depth` layers, 32 of width per layer, heads 64 wide.
 
-        The width to depth ratio of 64 is nanochat's (Karpathy 2025); depth 2 to 4 suits minutes on a CPU.
+        That is half of nanochat's width for a depth (Karpathy 2025): at minutes on a CPU, tokens seen count for more
+        than width (docs/log.md). An odd depth has one head more than its width would fill. Depth 4 suits minutes on
+        two cores.
+        Raises: ConfigError for a depth below 1.
         """
+        if depth < 1:
+            raise ConfigError(f"`--depth` is {depth}.", fix="Give 1 or more; 4 takes minutes on two cores.")
         return cls(
             vocab_size=vocab_size,
-            d_model=64 * depth,
+            d_model=32 * depth,
             n_layers=depth,
-            n_heads=depth,
+            n_heads=-(-depth // 2),
+            head_dim=64,
             context_length=context_length,
         )
 

@@ -3,7 +3,7 @@
 Logits of a few hundred tokens at a time are turned into their own gradient in place, and the two matrix
 products of the backward pass follow at once (the idea of Liger Kernel's fused linear cross-entropy). On a CPU
 with a vocabulary of 4,096 it saves most of the time and memory of a small model's loss. The
-price: gradients are computed in the forward pass, so the function is for training; without gradients it is
+trade-off: gradients are computed in the forward pass, so the function is for training; without gradients it is
 the plain formula, a chunk at a time.
 """
 

@@ -2,7 +2,7 @@
 matrix.
 
 Projections that read the same input are fused (q, k, v; gate, up): fewer and larger products, which is what a
-small model on a CPU lives from. The price is that names differ from Llama checkpoints; `model/hf.py` splits
+small model on a CPU needs. A trade-off: names differ from Llama checkpoints; `model/hf.py` splits
 and joins.
 Initialisation: matrices N(0, 1/fan_in), those that write to the residual stream 0, so that each block begins
 as the identity and the token's embedding is not drowned; embeddings N(0, 0.02^2), norm weights 1.

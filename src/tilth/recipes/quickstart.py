@@ -13,7 +13,6 @@ import sysconfig
 from collections.abc import Mapping
 
 from tilth.curation.config import CurationConfig
-from tilth.errors import ConfigError
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
 from tilth.recipes import step_functions
@@ -52,10 +51,7 @@ def quickstart(
         rounds: Rounds of the self-improving loop, each on strings that are one letter longer.
         seed: Seed of everything that is drawn by chance.
     """
-    if depth < 1:
-        raise ConfigError(f"`--depth` is {depth}.", fix="Give 1 or more; 4 takes minutes on two cores.")
-    # Half the usual width for a depth: at minutes on a CPU, tokens seen count for more than width (docs/log.md).
-    model = ModelConfig(vocab_size=vocab_size, d_model=32 * depth, n_layers=depth, n_heads=-(-depth // 2), head_dim=64)
+    model = ModelConfig.from_depth(depth, vocab_size=vocab_size)
     return chain(
         corpus,
         curation=CurationConfig(),

@@ -102,23 +102,7 @@ def _trainings(folders: Sequence[_Folder]) -> tuple[tuple[Entry[TrainingRun], ..
 def _read(kind: type[T], path: Path) -> T | None:
     if not path.exists():
         return None
-    result = read_result(kind, path)
-    if isinstance(result, LoopResult):
-        _check_loop(result, path)
-    return result
-
-
-def _check_loop(loop: LoopResult, path: Path) -> None:
-    """Raises DataError where accuracies are not rounds by difficulties, as the section on the loop relies on."""
-    if not loop.seeds or not loop.difficulties:
-        raise DataError(f"`{path}` has no {'difficulties' if loop.seeds else 'seeds'}.", fix=_FIX)
-    columns = len(loop.difficulties)
-    for index, seed in enumerate(loop.seeds):
-        for name, arm in seed.arms.items():
-            if not arm.accuracy or any(len(row) != columns for row in arm.accuracy):
-                raise DataError(
-                    f"`{path}.seeds[{index}].arms.{name}.accuracy` must have rows of {columns} difficulties.", fix=_FIX
-                )
+    return read_result(kind, path)
 
 
 def _metrics(folder: Path) -> Metrics | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tilth.training.metrics import read_metrics
     from tilth.training.optim import Muon, adamw, make_optimizers, muon
     from tilth.training.pretraining import TrainResult, initial_model, train
-    from tilth.training.result import EvalPoint, Metrics, TrainPoint, TrainingSummary
+    from tilth.training.result import EvalPoint, Metrics, TrainingSummary, TrainPoint
     from tilth.training.schedule import Schedule
     from tilth.training.stream import TokenStream
     from tilth.training.trainer import Trainer, next_token_loss

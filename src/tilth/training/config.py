@@ -1,7 +1,7 @@
 """How a model is trained; budgets are in tokens, so that they mean the same at any batch size.
 
-It imports nothing heavy. How much memory a step may take and how often it is measured or saved are facts of the machine,
-and in `execute.Context`. The context length is the model's own: training on shorter windows than a model can
+It imports nothing heavy. How much memory a step may take and how often it is measured or saved are facts of the
+machine, and in `execute.Context`. The context length is the model's own: training on shorter windows than a model can
 see is a different model.
 """
 

@@ -1,7 +1,7 @@
 """Muon for the matrices inside the blocks, AdamW for embeddings, output matrix and norm weights.
 
 Muon moves each matrix along its momentum with all singular values set to about 1. On small models it learns
-from a token what AdamW needs several for; the price is a few small matrix products a step, which pay from
+from a token what AdamW needs several for; a trade-off: it takes a few small matrix products a step, worth it from
 about 1,024 tokens a step on. Matrices that are stored as one (q, k, v; gate, up) are moved each on its own: as one,
 whichever has the largest gradient would take the others' share of the step. torch has a Muon of its own, but fixed to
 bfloat16, which a CPU without such units computes several times slower than float32. AdamW is torch's fused kernel: on

@@ -1,8 +1,8 @@
 """Batches made in the background while the model works on the one before.
 
-Python alone is not faster with two threads, but tokenizing and numpy let the other one run. A batch travels with the
-state that the source had after it, so that a checkpoint holds the place of the batches that were used, not of those
-that were made.
+Tokenizing and numpy let the other thread run; the handing over takes about half a millisecond, too much for steps that
+are as short. A batch travels with the state that the source had after it, so that a checkpoint holds the position of the
+batches that were used, not of those that were made.
 """
 
 from __future__ import annotations
@@ -39,10 +39,8 @@ class Made:
 
 
 @contextmanager
-def made_batches(
-    source: Iterable[Batch], n: int, *, ahead: int, with_position: bool
-) -> Generator[Iterator[Made]]:
-    """Yields an iterator over the next `n` batches of a source, at most; up to `ahead` are made in advance, by a thread.
+def made_batches(source: Iterable[Batch], n: int, *, ahead: int, with_position: bool) -> Generator[Iterator[Made]]:
+    """Yields an iterator over the next `n` batches of a source; a thread makes up to `ahead` of them in advance.
 
     With `ahead` 0 there is no thread. No more than `n` batches are taken from the source. What the source raises is
     raised to whoever takes the batch; at the end of the `with` block the thread is gone.

@@ -4,9 +4,10 @@ A document of n tokens is n + 1 predictions: from the separator to the first tok
 the separator. Rows are filled with such predictions, so wherever a document is cut nothing is lost, nothing
 is seen twice, and no target belongs to another document than its input. A row begins with the piece that has
 waited longest; what room it leaves goes to the largest waiting pieces that fit (best fit), and only then is a
-piece cut again. Attention within a row is not masked at document borders: a piece sees what stands before it
-in its row. No tokens are ever stored: the state names the waiting documents, and resuming tokenizes them
-again. The price is that a shard's text (64 MB as tilth writes them) is held in memory, for a full shuffle
+piece cut again. Each piece is a segment of its row, which attention does not leave. Documents of the next epoch
+come in as those of this one are used up: without them, the end of an epoch would hold only the longest documents.
+No tokens are ever stored: the state names the waiting documents, and resuming tokenizes them
+again. A trade-off: a shard's text (64 MB as tilth writes them) is held in memory, for a full shuffle
 within the shard; documents of different shards meet only in the buffer. Tokenizing happens in blocks in the
 caller's thread.
 """
@@ -14,8 +15,9 @@ caller's thread.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +35,15 @@ if TYPE_CHECKING:
 
 BLOCK_DOCUMENTS = 32
 """Documents that are tokenized at a time."""
+REPEATED_TOKENS = 1 << 20
+"""Waiting tokens above which no third epoch is begun: a corpus of a few long documents is not held many times."""
 
 
 @dataclass(slots=True)
 class _Piece:
     """The unused rest of a document: predictions from `start` on."""
 
+    epoch: int
     shard: int
     row: int
     ids: NDArray[np.int32]
@@ -56,6 +61,8 @@ class _Buffer:
         self._pieces: dict[int, _Piece] = {}
         self._by_length: list[tuple[int, int]] = []  # with the negative number of arrival: of equals, the first is last
         self._arrived = 0
+        self._epochs: Counter[int] = Counter()
+        self.n_tokens = 0
         for piece in pieces:
             self.add(piece)
 
@@ -69,28 +76,41 @@ class _Buffer:
         self._arrived += 1
         self._pieces[self._arrived] = piece
         insort(self._by_length, (len(piece), -self._arrived))
+        self._epochs[piece.epoch] += 1
+        self.n_tokens += len(piece)
 
     def take_first(self) -> _Piece:
         """Takes the piece that has waited longest."""
         arrival = next(iter(self._pieces))
-        piece = self._pieces.pop(arrival)
-        del self._by_length[bisect_left(self._by_length, (len(piece), -arrival))]
-        return piece
+        piece = self._pieces[arrival]
+        return self._take(bisect_left(self._by_length, (len(piece), -arrival)))
 
     def take_fitting(self, room: int) -> _Piece:
         """Takes the largest piece that fits; failing that, the one that has waited longest."""
-        place = bisect_right(self._by_length, (room, 0)) - 1
-        if place < 0:
+        index = bisect_right(self._by_length, (room, 0)) - 1
+        if index < 0:
             return self.take_first()
-        _, arrival = self._by_length.pop(place)
-        return self._pieces.pop(-arrival)
+        return self._take(index)
+
+    def n_epochs(self, newest: int) -> int:
+        """Returns how many epochs there are from the oldest one that has a piece here to `newest`."""
+        return 1 + newest - min(self._epochs, default=newest)
+
+    def _take(self, index: int) -> _Piece:
+        length, arrival = self._by_length.pop(index)
+        piece = self._pieces.pop(-arrival)
+        self.n_tokens -= length
+        self._epochs[piece.epoch] -= 1
+        if not self._epochs[piece.epoch]:
+            del self._epochs[piece.epoch]
+        return piece
 
 
 class TokenStream:
     """An endless stream of batches; the order of documents depends on seed and dataset, not on the tokenizer.
 
     Every token of every document is a target exactly once an epoch, and so is one separator for each
-    document. An epoch is used up before the next begins; the row at the border holds documents of both.
+    document. Epochs overlap by the documents that wait in the buffer.
     """
 
     def __init__(
@@ -103,7 +123,7 @@ class TokenStream:
         seed: int = 0,
         buffer_documents: int = 256,
     ) -> None:
-        """`batch_size` is in rows; `buffer_documents` wait at least, so far as the epoch still has any.
+        """`batch_size` is in rows; `buffer_documents` wait at least, in a corpus of fewer some of them twice.
 
         Raises: DataError for a dataset without documents; ConfigError for a tokenizer without a separator.
         """
@@ -118,6 +138,7 @@ class TokenStream:
         self.context_length, self.batch_size, self.seed = context_length, batch_size, seed
         self.buffer_documents = buffer_documents
         self.epoch = self.shards_read = self.rows_read = 0
+        """How far documents have been read, which is the buffer ahead of what the batches hold."""
         self.buffer = _Buffer()
         self._texts: tuple[int, pa.Array] | None = None
         self._order: tuple[tuple[int, int], NDArray[np.int64]] = ((-1, -1), np.zeros(0, dtype=np.int64))
@@ -127,37 +148,44 @@ class TokenStream:
             yield self.next_batch()
 
     def next_batch(self) -> Batch:
-        """Returns a batch of `(batch_size, context_length)` in int64."""
+        """Returns a batch of `(batch_size, context_length)` in int64, with the segments of its rows."""
         rows = [self._next_row() for _ in range(self.batch_size)]
         inputs = np.stack([np.concatenate([piece[:-1] for piece in row]) for row in rows])
         targets = np.stack([np.concatenate([piece[1:] for piece in row]) for row in rows])
-        return Batch(torch.from_numpy(inputs.astype(np.int64)), torch.from_numpy(targets.astype(np.int64)))
+        segments = np.stack([np.repeat(np.arange(len(row)), [len(piece) - 1 for piece in row]) for row in rows])
+        return Batch(
+            torch.from_numpy(inputs.astype(np.int64)),
+            torch.from_numpy(targets.astype(np.int64)),
+            # Rows of one document each need no mask.
+            segments=torch.from_numpy(segments) if segments.any() else None,
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns where the stream stands, as plain JSON: a few numbers and the names of the waiting
+        """Returns the position of the stream, as plain JSON: a few numbers and the names of the waiting
         documents."""
         return {
             "epoch": self.epoch,
             "shards_read": self.shards_read,
             "rows_read": self.rows_read,
-            "buffer": [[piece.shard, piece.row, piece.start] for piece in self.buffer],
+            "buffer": [[piece.epoch, piece.shard, piece.row, piece.start] for piece in self.buffer],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on exactly where `state_dict` was taken, given the same dataset, tokenizer and settings."""
+        """Continues exactly where `state_dict` was called, given the same dataset, tokenizer and settings."""
         self.epoch, self.shards_read, self.rows_read = (
             state["epoch"],
             state["shards_read"],
             state["rows_read"],
         )
-        places = [(int(shard), int(row), int(start)) for shard, row, start in state["buffer"]]
-        rebuilt: dict[tuple[int, int], _Piece] = {}
-        for shard in sorted({shard for shard, _, _ in places}):
-            rows = [row for s, row, _ in places if s == shard]
-            rebuilt |= {(shard, piece.row): piece for piece in self._tokenize(shard, rows)}
-        for shard, row, start in places:
-            rebuilt[shard, row].start = start
-        self.buffer = _Buffer(rebuilt[shard, row] for shard, row, _ in places)
+        waiting = [(int(epoch), int(shard), int(row), int(start)) for epoch, shard, row, start in state["buffer"]]
+        whole: dict[tuple[int, int], _Piece] = {}
+        for shard in sorted({shard for _, shard, _, _ in waiting}):
+            rows = sorted({row for _, s, row, _ in waiting if s == shard})
+            whole |= {(shard, piece.row): piece for piece in self._tokenize(shard, rows)}
+        # A document of two epochs may wait twice, with different starts.
+        self.buffer = _Buffer(
+            replace(whole[shard, row], epoch=epoch, start=start) for epoch, shard, row, start in waiting
+        )
 
     # Packing
 
@@ -176,7 +204,9 @@ class TokenStream:
         return row
 
     def _fill_buffer(self) -> None:
-        while len(self.buffer) < self.buffer_documents and self.shards_read < len(self.dataset.shards):
+        while len(self.buffer) < self.buffer_documents and (
+            self.buffer.n_epochs(self.epoch) <= 2 or self.buffer.n_tokens < REPEATED_TOKENS
+        ):
             shard = int(self._permutation(len(self.dataset.shards), 0)[self.shards_read])
             n_rows = self.dataset.shards[shard].documents
             order = self._rows_of(shard, n_rows)[self.rows_read : self.rows_read + BLOCK_DOCUMENTS]
@@ -185,14 +215,13 @@ class TokenStream:
             self.rows_read += len(order)
             if self.rows_read == n_rows:
                 self.shards_read, self.rows_read = self.shards_read + 1, 0
-        if not self.buffer:
-            self.epoch, self.shards_read, self.rows_read = self.epoch + 1, 0, 0
-            self._fill_buffer()
+            if self.shards_read == len(self.dataset.shards):
+                self.epoch, self.shards_read = self.epoch + 1, 0
 
     # Order and text
 
     def _permutation(self, n: int, key: int) -> NDArray[np.int64]:
-        """Returns this epoch's order of `n` things: key 0 for the shards, s + 1 for the documents of shard
+        """Returns this epoch's order of `n` items: key 0 for the shards, s + 1 for the documents of shard
         s."""
         return np.random.default_rng([self.seed, self.epoch, key]).permutation(n)
 
@@ -214,5 +243,5 @@ class TokenStream:
         for row, (begin, end) in zip(rows, pairwise(offsets.tolist()), strict=True):
             whole = np.full(end - begin + 2, self.separator, dtype=np.int32)
             whole[1:-1] = ids[begin:end]
-            pieces.append(_Piece(shard, row, whole, 0))
+            pieces.append(_Piece(self.epoch, shard, row, whole, 0))
         return pieces

@@ -84,7 +84,7 @@ def test_gradients_are_equal() -> None:
     theirs = transformers.LlamaForCausalLM(transformers.LlamaConfig(**to_hf_config(config)))
     theirs.load_state_dict(to_hf_state(ours.state_dict(), config), strict=False)
     ids = ids_for(config)
-    loss = ours.loss(ids[:, :-1], ids[:, 1:])
+    loss = ours(ids[:, :-1], targets=ids[:, 1:])
     reference = theirs(ids, labels=ids).loss
     torch.testing.assert_close(loss, reference)
     loss.backward()

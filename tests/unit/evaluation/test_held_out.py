@@ -14,8 +14,7 @@ from tilth.evaluation import NgramModel, baselines, bits_per_byte, ngram_bits_pe
 from tilth.model import ModelConfig, Transformer
 from tilth.storage import Dataset, write_dataset
 from tilth.tokenizer import Tokenizer
-from tilth.training import held_out_excerpt
-from tilth.training.metrics import measure_text_cost
+from tilth.training import held_out_excerpt, text_loss
 from tilth.types import Document
 
 TEXTS = [f"The {n} ponds froze before the {n + 1} ducks had left. Nobody was surprised.\n" * 3 for n in range(60)]
@@ -48,7 +47,7 @@ def test_ngram_and_model_count_alike(tokenizer: Tokenizer, uniform: Transformer)
     n_bytes = sum(len(text) for text in TEXTS[:7])
     n_tokens = sum(len(tokenizer.encode(text)) + 1 for text in TEXTS[:7])
     expected = n_tokens * math.log2(tokenizer.vocab_size) / n_bytes
-    assert measure_text_cost(uniform, tokenizer, held_out).tokens == n_tokens
+    assert text_loss(uniform, tokenizer, held_out).tokens == n_tokens
     assert bits_per_byte(uniform, tokenizer, held_out) == pytest.approx(expected, rel=1e-5)
     assert tokenizer.end_of_text is not None
     ngram = NgramModel.fit([[1]], vocab_size=tokenizer.vocab_size, separator=tokenizer.end_of_text)
@@ -79,7 +78,7 @@ def test_all_are_measured_on_the_same_excerpt(tmp_path: Path, tokenizer: Tokeniz
     result = baselines(
         models={"model": uniform}, tokenizer=tokenizer, train=train, held_out=held_out, out=tmp_path, max_bytes=500
     )
-    cost = measure_text_cost(uniform, tokenizer, held_out_excerpt(held_out.documents(), 500))
+    cost = text_loss(uniform, tokenizer, held_out_excerpt(held_out.documents(), 500))
     assert result.held_out_bytes == cost.bytes == 500
     assert result.bits_per_byte["model"] == pytest.approx(cost.bits_per_byte)
 

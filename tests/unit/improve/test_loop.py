@@ -47,7 +47,7 @@ def test_the_result_is_what_was_written(run: Run) -> None:
         asdict(result), sort_keys=True
     )  # nan is not itself
     assert written.task == "last" and written.base_difficulty == 2 and written.difficulties == (1, 2, 3, 4, 5, 6)
-    assert written.test_problems == (1, 9, 20, 20, 20, 20) and written.validation_problems == (1, 9, 10, 10, 10, 10)
+    assert written.test_problems == (1, 9, 20, 20, 20, 20) and written.validation_problems == (0, 0, 10, 10, 10, 10)
     (seed,) = written.seeds
     assert set(seed.arms) == set(ARMS) and written.arms == ARMS
     for arm in seed.arms.values():

@@ -10,6 +10,7 @@ import pytest
 
 from tilth.errors import ConfigError
 from tilth.model.config import ModelConfig
+from tilth.recipes.quickstart import quickstart
 
 
 @pytest.mark.parametrize(
@@ -36,8 +37,18 @@ def test_an_odd_head_is_fine_without_positions() -> None:
 
 def test_one_dial_gives_a_whole_shape() -> None:
     config = ModelConfig.from_depth(3, vocab_size=1000, context_length=128)
-    assert (config.d_model, config.n_layers, config.n_heads, config.head_width) == (192, 3, 3, 64)
+    assert (config.d_model, config.n_layers, config.n_heads, config.head_width) == (96, 3, 2, 64)
     assert config.context_length == 128
+    with pytest.raises(ConfigError, match="`--depth` is 0"):
+        ModelConfig.from_depth(0, vocab_size=1000)
+
+
+def test_quickstart_takes_the_shape_of_its_depth() -> None:
+    pretraining = quickstart()
+    while pretraining.name != "pretrain":
+        (pretraining,) = [step for step in pretraining.inputs.values() if getattr(step, "name", "") == "pretrain"]
+    expected = ModelConfig(vocab_size=4096, d_model=128, n_layers=4, n_heads=2, head_dim=64)
+    assert pretraining.config.model == expected == ModelConfig.from_depth(4, vocab_size=4096)
 
 
 def test_parameters_and_flops_by_hand() -> None:

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 
 from tilth.errors import DataError
-from tilth.model import IGNORE, KVCache, ModelConfig, Transformer
-from tilth.model.loss import linear_cross_entropy, token_nats
+from tilth.model import IGNORE_INDEX, KVCache, ModelConfig, Projection, Transformer
+from tilth.model.loss import linear_cross_entropy, token_losses
 
 CONFIGS = {
     "rope": ModelConfig(vocab_size=60, d_model=32, n_layers=2, n_heads=4, n_kv_heads=2, context_length=24),
@@ -95,13 +95,13 @@ def test_loss_starts_near_that_of_a_uniform_guess_and_ignores_what_it_should() -
     torch.manual_seed(0)
     model, ids = Transformer(CONFIGS["rope"]), random_ids(4, 20)
     targets = random_ids(4, 20).roll(1, 0)
-    targets[:, ::3] = IGNORE
-    expected = F.cross_entropy(model(ids).flatten(0, 1), targets.flatten(), ignore_index=IGNORE)
-    torch.testing.assert_close(model.loss(ids, targets), expected)
+    targets[:, ::3] = IGNORE_INDEX
+    expected = F.cross_entropy(model(ids).flatten(0, 1), targets.flatten(), ignore_index=IGNORE_INDEX)
+    torch.testing.assert_close(model(ids, targets=targets), expected)
     assert abs(expected.item() - math.log(60)) < 0.3
-    nats = model.nats(ids, targets)
-    assert (nats[:, ::3] == 0).all()
-    torch.testing.assert_close(nats.sum() / (targets != IGNORE).sum(), expected)
+    losses = model.token_losses(ids, targets)
+    assert (losses[:, ::3] == 0).all()
+    torch.testing.assert_close(losses.sum() / (targets != IGNORE_INDEX).sum(), expected)
 
 
 @pytest.mark.parametrize("vocab_size", [7, 5000])
@@ -110,9 +110,9 @@ def test_fused_cross_entropy_equals_the_plain_one(vocab_size: int) -> None:
     hidden = torch.randn(700, 16, dtype=torch.float64, generator=generator, requires_grad=True)
     weight = torch.randn(vocab_size, 16, dtype=torch.float64, generator=generator, requires_grad=True)
     targets = torch.randint(0, vocab_size, (700,), generator=generator)
-    targets[::5] = IGNORE
+    targets[::5] = IGNORE_INDEX
     fused = linear_cross_entropy(hidden, weight, targets)
-    plain = F.cross_entropy(hidden @ weight.T, targets, ignore_index=IGNORE)
+    plain = F.cross_entropy(hidden @ weight.T, targets, ignore_index=IGNORE_INDEX)
     torch.testing.assert_close(fused, plain)
     for ours, theirs in zip(
         torch.autograd.grad(3 * fused, (hidden, weight)), torch.autograd.grad(3 * plain, (hidden, weight)), strict=True
@@ -120,14 +120,14 @@ def test_fused_cross_entropy_equals_the_plain_one(vocab_size: int) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-6, atol=1e-9)
 
 
-def test_nothing_to_predict_costs_nothing() -> None:
+def test_nothing_to_predict_is_a_loss_of_zero() -> None:
     hidden = torch.randn(3, 4, requires_grad=True)
     weight = torch.randn(5, 4, requires_grad=True)
-    loss = linear_cross_entropy(hidden, weight, torch.full((3,), IGNORE))
+    loss = linear_cross_entropy(hidden, weight, torch.full((3,), IGNORE_INDEX))
     loss.backward()
     assert loss.item() == 0
     assert hidden.grad is not None and not hidden.grad.any()
-    assert token_nats(hidden, weight, torch.full((3,), IGNORE)).tolist() == [0, 0, 0]
+    assert token_losses(hidden, weight, torch.full((3,), IGNORE_INDEX)).tolist() == [0, 0, 0]
 
 
 def test_the_same_seed_gives_the_same_weights_in_the_stated_size() -> None:
@@ -145,3 +145,32 @@ def test_the_same_seed_gives_the_same_weights_in_the_stated_size() -> None:
     assert not state["blocks.1.attention.out.weight"].any()
     assert not state["blocks.1.feed_forward.down.weight"].any()
     assert (state["norm.weight"] == 1).all()
+
+
+def test_weights_say_how_much_each_target_counts() -> None:
+    model, ids, targets = model_of("rope"), random_ids(2, 10), random_ids(2, 10).roll(1, 1)
+    weights = torch.rand(2, 10, generator=torch.Generator().manual_seed(0))
+    targets[0, :4] = IGNORE_INDEX
+    losses = F.cross_entropy(model(ids).flatten(0, 1), targets.flatten(), reduction="none").view(2, 10)
+    expected = (losses * weights).sum()
+    loss = model(ids, targets=targets, weights=weights)
+    torch.testing.assert_close(loss, expected)
+    parameters = list(model.parameters())
+    for ours, theirs in zip(
+        torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_segments_and_a_cache_exclude_each_other() -> None:
+    model, ids = model_of("rope"), random_ids(1, 4)
+    with pytest.raises(ValueError, match="segments"):
+        model(ids, KVCache(model.config, batch=1, capacity=8), segments=torch.zeros_like(ids))
+
+
+def test_matrices_say_the_parts_they_are_made_of() -> None:
+    model = Transformer(CONFIGS["rope"])
+    parts = {name: module.parts for name, module in model.named_modules() if isinstance(module, Projection)}
+    assert parts["blocks.0.attention.qkv"] == (32, 16, 16)
+    assert parts["blocks.1.feed_forward.gate_up"] == (96, 96)
+    assert len(parts) == 8

@@ -10,8 +10,7 @@ import pytest
 from tilth.model import ModelConfig
 from tilth.storage import Dataset
 from tilth.tokenizer import Tokenizer
-from tilth.training import TrainConfig, train
-from tilth.training.metrics import read_metrics
+from tilth.training import TrainConfig, read_metrics, train
 
 
 @pytest.mark.slow
@@ -24,5 +23,5 @@ def test_compiled_losses_are_equal(tmp_path: Path, dataset: Dataset, tokenizer: 
     for compile in (False, True):
         out = tmp_path / str(compile)
         train(shape, config, dataset, tokenizer, out, compile=compile)
-        losses.append([line["loss"] for line in read_metrics(out / "metrics.jsonl")])
+        losses.append([point.loss for point in read_metrics(out / "metrics.jsonl").train])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -12,11 +13,14 @@ import pytest
 
 from tilth.storage import Dataset
 from tilth.tokenizer import Tokenizer
+from tilth.training import read_metrics
+from tilth.training.checkpoint import read_state
 
 PROGRAM = """
 import sys
 from pathlib import Path
 import torch
+from tilth.execute import Context
 from tilth.model import ModelConfig
 from tilth.storage import Dataset
 from tilth.tokenizer import Tokenizer
@@ -26,12 +30,11 @@ torch.set_num_threads(1)
 root, out = Path(sys.argv[1]), Path(sys.argv[2])
 tokenizer = Tokenizer.load(root / "tokenizer")
 model = ModelConfig(vocab_size=tokenizer.vocab_size, d_model=32, n_layers=2, n_heads=2, context_length=24)
-config = TrainConfig(
-    tokens=40_000, global_batch_tokens=192, checkpoint_every_tokens=400, eval_every_tokens=5000, eval_bytes=2000,
-)
+config = TrainConfig(tokens=40_000, global_batch_tokens=192, eval_bytes=2000)
+context = Context(checkpoint_seconds=0.02, eval_every_tokens=5000)
 data = Dataset.open(Path(sys.argv[3]))
 print("start", flush=True)
-train(model, config, data, tokenizer, out, held_out=data)
+train(model, config, data, tokenizer, out, held_out=data, context=context)
 """
 
 
@@ -61,3 +64,24 @@ def test_killed_runs_end_with_the_same_bytes(tmp_path: Path, dataset: Dataset, t
     for name in ("model/model.safetensors", "model/model.json"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "undisturbed" / name).read_bytes()
     assert not list((tmp_path / "killed").rglob("*.tmp"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_after_the_step_with_a_checkpoint(
+    tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer, signum: signal.Signals
+) -> None:
+    """No checkpoint is due for an hour, so the one that is there is the signal's."""
+    tokenizer.save(tmp_path / "tokenizer")
+    program = PROGRAM.replace("checkpoint_seconds=0.02", "checkpoint_seconds=3600")
+    program = program.replace("tokens=40_000", "tokens=40_000_000")
+    arguments = [str(tmp_path), str(tmp_path / "out"), str(dataset.folder)]
+    with subprocess.Popen([sys.executable, "-c", program, *arguments], stderr=subprocess.DEVNULL) as process:
+        metrics = tmp_path / "out" / "metrics.jsonl"
+        while not metrics.exists() or metrics.read_text().count("grad_norm") < 3:
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signum)
+        assert process.wait() == -signum
+    state = read_state(tmp_path / "out" / "checkpoint" / "state.safetensors")
+    assert state["step"] == read_metrics(metrics).train[-1].step > 2

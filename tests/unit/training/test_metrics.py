@@ -1,98 +1,49 @@
-"""Bits per byte and the metrics file."""
+"""The metrics file: cut back to a step, and read as its two kinds of points."""
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
-import torch
 
 from tilth.errors import DataError
-from tilth.model import ModelConfig, Transformer
-from tilth.storage import Dataset
-from tilth.tokenizer import Tokenizer
-from tilth.training.metrics import MetricsLog, held_out_excerpt, measure_text_cost, read_metrics
-from tilth.types import Document
+from tilth.training import EvalPoint, TrainPoint, read_metrics
+from tilth.training.metrics import MetricsLog
 
-
-def model_of(tokenizer: Tokenizer, context_length: int) -> Transformer:
-    torch.manual_seed(0)
-    model = Transformer(
-        ModelConfig(vocab_size=tokenizer.vocab_size, d_model=16, n_layers=2, n_heads=2, context_length=context_length)
-    ).eval()
-    # A new model has zeros where it writes to the stream, and here every part of it is to count.
-    for weight in model.parameters():
-        if weight.ndim == 2:
-            torch.nn.init.normal_(weight, std=weight.shape[1] ** -0.5)
-    return model
-
-
-def nats_by_hand(model: Transformer, ids: list[int]) -> float:
-    """Each token with at least half a context before it, one forward pass for each."""
-    length, total = model.config.context_length, 0.0
-    for target in range(1, len(ids)):
-        start = 0
-        if target > length:
-            stride = length // 2
-            start = math.ceil((target - length) / stride) * stride
-        with torch.no_grad():
-            logits = model(torch.tensor([ids[start:target]]))[0, -1]
-        total -= logits.log_softmax(-1)[ids[target]].item()
-    return total
-
-
-@pytest.mark.parametrize("context_length", [7, 16, 400])
-def test_cost_equals_one_token_at_a_time(tokenizer: Tokenizer, held_out: Dataset, context_length: int) -> None:
-    model = model_of(tokenizer, context_length)
-    documents = list(held_out.documents())[:6]
-    cost = measure_text_cost(model, tokenizer, documents)
-    end = tokenizer.end_of_text
-    assert end is not None
-    sequences = [[end, *tokenizer.encode_ordinary(d.text), end] for d in documents]
-    assert cost.nats == pytest.approx(sum(nats_by_hand(model, ids) for ids in sequences), rel=1e-5)
-    assert cost.tokens == sum(len(ids) - 1 for ids in sequences)
-    assert cost.bytes == sum(len(d.text.encode()) for d in documents)
-    assert cost.bits_per_byte == pytest.approx(cost.nats / math.log(2) / cost.bytes)
-
-
-def test_a_uniform_model_pays_the_logarithm_of_its_vocabulary(tokenizer: Tokenizer, held_out: Dataset) -> None:
-    model = model_of(tokenizer, 16)
-    torch.nn.init.zeros_(model.embedding.weight)
-    cost = measure_text_cost(model, tokenizer, held_out.documents())
-    assert cost.nats_per_token == pytest.approx(math.log(tokenizer.vocab_size), rel=1e-6)
-
-
-def test_an_excerpt_is_cut_between_characters_whatever_the_order() -> None:
-    documents = [Document.make("ä" * 50, str(i)) for i in range(5)]
-    excerpt = held_out_excerpt(documents, 151)
-    assert sum(len(document.text.encode()) for document in excerpt) == 150
-    assert held_out_excerpt(documents[::-1], 151) == excerpt
-    assert sorted(d.id for d in held_out_excerpt(documents, 10**9)) == sorted(d.id for d in documents)
-    with pytest.raises(DataError, match="no held-out text"):
-        held_out_excerpt([Document.make("", "empty")], 10)
-
-
-def test_no_text_is_an_error(tokenizer: Tokenizer) -> None:
-    with pytest.raises(DataError, match="no held-out text"):
-        measure_text_cost(model_of(tokenizer, 16), tokenizer, [])
-
-
-def test_the_model_stays_in_its_mode(tokenizer: Tokenizer, held_out: Dataset) -> None:
-    model = model_of(tokenizer, 16).train()
-    measure_text_cost(model, tokenizer, held_out.documents())
-    assert model.training
+POINT = {"step": 1, "tokens": 8, "loss": 2.0, "learning_rate": 0.1, "grad_norm": 1.0, "seconds": 0.5}
+EVAL = {"step": 1, "tokens": 8, "held_out_bits_per_byte": 1.5, "held_out_nats_per_token": 3.0}
 
 
 def test_metrics_are_cut_back_to_the_step(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with MetricsLog(path, last_step=-1) as log:
         for step in range(5):
-            log.write({"step": step, "loss": 1.0})
+            log.write(POINT | {"step": step})
     with path.open("ab") as file:
         file.write(b'{"step": 5, "lo')
     with MetricsLog(path, last_step=2) as log:
-        log.write({"step": 3, "loss": 2.0})
-    assert [line["step"] for line in read_metrics(path)] == [0, 1, 2, 3]
+        log.write(POINT | {"step": 3, "loss": 2.0})
+    assert [point.step for point in read_metrics(path).train] == [0, 1, 2, 3]
     with MetricsLog(path, last_step=-1):
-        assert read_metrics(path) == []
+        assert read_metrics(path).train == ()
+
+
+def test_lines_are_read_as_their_kind(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with MetricsLog(path, last_step=-1) as log:
+        for line in (EVAL, POINT, {"step": 1, "tokens": 8, "accuracy": 0.5}):
+            log.write(line)
+    metrics = read_metrics(path)
+    assert metrics.train == (TrainPoint(**POINT),)  # pyright: ignore[reportArgumentType]
+    assert metrics.held_out == (EvalPoint(**EVAL),)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_file_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
+    assert read_metrics(tmp_path / "metrics.jsonl").train == ()
+
+
+@pytest.mark.parametrize(("text", "words"), [("no json\n", "not JSON"), ('{"loss": 1.0}\n', "metrics.jsonl:1")])
+def test_a_broken_line_is_named(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "metrics.jsonl").write_text(text)
+    with pytest.raises(DataError, match=words):
+        read_metrics(tmp_path / "metrics.jsonl")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from tilth.errors import ConfigError, DataError
 from tilth.storage import Dataset, finish_dataset, write_dataset
 from tilth.tokenizer import Tokenizer
 from tilth.training import TokenStream
+from tilth.training import stream as stream_module
 from tilth.types import Document
 
 
@@ -20,7 +20,8 @@ def stream_of(dataset: Dataset, tokenizer: Tokenizer, **settings: int) -> TokenS
 
 
 def test_batches_are_full_and_shifted_by_one(dataset: Dataset, tokenizer: Tokenizer) -> None:
-    inputs, targets = stream_of(dataset, tokenizer).next_batch()
+    batch = stream_of(dataset, tokenizer).next_batch()
+    inputs, targets = batch.inputs, batch.targets
     assert inputs.shape == targets.shape == (4, 32)
     assert inputs.dtype == targets.dtype == torch.int64
     same = inputs[:, 1:] == targets[:, :-1]
@@ -40,7 +41,8 @@ def test_every_target_follows_its_input_in_a_document(tmp_path: Path, tokenizer:
     ends = {ord(text[-1]) for text in texts}
     stream = stream_of(dataset, letters, context_length=16, batch_size=2)
     for _ in range(20):
-        for x, y in zip(*(part.flatten().tolist() for part in stream.next_batch()), strict=True):
+        batch = stream.next_batch()
+        for x, y in zip(batch.inputs.flatten().tolist(), batch.targets.flatten().tolist(), strict=True):
             before, after = letters.decode_bytes([x])[0], letters.decode_bytes([y])[0]
             if x == end:
                 assert after in starts
@@ -54,7 +56,7 @@ def test_rows_begin_with_documents_where_they_can(tmp_path: Path, tokenizer: Tok
     texts = [" ".join(["rain"] * n) for n in range(1, 9)] * 30
     dataset = write_dataset(tmp_path, [Document.make(t, str(i)) for i, t in enumerate(texts)], made_by="test")
     stream = stream_of(dataset, tokenizer, batch_size=40)
-    inputs, _ = stream.next_batch()
+    inputs = stream.next_batch().inputs
     assert (inputs[:, 0] == tokenizer.end_of_text).float().mean() > 0.9
 
 
@@ -63,7 +65,7 @@ def test_a_long_document_does_not_fill_a_batch(tmp_path: Path, tokenizer: Tokeni
     dataset = write_dataset(tmp_path, [Document.make(t, str(i)) for i, t in enumerate(texts)], made_by="test")
     stream = stream_of(dataset, tokenizer, batch_size=30)
     rain = tokenizer.encode_ordinary(" rain")[-1]
-    inputs, _ = stream.next_batch()
+    inputs = stream.next_batch().inputs
     assert (inputs == rain).float().mean() < 0.3
 
 
@@ -72,7 +74,7 @@ def test_order_changes_with_seed_and_epoch_and_not_with_the_tokenizer(dataset: D
         stream = stream_of(dataset, tokenizer, batch_size=1, seed=seed, buffer_documents=1000)
         stream.epoch = epoch
         stream.next_batch()
-        return [(shard, row) for shard, row, start in stream.state_dict()["buffer"] if start == 0]
+        return [(shard, row) for of, shard, row, start in stream.state_dict()["buffer"] if of == epoch and not start]
 
     first = waiting(tokenizer, 0, 0)
     assert len({shard for shard, _ in first}) > 1
@@ -86,13 +88,32 @@ def test_order_changes_with_seed_and_epoch_and_not_with_the_tokenizer(dataset: D
         assert first != waiting(tokenizer, seed, epoch)
 
 
-def test_epochs_roll_over(dataset: Dataset, tokenizer: Tokenizer) -> None:
-    stream = stream_of(dataset, tokenizer)
-    seen: Counter[int] = Counter()
-    while stream.epoch < 3:
+def test_the_end_of_an_epoch_is_not_left_with_the_longest_documents(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """Long documents hold half of all tokens; in no batch do they hold nearly all of it."""
+    texts = ["rain " * 1200] * 4 + [f"soil {i} worm " * 8 for i in range(100)]
+    dataset = write_dataset(tmp_path, [Document.make(t, str(i)) for i, t in enumerate(texts)], made_by="test")
+    stream = stream_of(dataset, tokenizer, batch_size=16, buffer_documents=32)
+    rain = tokenizer.encode_ordinary(" rain")[-1]
+    n_batches = 4 * sum(len(tokenizer.encode_ordinary(text)) + 1 for text in texts) // (16 * 32)
+    shares = [(stream.next_batch().inputs == rain).float().mean().item() for _ in range(n_batches)]
+    assert stream.epoch >= 2
+    assert max(shares) < 0.85
+
+
+def test_a_corpus_of_one_long_document_is_not_held_many_times(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "REPEATED_TOKENS", 1000)
+    dataset = write_dataset(tmp_path, [Document.make("rain " * 2000, "a")], made_by="test")
+    stream = stream_of(dataset, tokenizer, buffer_documents=256)
+    for _ in range(40):
         stream.next_batch()
-        seen[stream.epoch] += 1
-    assert max(seen[0], seen[1], seen[2]) - min(seen[0], seen[1], seen[2]) <= 1
+        assert len(stream.buffer) <= 3
+
+
+def test_rows_of_one_document_each_have_no_segments(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    dataset = write_dataset(tmp_path, [Document.make("rain " * 2000, "a")], made_by="test")
+    assert stream_of(dataset, tokenizer, context_length=16).next_batch().segments is None
 
 
 def test_refusals(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
@@ -104,7 +125,7 @@ def test_refusals(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> Non
 
 def test_special_tokens_in_text_are_only_text(tmp_path: Path, tokenizer: Tokenizer) -> None:
     dataset = write_dataset(tmp_path, [Document.make("a<|endoftext|>b", "x")], made_by="test")
-    inputs, _ = stream_of(dataset, tokenizer, batch_size=1).next_batch()
+    inputs = stream_of(dataset, tokenizer, batch_size=1).next_batch().inputs
     row = inputs[0].tolist()
     first, second = [i for i, token in enumerate(row) if token == tokenizer.end_of_text][:2]
     assert tokenizer.decode(row[first + 1 : second]) == "a<|endoftext|>b"

@@ -1,0 +1,215 @@
+"""Pretraining: it learns, writes what others read, and ends the same however often it was interrupted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tilth.errors import ConfigError, DataError, TilthError
+from tilth.execute import Context
+from tilth.model import ModelConfig, Transformer, load_model
+from tilth.progress import Bar
+from tilth.results import read_result
+from tilth.storage import Dataset
+from tilth.tokenizer import Tokenizer
+from tilth.training import (
+    EvalPoint,
+    TrainConfig,
+    TrainingSummary,
+    TrainPoint,
+    held_out_excerpt,
+    read_metrics,
+    text_loss,
+    train,
+)
+from tilth.training.checkpoint import read_state
+
+CONFIG = TrainConfig(
+    tokens=6000,
+    global_batch_tokens=200,
+    learning_rate=1e-2,
+    warmup_tokens=400,
+    eval_bytes=2000,
+)
+CONTEXT = Context(eval_every_tokens=2000, checkpoint_seconds=0)
+"""A checkpoint after every step."""
+
+
+def model_config(tokenizer: Tokenizer) -> ModelConfig:
+    return ModelConfig(vocab_size=tokenizer.vocab_size, d_model=32, n_layers=1, n_heads=2, context_length=24)
+
+
+class Interrupting:
+    """Progress that breaks the run off after some steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps = steps
+
+    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> Any:
+        return self
+
+    def say(self, line: str) -> None:
+        raise AssertionError(line)
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        return None
+
+    def advance(self, amount: float = 1, **facts: str | float) -> None:
+        self.steps -= amount > 0
+        if self.steps < 0:
+            raise KeyboardInterrupt
+
+
+def without_times(path: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+def test_it_learns_and_writes_what_others_read(
+    tmp_path: Path, dataset: Dataset, held_out: Dataset, tokenizer: Tokenizer
+) -> None:
+    result = train(model_config(tokenizer), CONFIG, dataset, tokenizer, tmp_path, held_out=held_out, context=CONTEXT)
+    summary = result.summary
+    assert summary.bits_per_byte_before is not None and summary.bits_per_byte_after is not None
+    assert summary.bits_per_byte_after < 0.5 * summary.bits_per_byte_before
+    assert summary.steps == 32 and summary.tokens == 32 * 192
+    metrics = read_metrics(tmp_path / "metrics.jsonl")
+    assert [point.step for point in metrics.train] == list(range(1, 33))
+    assert [point.tokens for point in metrics.train] == list(range(192, 33 * 192, 192))
+    assert min(point.learning_rate for point in metrics.train) > 0
+    assert [point.step for point in metrics.held_out] == [0, 11, 21, 32]
+    # What is written has the fields of these classes and no others.
+    lines = [set(line) for line in without_times(tmp_path / "metrics.jsonl")]
+    assert lines[0] == {field.name for field in fields(EvalPoint)}
+    assert lines[1] | {"seconds"} == {field.name for field in fields(TrainPoint)}
+    assert read_result(TrainingSummary, tmp_path / "summary.json") == summary
+    assert summary.flops == pytest.approx(result.model.config.flops_per_token * 32 * 192)
+    loaded = load_model(tmp_path / "model")
+    loss = text_loss(loaded, tokenizer, held_out_excerpt(held_out.documents(), CONFIG.eval_bytes))
+    assert loss.bits_per_byte == pytest.approx(metrics.held_out[-1].held_out_bits_per_byte)
+
+
+@pytest.mark.parametrize("stops", [[1], [7], [13, 6, 2, 5], [31]])
+def test_interrupted_runs_end_with_the_same_bytes(
+    tmp_path: Path, dataset: Dataset, held_out: Dataset, tokenizer: Tokenizer, stops: list[int]
+) -> None:
+    shape = model_config(tokenizer)
+    train(shape, CONFIG, dataset, tokenizer, tmp_path / "a", held_out=held_out, context=CONTEXT)
+    for stop in stops:
+        context = replace(CONTEXT, progress=Interrupting(stop))
+        with pytest.raises(KeyboardInterrupt):
+            train(shape, CONFIG, dataset, tokenizer, tmp_path / "b", held_out=held_out, context=context)
+    train(shape, CONFIG, dataset, tokenizer, tmp_path / "b", held_out=held_out, context=CONTEXT)
+    name = "model/model.safetensors"
+    assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert without_times(tmp_path / "a/metrics.jsonl") == without_times(tmp_path / "b/metrics.jsonl")
+
+
+def test_a_finished_run_only_writes_its_results_again(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
+    first = train(model_config(tokenizer), CONFIG, dataset, tokenizer, tmp_path)
+    weights = (tmp_path / "model/model.safetensors").read_bytes()
+    context = Context(progress=Interrupting(0))
+    again = train(model_config(tokenizer), CONFIG, dataset, tokenizer, tmp_path, context=context)
+    assert (tmp_path / "model/model.safetensors").read_bytes() == weights
+    assert again.summary == first.summary
+    assert first.summary.bits_per_byte_after is None
+
+
+def test_a_run_that_ran_out_of_memory_continues_with_smaller_micro_batches(
+    tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer
+) -> None:
+    shape, config = model_config(tokenizer), replace(CONFIG, tokens=600)
+    whole = train(shape, config, dataset, tokenizer, tmp_path / "a").model
+    with pytest.raises(KeyboardInterrupt):
+        train(shape, config, dataset, tokenizer, tmp_path / "b", context=replace(CONTEXT, progress=Interrupting(2)))
+    parts = train(shape, config, dataset, tokenizer, tmp_path / "b", context=Context(micro_batch_size=3)).model
+    for a, b in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-3, rtol=1e-3)
+    losses = [[p.loss for p in read_metrics(tmp_path / name / "metrics.jsonl").train] for name in ("a", "b")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_folder_of_another_training_is_refused(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
+    shape, config = model_config(tokenizer), replace(CONFIG, tokens=400)
+    model = train(shape, config, dataset, tokenizer, tmp_path).model
+    with pytest.raises(ConfigError, match=r"config.seed 0 -> 1"):
+        train(shape, replace(config, seed=1), dataset, tokenizer, tmp_path)
+    with pytest.raises(ConfigError, match=r"model.d_ff null -> 8"):
+        train(replace(shape, d_ff=8), config, dataset, tokenizer, tmp_path)
+    with pytest.raises(ConfigError, match="initial_weights"):
+        train(model, config, dataset, tokenizer, tmp_path)
+
+
+def test_a_folder_with_results_of_unknown_origin_is_refused(
+    tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer
+) -> None:
+    (tmp_path / "metrics.jsonl").write_text("")
+    with pytest.raises(ConfigError, match=r"metrics\.jsonl of unknown origin"):
+        train(model_config(tokenizer), CONFIG, dataset, tokenizer, tmp_path)
+
+
+def test_a_given_model_is_trained_further(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
+    config = replace(CONFIG, tokens=2000)
+    first = train(model_config(tokenizer), config, dataset, tokenizer, tmp_path / "a")
+    end = read_metrics(tmp_path / "a/metrics.jsonl").train[-1].loss
+
+    def continued(out: str, context: Context) -> Transformer:
+        return train(
+            load_model(tmp_path / "a/model"), config, dataset, tokenizer, tmp_path / out, context=context
+        ).model
+
+    second = continued("b", CONTEXT)
+    start = read_metrics(tmp_path / "b/metrics.jsonl").train[0].loss
+    assert start < end + 0.5
+    with pytest.raises(KeyboardInterrupt):
+        continued("c", replace(CONTEXT, progress=Interrupting(4)))
+    again = continued("c", CONTEXT)
+    assert_equal_weights(second, again)
+    assert not torch.equal(first.model.embedding.weight, second.embedding.weight)
+
+
+def assert_equal_weights(first: Transformer, second: Transformer) -> None:
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_broken_checkpoint_is_named(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
+    config = replace(CONFIG, tokens=400)
+    train(model_config(tokenizer), config, dataset, tokenizer, tmp_path)
+    path = tmp_path / "checkpoint" / "state.safetensors"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="not a whole checkpoint"):
+        read_state(path)
+    with pytest.raises(DataError, match="not a whole checkpoint"):
+        train(model_config(tokenizer), config, dataset, tokenizer, tmp_path)
+
+
+def test_a_loss_that_blows_up_says_what_to_do(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
+    config = replace(CONFIG, learning_rate=1e30, warmup_tokens=0)
+    with pytest.raises(TilthError, match=r"Step \d+ broke down") as caught:
+        train(model_config(tokenizer), config, dataset, tokenizer, tmp_path, context=CONTEXT)
+    assert caught.value.fix is not None and "Lower the learning rate" in caught.value.fix
+    assert not (tmp_path / "model").exists()
+
+
+def test_sizes_that_do_not_fit_are_refused(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
+    with pytest.raises(ConfigError, match="less than one row"):
+        train(model_config(tokenizer), replace(CONFIG, global_batch_tokens=8), dataset, tokenizer, tmp_path)
+    with pytest.raises(ConfigError, match="the model only 100"):
+        train(replace(model_config(tokenizer), vocab_size=100), CONFIG, dataset, tokenizer, tmp_path)
+
+
+def test_training_leaves_the_global_generator_alone(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
+    torch.manual_seed(11)
+    expected = torch.rand(1)
+    torch.manual_seed(11)
+    train(model_config(tokenizer), replace(CONFIG, tokens=200), dataset, tokenizer, tmp_path)
+    assert torch.equal(torch.rand(1), expected)
