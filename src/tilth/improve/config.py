@@ -43,7 +43,7 @@ class LoopConfig:
     test_problems: int = 200
     """Problems for each difficulty that accuracy is reported on; fewer where few exist."""
     validation_problems: int = 100
-    """Problems for each difficulty that decide on promotion, and that settings are to be chosen on."""
+    """Problems for each difficulty beyond the base data that decide on promotion; choose settings on them, too."""
     d_model: int = 64
     """Width of the model."""
     n_layers: int = 3

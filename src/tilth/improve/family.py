@@ -182,9 +182,9 @@ class Reverse:
 
     def propose(self, difficulty: int, n: int, rng: np.random.Generator) -> list[Problem]:
         """Draws strings whose letters are independent and uniform."""
-        codes = rng.integers(ord("a"), ord("z") + 1, (n, difficulty), dtype=np.uint8)
         # One decoding for all strings: thousands of them are drawn at a time.
-        text = codes.tobytes().decode("ascii")
+        codes = rng.integers(0, len(self.letters), (n, difficulty)) + ord("a")
+        text = codes.astype(np.uint8).tobytes().decode("ascii")
         strings = [text[start : start + difficulty] for start in range(0, n * difficulty, difficulty)]
         return [
             Problem.make(f"{string}=", answer=string[::-1], verifier=self.name, difficulty=difficulty)
@@ -244,26 +244,31 @@ def split_problems(
     family: TaskFamily,
     difficulties: Sequence[int],
     *,
-    n_validation: int,
     n_test: int,
+    n_validation: int,
+    validate_beyond: int,
     rngs: Iterator[np.random.Generator],
 ) -> Split:
     """Draws disjoint validation and test problems for each difficulty, all different.
 
-    Each of the two gets at most a quarter of all problems of a difficulty, so that half is left to train on. `rngs`
-    yields one generator for each difficulty.
+    Each of the two gets at most a quarter of all problems of a difficulty, so that half is left to train on. There are
+    validation problems beyond the difficulty `validate_beyond` only. `rngs` yields one generator for each difficulty.
     """
     validation: dict[int, list[Problem]] = {}
     test: dict[int, list[Problem]] = {}
     for difficulty, rng in zip(difficulties, rngs, strict=False):
         quarter = family.n_problems(difficulty) // 4
-        drawn = distinct(family, difficulty, min(n_test, quarter) + min(n_validation, quarter), rng)
-        test[difficulty], validation[difficulty] = drawn[: min(n_test, quarter)], drawn[min(n_test, quarter) :]
+        test[difficulty] = distinct(family, difficulty, min(n_test, quarter), rng)
+        if difficulty > validate_beyond:
+            taken = {problem.prompt for problem in test[difficulty]}
+            validation[difficulty] = distinct(family, difficulty, min(n_validation, quarter), rng, taken)
     return Split(validation, test)
 
 
-def distinct(source: ProblemSource, difficulty: int, n: int, rng: np.random.Generator) -> list[Problem]:
-    """Draws `n` problems with different prompts.
+def distinct(
+    source: ProblemSource, difficulty: int, n: int, rng: np.random.Generator, excluded: Collection[str] = ()
+) -> list[Problem]:
+    """Draws `n` problems with different prompts that are not among the excluded ones.
 
     Raises: DataError if the source does not give that many.
     """
@@ -272,7 +277,8 @@ def distinct(source: ProblemSource, difficulty: int, n: int, rng: np.random.Gene
         if len(found) >= n:
             return list(found.values())[:n]
         for problem in source.propose(difficulty, n, rng):
-            found.setdefault(problem.prompt, problem)
+            if problem.prompt not in excluded:
+                found.setdefault(problem.prompt, problem)
     raise _used_up(source, difficulty)
 
 
@@ -283,12 +289,13 @@ def propose_other_than(
 
     Raises: DataError if the source gives nothing else.
     """
-    found: list[Problem] = []
+    found = source.propose(difficulty, n, rng)
     for _ in range(MAX_REDRAWS):
-        if len(found) == n:
+        taken = [index for index, problem in enumerate(found) if problem.prompt in excluded]
+        if not taken:
             return found
-        drawn = source.propose(difficulty, n - len(found), rng)
-        found += [problem for problem in drawn if problem.prompt not in excluded]
+        for index, problem in zip(taken, source.propose(difficulty, len(taken), rng), strict=True):
+            found[index] = problem
     raise _used_up(source, difficulty)
 
 

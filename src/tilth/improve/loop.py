@@ -65,8 +65,11 @@ LONGEST_FIRST: tuple[Arm, ...] = (
 """The order in which arms are started, so that side by side they end at about the same time."""
 EXAMPLES = 4
 """Problems whose answers by all arms are shown, spread over the difficulties that rounds can reach."""
-_SPLIT, _BASE, _FIRST_ARM = 0, 1, 2
-"""First keys of the streams of chance."""
+_SPLIT, _BASE = 0, 1
+_ARM_KEYS: dict[Arm, int] = {
+    "control": 3, "unfiltered": 4, "vote": 5, "oracle": 6, "flop_matched": 7, "gated_unfiltered": 8
+}  # fmt: skip
+"""First keys of the streams of chance. They are written out so that another arm does not change the others' results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +100,9 @@ class SeedRun:
         return split_problems(
             self.family,
             difficulties,
-            n_validation=config.validation_problems,
             n_test=config.test_problems,
+            n_validation=config.validation_problems,
+            validate_beyond=config.base_difficulty,
             rngs=(self.rng(_SPLIT, difficulty) for difficulty in difficulties),
         )
 
@@ -107,8 +111,7 @@ class SeedRun:
         """The shape of the model: without positions (NoPE), since rotary ones fail one step beyond training."""
         hardest = self.config.measured_difficulties[-1]
         encode = self.family.tokenizer.encode_ordinary
-        prompts = [*self.split.test[hardest], *self.split.validation[hardest]]
-        prompt = max((len(encode(problem.prompt)) for problem in prompts), default=1)
+        prompt = max((len(encode(problem.prompt)) for problem in self.split.test[hardest]), default=1)
         return ModelConfig(
             vocab_size=self.family.tokenizer.vocab_size,
             d_model=self.config.d_model,
@@ -137,9 +140,14 @@ def improve(config: LoopConfig, out: Path, context: execute.Context, family: Tas
     """
     family = family or Reverse()
     end_token(family.tokenizer)
-    quiet = replace(context, progress=SILENT)  # bars do not travel to worker processes
+    # Of the machine's facts, only what training needs travels to worker processes.
+    machine = execute.Context(
+        device=context.device,
+        micro_batch_size=context.micro_batch_size,
+        checkpoint_seconds=context.checkpoint_seconds,
+    )
     runs = [
-        SeedRun(config=config, family=family, seed=seed, folder=out / f"seed-{seed}", context=quiet)
+        SeedRun(config=config, family=family, seed=seed, folder=out / f"seed-{seed}", context=machine)
         for seed in config.seeds
     ]
     outputs = (LOOP_RESULT, *(run.folder.name for run in runs))
@@ -203,7 +211,7 @@ def train_base(run: SeedRun, progress: Progress = SILENT) -> None:
             record = RoundRecord(
                 difficulty=config.base_difficulty,
                 accuracy=accuracy(model, run.family, run.split.test),
-                validation_accuracy=accuracy(model, run.family, run.split.validation),
+                validation_accuracy=_validation_accuracy(run, model),
                 train_flops=trained.flops,
                 seconds=trained.seconds,
             )
@@ -235,7 +243,7 @@ def run_arm(run: SeedRun, arm: Arm) -> tuple[ArmResult, list[str]]:
 def run_round(run: SeedRun, arm: Arm, number: int, model: Transformer, pool: ProblemPool, difficulty: int) -> None:
     """Runs one round from the arm's last model, data and difficulty, and saves it; `model` is trained in place."""
     started = time.monotonic()
-    rng = run.rng(_FIRST_ARM + ARMS.index(arm), number)
+    rng = run.rng(_ARM_KEYS[arm], number)
     collected = _collect(run, arm, number, model, difficulty, rng)
     pool = pool.plus(collected.difficulty, collected.pseudo_labels)
     if arm == "flop_matched":
@@ -251,7 +259,7 @@ def run_round(run: SeedRun, arm: Arm, number: int, model: Transformer, pool: Pro
     record = RoundRecord(
         difficulty=collected.difficulty,
         accuracy=accuracy(model, run.family, run.split.test),
-        validation_accuracy=accuracy(model, run.family, run.split.validation) if last else (),
+        validation_accuracy=_validation_accuracy(run, model) if last else (),
         generated=collected.generated,
         kept=len(labels),
         right=sum(is_right(run.family, label.problem, label.rollout) for label in labels),
@@ -288,6 +296,11 @@ def _collect(
         return collector.fill(vote.difficulty, vote.kept)
     validation = {d: without_answers(problems) for d, problems in run.split.validation.items()}
     return collector.gated(difficulty, validation)
+
+
+def _validation_accuracy(run: SeedRun, model: Transformer) -> tuple[float, ...]:
+    split = run.split
+    return accuracy(model, run.family, {d: split.validation.get(d, ()) for d in run.config.measured_difficulties})
 
 
 def _augmentations(run: SeedRun, rng: np.random.Generator) -> list[Augmentation]:
@@ -340,7 +353,7 @@ def loop_result(runs: Sequence[SeedRun], outcomes: dict[tuple[int, Arm], tuple[A
         rounds=run.config.rounds,
         seeds=tuple(_seed_result(run, outcomes) for run in runs),
         test_problems=tuple(len(run.split.test[d]) for d in difficulties),
-        validation_problems=tuple(len(run.split.validation[d]) for d in difficulties),
+        validation_problems=tuple(len(run.split.validation.get(d, ())) for d in difficulties),
         n_params=run.model_config.n_params,
         settings=fingerprint_of(replace(run.config, seeds=(0,))),
     )

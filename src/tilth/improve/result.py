@@ -17,7 +17,7 @@ class ArmResult:
     accuracy: tuple[tuple[float, ...], ...]
     """On the test problems, in 0..1. Rows: the base model, then each round; columns: difficulties."""
     validation_accuracy: tuple[float, ...] = ()
-    """On the validation problems, after the last round: what settings are to be chosen on."""
+    """On the validation problems, after the last round: what settings are to be chosen on. nan for base data."""
     difficulty: tuple[int, ...] = ()
     """The newest difficulty after each round."""
     generated: tuple[int, ...] = ()
@@ -82,14 +82,14 @@ class LoopResult:
     """Fingerprint of the config without its seeds: results with equal settings differ by seed alone."""
 
     def __post_init__(self) -> None:
-        if not self.difficulties or not self.seeds:
-            raise DataError("A result of a loop needs one or more seeds and difficulties.")
-        for seed in self.seeds:
+        if not self.seeds or not self.difficulties:
+            raise DataError(f"There are no {'difficulties' if self.seeds else 'seeds'}.")
+        columns = len(self.difficulties)
+        for index, seed in enumerate(self.seeds):
             for name, arm in seed.arms.items():
-                if not arm.accuracy or any(len(row) != len(self.difficulties) for row in arm.accuracy):
+                if not arm.accuracy or any(len(row) != columns for row in arm.accuracy):
                     raise DataError(
-                        f"The accuracy of the arm {name} with seed {seed.seed} must have one or more rows of "
-                        f"{len(self.difficulties)} difficulties."
+                        f"`seeds[{index}].arms.{name}.accuracy` must have one or more rows of {columns} difficulties."
                     )
 
     @property

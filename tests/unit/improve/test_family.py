@@ -28,8 +28,9 @@ def split(difficulties: range, n: int = 20) -> Split:
     return split_problems(
         FAMILY,
         difficulties,
-        n_validation=n,
         n_test=n,
+        n_validation=n,
+        validate_beyond=0,
         rngs=(np.random.default_rng([0, difficulty]) for difficulty in difficulties),
     )
 

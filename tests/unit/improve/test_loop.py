@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from shutil import copytree, rmtree
 
+import numpy as np
 import pytest
 
 from tilth.errors import ConfigError, DataError
@@ -15,6 +16,7 @@ from tilth.improve import ARMS, LoopConfig, LoopResult, improve
 from tilth.improve.loop import SeedRun
 from tilth.improve.rounds import read_pseudo_labels, read_record
 from tilth.results import read_result
+from tilth.types import Problem
 from unit.improve.families import Addition, Last, LyingLast, PlainReverse
 
 CONFIG = LoopConfig(
@@ -45,7 +47,7 @@ def test_the_result_is_what_was_written(run: Run) -> None:
         asdict(result), sort_keys=True
     )  # nan is not itself
     assert written.task == "last" and written.base_difficulty == 2 and written.difficulties == (1, 2, 3, 4, 5, 6)
-    assert written.test_problems == (1, 9, 20, 20, 20, 20) and written.validation_problems == (1, 9, 10, 10, 10, 10)
+    assert written.test_problems == (1, 9, 20, 20, 20, 20) and written.validation_problems == (0, 0, 10, 10, 10, 10)
     (seed,) = written.seeds
     assert set(seed.arms) == set(ARMS) and written.arms == ARMS
     for arm in seed.arms.values():
@@ -185,3 +187,29 @@ def test_several_seeds_are_what_each_gives_alone(run: Run, tmp_path: Path) -> No
 def test_side_by_side_is_the_same(run: Run, tmp_path: Path) -> None:
     improve(CONFIG, tmp_path, Context(workers=2), FAMILY)
     assert content(tmp_path) == content(run[0])
+
+
+class Crashing(Last):
+    """Fails at the n-th draw, as a killed process would."""
+
+    def __init__(self, draws: int) -> None:
+        self.draws = draws
+
+    def propose(self, difficulty: int, n: int, rng: np.random.Generator) -> list[Problem]:
+        self.draws -= 1
+        if not self.draws:
+            raise RuntimeError("killed")
+        return super().propose(difficulty, n, rng)
+
+
+def test_a_base_model_continues_from_its_checkpoint(run: Run, tmp_path: Path) -> None:
+    out, result = run
+    context = Context(workers=1, checkpoint_seconds=0.0)
+    with pytest.raises(RuntimeError, match="killed"):
+        improve(CONFIG, tmp_path, context, Crashing(60))
+    checkpoint = tmp_path / "seed-0" / "base" / "checkpoint" / "state.safetensors"
+    assert checkpoint.exists() and not (tmp_path / "seed-0" / "base" / "round.json").exists()
+    again = improve(CONFIG, tmp_path, context, FAMILY)
+    assert content(tmp_path) == content(out)
+    assert again.seeds[0].base_flops == result.seeds[0].base_flops
+    assert not checkpoint.exists()

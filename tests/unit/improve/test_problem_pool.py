@@ -25,7 +25,7 @@ def rng() -> np.random.Generator:
 def split() -> Split:
     difficulties = CONFIG.measured_difficulties
     rngs = (np.random.default_rng([0, d]) for d in difficulties)
-    return split_problems(FAMILY, difficulties, n_validation=10, n_test=10, rngs=rngs)
+    return split_problems(FAMILY, difficulties, n_test=10, n_validation=10, validate_beyond=0, rngs=rngs)
 
 
 @pytest.fixture

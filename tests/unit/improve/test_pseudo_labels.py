@@ -52,11 +52,11 @@ def test_everything_accepts_what_ends_and_is_an_answer() -> None:
 
 def test_verified_accepts_what_is_right() -> None:
     given = FAMILY.propose(4, 10, np.random.default_rng(0))
-    one = replace(given[3], prompt="bcda=")
-    given[3] = one
-    others = [problem for problem in given if problem.prompt[-2] == "a" and problem is not one]
+    given[3] = replace(given[3], prompt="bcda=")
+    right_ones = [problem.prompt[-2::-1] for problem in given if problem.prompt[-2] == "a"]
     labels = label_verified(FAMILY)(changed(starts_with_a), given, 4)
-    assert [label.rollout.text for label in labels] == ["adcb"] + [p.prompt[-2::-1] for p in others]
+    assert [label.rollout.text for label in labels] == right_ones
+    assert "adcb" in right_ones and len(right_ones) < 10
     assert all(label.problem.answer is None and label.rollout.reward == 1.0 for label in labels)
 
 

@@ -94,7 +94,7 @@ def test_accuracy_must_fit_the_difficulties(run_files: Files, tmp_path: Path, wr
 
 def test_loop_without_seeds_is_refused(run_files: Files, tmp_path: Path) -> None:
     run_files["improve"]["improve.json"]["seeds"] = []
-    with pytest.raises(DataError, match=r"improve\.json.* needs one or more seeds"):
+    with pytest.raises(DataError, match=r"improve\.json`: There are no seeds"):
         collected(run_files, tmp_path)
 
 

@@ -154,5 +154,5 @@ def test_a_row_of_the_wrong_length_is_named(tmp_path: Path) -> None:
     write_result(path, result({"vote": BASE}))
     assert read_result(LoopResult, path) == result({"vote": BASE})
     path.write_text(path.read_text().replace("0.4,", "", 1))
-    with pytest.raises(DataError, match=r"improve\.json.*arm vote with seed 0.*4 difficulties"):
+    with pytest.raises(DataError, match=r"improve\.json.*seeds\[0\]\.arms\.vote\.accuracy.*4 difficulties"):
         read_result(LoopResult, path)
