@@ -120,8 +120,10 @@ def test_several_results_of_a_kind_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_measurements_are_joined_to_the_training_that_they_read(tmp_path: Path) -> None:
-    folders = write_run(with_seeds(RUN), tmp_path)
-    run = collect(folders[::-1])
+    files = with_seeds(RUN)
+    for name in ("samples 2", "baselines 2"):  # equal configs: only their inputs tell them apart
+        files[name]["step.json"]["config"]["seed"] = 0
+    run = collect(write_run(files, tmp_path)[::-1])
     bits = {entry.label: run.baselines_of(entry) for entry in run.trainings}
     assert {label: b.bits_per_byte["model"] for label, b in bits.items() if b} == {"seed 0": 1.6234, "seed 1": 1.6559}
     assert sorted(entry.label for entry in run.samples) == ["seed 0", "seed 1"]
