@@ -32,6 +32,7 @@ from tilth.improve.family import (
     Augmentable,
     Augmentation,
     Identity,
+    ProblemSource,
     Reverse,
     Split,
     TaskFamily,
@@ -270,6 +271,11 @@ def run_round(run: SeedRun, arm: Arm, number: int, model: Transformer, pool: Pro
     save_round(run.round_folder(arm, number), model, labels, record)
 
 
+def source_for(arm: Arm, family: TaskFamily) -> ProblemSource:
+    """Returns what an arm draws problems from: the oracle from the family, all others from one without answers."""
+    return family if arm == "oracle" else Unlabelled(family)
+
+
 def _collect(
     run: SeedRun, arm: Arm, number: int, model: Transformer, difficulty: int, rng: np.random.Generator
 ) -> Collected:
@@ -277,7 +283,7 @@ def _collect(
     if arm in ("control", "flop_matched"):
         return Collected(difficulty=difficulty)
     config, excluded = run.config, run.split.excluded
-    source = run.family if arm == "oracle" else Unlabelled(run.family)
+    source = source_for(arm, run.family)
     if arm == "oracle":
         label = label_verified(run.family)
     elif arm == "vote":

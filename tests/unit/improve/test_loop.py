@@ -13,7 +13,7 @@ import pytest
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
 from tilth.improve import ARMS, LoopConfig, LoopResult, improve
-from tilth.improve.loop import SeedRun
+from tilth.improve.loop import SeedRun, source_for
 from tilth.improve.rounds import read_pseudo_labels, read_record
 from tilth.results import read_result
 from tilth.types import Problem
@@ -148,6 +148,11 @@ def test_broken_pseudo_labels_are_named(run: Run, tmp_path: Path) -> None:
     (folder / "pseudo_labels.jsonl").write_text('{"problem"\n')
     with pytest.raises(DataError, match="round-01"):
         read_pseudo_labels(folder)
+    label = {"problem": {"id": "a", "prompt": "b=", "verifier": "last"}}
+    label["rollout"] = {"problem_id": "a", "text": "b", "tokens": [2, 0], "finish_reason": "whim"}
+    (folder / "pseudo_labels.jsonl").write_text(json.dumps(label) + "\n")
+    with pytest.raises(DataError, match=r"pseudo_labels\.jsonl:1\.rollout\.finish_reason` is 'whim'"):
+        read_pseudo_labels(folder)
     (folder / "pseudo_labels.jsonl").write_text('{"problem": {"id": "a"}}\n')
     with pytest.raises(DataError, match=r"pseudo_labels\.jsonl:1"):
         read_pseudo_labels(folder)
@@ -161,6 +166,14 @@ def test_wrong_answers_change_nothing_for_arms_without_labels(run: Run, tmp_path
         assert content(tmp_path / "seed-0" / arm) == content(out / "seed-0" / arm)
     assert sum(lied_to.seeds[0].arms["oracle"].kept) == 0
     assert sum(lied_to.seeds[0].arms["vote"].accuracy[-1][2:]) == 0  # measured with the lying verifier
+
+
+def test_only_the_oracle_is_handed_answers() -> None:
+    for arm in ("unfiltered", "gated_unfiltered", "vote"):
+        source = source_for(arm, FAMILY)
+        assert not hasattr(source, "verify")
+        assert {problem.answer for problem in source.propose(3, 5, np.random.default_rng(0))} == {None}
+    assert source_for("oracle", FAMILY) is FAMILY
 
 
 def test_a_family_without_augmentations_has_no_vote(tmp_path: Path) -> None:
