@@ -11,6 +11,7 @@ the parsers, about half a second), and batches that are copied through a pipe.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import pickle
 import resource
@@ -189,6 +190,7 @@ def guarded(config: CurationConfig) -> GuardedOperators:
     if guard is None or guard.config != config:
         stop_guard()
         guard = _THREAD.guard = GuardedOperators(config)
+        atexit.register(guard.close)
     return guard
 
 
@@ -197,6 +199,7 @@ def stop_guard() -> None:
     guard = cast("GuardedOperators | None", getattr(_THREAD, "guard", None))
     _THREAD.guard = None
     if guard is not None:
+        atexit.unregister(guard.close)
         guard.close()
 
 

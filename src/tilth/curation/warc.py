@@ -165,7 +165,7 @@ class _Window:
         return behind.startswith(b"\r\n\r\n") or not rest or rest.startswith((b"WARC/1.", b"WARC/0."))
 
     def take(self, offset: int, size: int) -> bytes:
-        """Returns `size` bytes from an offset, and goes on behind them."""
+        """Returns `size` bytes from an offset, and continues behind them."""
         begin = self.start + offset
         self.start = begin + size
         return bytes(self.data[begin : self.start])

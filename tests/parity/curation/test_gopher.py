@@ -128,8 +128,8 @@ def test_one_repeated_stretch_of_every_length() -> None:
                 stretch = [f"w{rng.randrange(10**6)}" for _ in range(length)]
                 words = [f"v{rng.randrange(10**6)}" for _ in range(fill)]
                 for _ in range(times):
-                    place = rng.randrange(len(words))
-                    words[place:place] = stretch
+                    position = rng.randrange(len(words))
+                    words[position:position] = stretch
                 texts.append(" ".join(words))
     seen = compare(texts)
     assert sum(reason in seen for reason in REPETITION.values()) >= 6

@@ -70,14 +70,14 @@ def test_the_same_drops_as_comparing_everything_with_everything() -> None:
         base = [f"b{n}_{rng.randrange(10**6)}" for _ in range(150)]
         for changes in (0, 0, 1, 3, 8, 30):
             words = list(base)
-            for place in rng.sample(range(len(words)), changes):
-                words[place] = f"c{rng.randrange(10**9)}"
+            for position in rng.sample(range(len(words)), changes):
+                words[position] = f"c{rng.randrange(10**9)}"
             texts.append(" ".join(words))
     rng.shuffle(texts)
     hashed = [dedup.shingles(text) for text in texts]
     kept: list[int] = []
-    for place, hashes in enumerate(hashed):
+    for position, hashes in enumerate(hashed):
         if not any(dedup.jaccard(hashed[earlier], hashes) >= 0.8 for earlier in kept):
-            kept.append(place)
+            kept.append(position)
     dropped = dedup.deduplicate(texts, CurationConfig())
     assert set(range(len(texts))) - set(dropped) == set(kept)

@@ -19,8 +19,8 @@ def text(seed: int, n: int = 200) -> list[str]:
 def changed(words: list[str], n_changes: int, seed: int = 99) -> list[str]:
     rng = random.Random(seed)
     words = list(words)
-    for place in rng.sample(range(len(words)), n_changes):
-        words[place] = f"changed{rng.randrange(10**9)}"
+    for position in rng.sample(range(len(words)), n_changes):
+        words[position] = f"changed{rng.randrange(10**9)}"
     return words
 
 

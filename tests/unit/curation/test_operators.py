@@ -1,5 +1,9 @@
 """Operators of one's own, what they may raise, and documents that hang or kill the process."""
 
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -230,3 +234,26 @@ def test_the_guarded_process_gives_what_the_operators_give_in_place(batch: Calla
         expected = operator.apply(expected).kept
     assert worked.kept.equals(expected.drop_columns(["html"]))
     assert worked.kept.num_rows == 2
+
+
+ORPHAN = """
+import os, signal, sys
+from pathlib import Path
+from tilth.curation.config import CurationConfig
+from tilth.curation.guard import guarded
+guard = guarded(CurationConfig(operators=("extract",)))
+guard.names
+print(guard._child.pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_process_of_the_operators_ends_with_a_worker_that_is_killed() -> None:
+    done = subprocess.run([sys.executable, "-c", ORPHAN], capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    child = Path("/proc") / done.stdout.strip()
+    deadline = time.monotonic() + 60
+    while child.exists() and "zombie" not in (child / "status").read_text() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not child.exists() or "zombie" in (child / "status").read_text()

@@ -3,6 +3,7 @@ import codecs
 import gzip
 import json
 import lzma
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,6 +131,18 @@ def test_records_before_a_cut_are_kept(read: Reader, suffix: str, pack: Callable
 def test_a_stream_that_is_corrupt_is_a_dead_letter(read: Reader) -> None:
     assert read("a.txt.gz", b"not gzip at all")[0][0] == "dead letter"
     assert read("a.txt.xz", b"\xfd7zXZ\0garbage")[0][0] == "dead letter"
+
+
+def test_an_xz_that_asks_for_gigabytes_of_memory_is_a_dead_letter(read: Reader) -> None:
+    packed = bytearray(lzma.compress(b"text " * 100))
+    block = packed[12 : 12 + (packed[12] + 1) * 4]
+    assert block[2:4] == b"\x21\x01"  # LZMA2, one byte of properties: the dictionary
+    block[4] = 40  # 4 GB
+    block[-4:] = zlib.crc32(block[:-4]).to_bytes(4, "little")
+    packed[12 : 12 + len(block)] = block
+    ((kind, _, error),) = read("a.txt.xz", bytes(packed))
+    assert (kind, error) == ("dead letter", "LZMAError: Memory usage limit exceeded")
+    assert read("b.txt.xz", lzma.compress(b"one ") + lzma.compress(b"two")) == [("prose", "b.txt.xz", "one two")]
 
 
 def test_no_permission_is_a_dead_letter_without_the_machines_path(monkeypatch: pytest.MonkeyPatch) -> None:
