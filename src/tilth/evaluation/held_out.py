@@ -1,6 +1,6 @@
 """Bits per byte of a model, and of simple predictors beside it, on one held-out text.
 
-There is one definition, that of `training.metrics`: the losses of all tokens of a document and of its closing
+There is one definition, that of `training.held_out`: the losses of all tokens of a document and of its closing
 separator are summed, the opening separator is given, and the sum is divided by the text's bytes. It holds for the
 model and the n-gram model; the compressor has no documents.
 """
