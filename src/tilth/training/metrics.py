@@ -61,7 +61,9 @@ def _lines(path: Path) -> list[dict[str, Any]]:
         try:
             rows.append(dict(json.loads(line)))
         except (TypeError, ValueError):
-            raise DataError(f"{path}:{number} is not JSON, or not an object.", fix="Delete the file and train again.") from None
+            raise DataError(
+                f"{path}:{number} is not JSON, or not an object.", fix="Delete the file and train again."
+            ) from None
     return rows
 
 
