@@ -95,8 +95,8 @@ def chain(
         "baselines": baselines / "baselines.json",
     }
     export = Step("export", step_functions.export, {}, model_files)
-    shown = (curate, vocabulary, pretrain, samples, baselines, improve, export)
-    return Step("report", step_functions.write_report, {}, {step.label: step for step in shown})
+    told = (curate, vocabulary, pretrain, samples, baselines, improve, export)
+    return Step("report", step_functions.write_report, {}, {step.name: step for step in told})
 
 
 def python_text() -> Mapping[str, Input]:

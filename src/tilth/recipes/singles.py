@@ -15,20 +15,18 @@ from tilth.tokenizer.config import TokenizerConfig
 from tilth.training.config import TrainConfig
 
 
-def curate(
-    corpus: Sequence[str], config: CurationConfig, exclude: tuple[str, ...] = (), *, follow_links: bool = False
-) -> Step:
+def curate(corpus: Sequence[str], config: CurationConfig, exclude: tuple[str, ...] = ()) -> Step:
     """Curates files, folders or URLs."""
     return Step(
         "curate",
         step_functions.curate,
         config,
-        {f"corpus_{index}": Source(path, exclude, follow_links) for index, path in enumerate(corpus)},
+        {f"corpus_{place}": Source(path, exclude) for place, path in enumerate(corpus)},
     )
 
 
 def tokenizer(dataset: Path, config: TokenizerConfig, extend: Path | None = None) -> Step:
-    """Trains a tokenizer on a dataset, continuing from the tokenizer `extend` if there is one."""
+    """Trains a tokenizer on a dataset, from the tokenizer `extend` on if there is one."""
     inputs: dict[str, Input] = {"train": _made(dataset)}
     if extend is not None:
         inputs["extend"] = _made(extend)
