@@ -59,6 +59,7 @@ def load_model(path: Path | str, *, device: str = "cpu", dtype: torch.dtype = to
     """
     target, folder = resolve_device(device), Path(path)
     opened = _open(folder)
+    opened.files.verify()
     with torch.device("meta"):
         model = Transformer(opened.config)
     weights = {ours: opened.files.read(names, dtype) for ours, names in opened.layout.items()}

@@ -2,7 +2,7 @@
 
 The hash covers the data section, so that it can be stored in the header of the same file, where tools that do not know
 it pass it over. A file without one (any model from elsewhere) is read as it is. Tensors are mapped from the file and
-read when they are asked for: opening reads the header, and all data once where there is a hash to compare.
+read when they are asked for: opening reads the headers only.
 """
 
 from __future__ import annotations
@@ -60,19 +60,33 @@ class WeightFiles:
     """The tensors of one or several safetensors files, by name."""
 
     def __init__(self, paths: Sequence[Path], *, sha256: str | None = None) -> None:
-        """Reads the headers, and the data of files that store a hash; `sha256` is one that is known from elsewhere.
+        """Reads the headers; `sha256` is a hash of the data that is known from elsewhere.
 
-        Raises: DataError naming the file that is missing, broken or changed, or whose tensors are no floats.
+        Raises: DataError naming the file that is missing or broken, or whose tensors are no floats.
         """
+        self._sha256 = sha256
         self._files: dict[Path, Any] = {}
         self._paths: dict[str, Path] = {}
         self._dtypes: dict[str, torch.dtype] = {}
         self.shapes: dict[str, Shape] = {}
         for path in paths:
             self._files[path] = file = _open(path)
-            _verify(path, {(file.metadata() or {}).get(SHA256), sha256} - {None})
             for name in file.keys():  # noqa: SIM118
                 self._add(name, path, file.get_slice(name))
+
+    def verify(self) -> None:
+        """Compares the data of each file with the hashes that are known of it, which takes a pass over the data.
+
+        Raises: DataError naming the file that was changed.
+        """
+        for path, file in self._files.items():
+            expected = {(file.metadata() or {}).get(SHA256), self._sha256} - {None}
+            if expected and expected != {_data_sha256(path)}:
+                raise DataError(
+                    f"The data of {path} does not have the SHA-256 that was stored when it was written: it was changed "
+                    "since.",
+                    fix=MAKE_AGAIN,
+                )
 
     def read(self, names: Sequence[str], dtype: torch.dtype) -> Tensor:
         """Returns tensors as `dtype`, joined along their rows; one alone that has that type is mapped, not copied.
@@ -124,14 +138,6 @@ def _open(path: Path) -> Any:
         raise
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(f"{path} is not a whole safetensors file: {error}.", fix=MAKE_AGAIN) from None
-
-
-def _verify(path: Path, expected: set[str | None]) -> None:
-    if expected and expected != {_data_sha256(path)}:
-        raise DataError(
-            f"The data of {path} does not have the SHA-256 that was stored when it was written: it was changed since.",
-            fix=MAKE_AGAIN,
-        )
 
 
 def _data_sha256(path: Path) -> str:

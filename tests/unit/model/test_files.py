@@ -182,9 +182,9 @@ def test_the_hash_is_that_of_the_data_and_others_can_read_the_file(tmp_path: Pat
     with safe_open(tmp_path / "x.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt", "data_sha256": sha256}
     assert header_end(tmp_path / "x.safetensors") % 8 == 0
-    WeightFiles([tmp_path / "x.safetensors"], sha256=sha256)
+    WeightFiles([tmp_path / "x.safetensors"], sha256=sha256).verify()
     with pytest.raises(DataError, match="SHA-256"):
-        WeightFiles([tmp_path / "x.safetensors"], sha256="0" * 64)
+        WeightFiles([tmp_path / "x.safetensors"], sha256="0" * 64).verify()
 
 
 def test_nan_is_told_with_its_weight(folder: Path) -> None:
