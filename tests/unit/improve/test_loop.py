@@ -13,8 +13,8 @@ import pytest
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
 from tilth.improve import ARMS, LoopConfig, LoopResult, improve
-from tilth.improve.loop import SeedRun, source_for
-from tilth.improve.rounds import read_pseudo_labels, read_record
+from tilth.improve.loop import SeedRun, run_arm, source_for
+from tilth.improve.rounds import RoundRecord, read_model, read_pseudo_labels, read_record, save_round
 from tilth.results import read_result
 from tilth.types import Problem
 from unit.improve.families import Addition, Last, LyingLast, PlainReverse
@@ -79,10 +79,29 @@ def test_the_flop_matched_arm_spends_what_the_vote_arm_spent(run: Run) -> None:
     assert arms["flop_matched"].train_flops > arms["control"].train_flops + a_step
 
 
-def test_the_gated_unfiltered_arm_follows_the_vote_arm(run: Run) -> None:
-    arms = run[1].seeds[0].arms
-    assert arms["gated_unfiltered"].difficulty == arms["vote"].difficulty
-    assert all(own <= vote for own, vote in zip(arms["gated_unfiltered"].kept, arms["vote"].kept, strict=True))
+def test_the_gated_unfiltered_arm_follows_the_vote_arm(run: Run, tmp_path: Path) -> None:
+    copytree(run[0] / "seed-0" / "base", tmp_path / "base")
+    seed = SeedRun(config=CONFIG, family=FAMILY, seed=0, folder=tmp_path)
+    nothing = (0.0,) * 6
+    for number, (difficulty, kept) in enumerate([(4, 3), (2, 0)], 1):
+        record = RoundRecord(difficulty=difficulty, accuracy=nothing, kept=kept)
+        save_round(seed.round_folder("vote", number), read_model(seed.base_folder, "cpu"), [], record)
+    arm, _ = run_arm(seed, "gated_unfiltered")
+    assert (arm.difficulty, arm.kept) == ((4, 2), (3, 0))
+    labels = read_pseudo_labels(seed.round_folder("gated_unfiltered", 1))
+    assert {label.problem.difficulty for label in labels} == {4}
+
+
+def test_arms_keep_what_their_labeller_accepts(run: Run) -> None:
+    rewards = {
+        arm: {
+            label.rollout.reward for path in (run[0] / "seed-0" / arm).iterdir() for label in read_pseudo_labels(path)
+        }
+        for arm in ("unfiltered", "gated_unfiltered", "vote", "oracle")
+    }
+    assert rewards["unfiltered"] == rewards["gated_unfiltered"] == {None}
+    assert rewards["oracle"] == {1.0}
+    assert rewards["vote"] and rewards["vote"] <= {0.75, 1.0}  # 3 or 4 votes of 4
 
 
 def test_what_is_kept_is_on_record(run: Run) -> None:
