@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
 BLOCK_DOCUMENTS = 32
 """Documents that are tokenized at a time."""
-REPEATED_TOKENS = 1 << 20
-"""Waiting tokens above which no third epoch is begun: a corpus of a few long documents is not held many times."""
+BUFFER_TOKENS = 1 << 24
+"""Waiting tokens above which no more documents are read: 64 MB."""
 
 
 @dataclass(slots=True)
@@ -143,9 +143,9 @@ class TokenStream:
         context_length: int,
         batch_size: int,
         seed: int = 0,
-        buffer_documents: int = 256,
+        buffer_documents: int = 1024,
     ) -> None:
-        """`batch_size` is in rows; `buffer_documents` wait at least, in a corpus of fewer some of them twice.
+        """`batch_size` is in rows; of `buffer_documents` that wait, rows are drawn.
 
         Raises: DataError for a dataset without documents; ConfigError for a tokenizer without a separator.
         """
@@ -233,9 +233,7 @@ class TokenStream:
         return row
 
     def _fill_buffer(self) -> None:
-        while len(self.buffer) < self.buffer_documents and (
-            self.buffer.n_epochs(self.epoch) <= 2 or self.buffer.n_tokens < REPEATED_TOKENS
-        ):
+        while self._wants_more():
             shard = int(self._permutation(len(self.dataset.shards), 0)[self.shards_read])
             n_rows = self.dataset.shards[shard].documents
             order = self._rows_of(shard, n_rows)[self.rows_read : self.rows_read + BLOCK_DOCUMENTS]
@@ -246,6 +244,12 @@ class TokenStream:
                 self.shards_read, self.rows_read = self.shards_read + 1, 0
             if self.shards_read == len(self.dataset.shards):
                 self.epoch, self.shards_read = self.epoch + 1, 0
+
+    def _wants_more(self) -> bool:
+        if len(self.buffer) >= self.buffer_documents or self.buffer.n_tokens >= BUFFER_TOKENS:
+            return False
+        # No document waits more than twice, however few there are.
+        return self.buffer.n_epochs(self.epoch) <= 2
 
     # Order and text
 

@@ -18,10 +18,10 @@ def documents(n: int, *, seed: int = 0, name: str = "a") -> list[Document]:
     rng = random.Random(seed)
     made: list[Document] = []
     for index in range(n):
-        place, words = rng.randrange(10), list[str]()
+        word, words = rng.randrange(10), list[str]()
         for _ in range(rng.choice([3, 10, 40, 150])):
-            place = (place * 3 + rng.choice([1, 4])) % 10
-            words.append(WORDS[place])
+            word = (word * 3 + rng.choice([1, 4])) % 10
+            words.append(WORDS[word])
         made.append(Document.make(" ".join(words), f"{name}/{index}"))
     return made
 

@@ -25,7 +25,7 @@ def test_batches_are_full_and_shifted_by_one(dataset: Dataset, tokenizer: Tokeni
     assert inputs.shape == targets.shape == (4, 32)
     assert inputs.dtype == targets.dtype == torch.int64
     same = inputs[:, 1:] == targets[:, :-1]
-    # They differ only where a piece that goes on from the middle of its document follows another.
+    # They differ only where a piece that continues from the middle of its document follows another.
     assert same.float().mean() > 0.9
 
 
@@ -83,7 +83,7 @@ def test_order_changes_with_seed_and_epoch_and_not_with_the_tokenizer(dataset: D
     # Their first rows hold different documents, the rest waits in the same order.
     second = waiting(other, 0, 0)
     both = set(first) & set(second)
-    assert [place for place in first if place in both] == [place for place in second if place in both]
+    assert [row for row in first if row in both] == [row for row in second if row in both]
     assert len(both) > 100
     for seed, epoch in ((1, 0), (0, 1)):
         assert first != waiting(tokenizer, seed, epoch)
@@ -101,15 +101,22 @@ def test_the_end_of_an_epoch_is_not_left_with_the_longest_documents(tmp_path: Pa
     assert max(shares) < 0.85
 
 
-def test_a_corpus_of_one_long_document_is_not_held_many_times(
-    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stream_module, "REPEATED_TOKENS", 1000)
+def test_a_corpus_of_one_long_document_is_not_held_many_times(tmp_path: Path, tokenizer: Tokenizer) -> None:
     dataset = write_dataset(tmp_path, [Document.make("rain " * 2000, "a")], made_by="test")
     stream = stream_of(dataset, tokenizer, buffer_documents=256)
     for _ in range(40):
         stream.next_batch()
-        assert len(stream.buffer) <= 3
+        assert len(stream.buffer) <= 2
+
+
+def test_the_buffer_is_bounded_in_tokens(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "BUFFER_TOKENS", 500)
+    dataset = write_dataset(tmp_path, [Document.make(f"rain {i} " * 40, str(i)) for i in range(300)], made_by="test")
+    stream = stream_of(dataset, tokenizer)
+    for _ in range(10):
+        stream.next_batch()
+        # A block of documents is read at a time.
+        assert len(stream.buffer) <= 2 * stream_module.BLOCK_DOCUMENTS
 
 
 def test_rows_of_one_document_each_have_no_segments(tmp_path: Path, tokenizer: Tokenizer) -> None:
