@@ -88,7 +88,7 @@ def test_null_reads_as_no_number(run_files: Files, tmp_path: Path) -> None:
 @pytest.mark.parametrize("wrong", [[], [[1.0]]])
 def test_accuracy_must_fit_the_difficulties(run_files: Files, tmp_path: Path, wrong: list[list[float]]) -> None:
     run_files["improve"]["improve.json"]["seeds"][0]["arms"]["vote"]["accuracy"] = wrong
-    with pytest.raises(DataError, match=r"improve\.json.* arm vote with seed 0"):
+    with pytest.raises(DataError, match=r"improve\.json`: `seeds\[0\]\.arms\.vote\.accuracy`"):
         collected(run_files, tmp_path)
 
 
