@@ -243,6 +243,13 @@ def test_steps_of_one_kind_have_labels_of_their_own(context: Context) -> None:
     assert steps.why(more, context) == ["seed 4: factor 4 -> 6"]  # of its own label, not the newest of its kind
 
 
+def test_steps_that_only_their_functions_tell_apart_are_refused(context: Context) -> None:
+    one, two = (Step("same", fn, {}, label=fn.__name__) for fn in (write_some, write_two))
+    with pytest.raises(StepError, match="'write_some' and 'write_two' have one identity") as caught:
+        steps.run(Step("last", write_number, Config(), {"one": one, "two": two}), context)
+    assert "another name than 'same'" in str(caught.value)
+
+
 def test_two_different_steps_may_not_share_a_label(context: Context) -> None:
     a = Step("same", write_number, Config(factor=1))
     b = Step("same", write_number, Config(factor=2), {"a": a})
