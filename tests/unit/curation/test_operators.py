@@ -1,5 +1,7 @@
 """Operators of one's own, what they may raise, and documents that hang or kill the process."""
 
+import gzip
+import json
 import signal
 import subprocess
 import sys
@@ -170,6 +172,26 @@ def test_a_document_that_breaks_hangs_or_crashes_is_a_dead_letter(
     for before, after in zip(ledger.stages, ledger.stages[1:], strict=False):
         assert before.documents_out == after.documents_in
         assert before.bytes_out == after.bytes_in
+
+
+def test_a_corpus_of_which_nothing_can_be_read_is_no_empty_dataset(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    for number in range(3):
+        (tmp_path / "corpus" / f"{number}.jsonl.gz").write_bytes(b"502 Bad Gateway")
+    files = list_files(str(tmp_path / "corpus"))
+    with pytest.raises(DataError, match=r"All of 3 records cannot be read.*BadGzipFile"):
+        curate(files, tmp_path / "out", CurationConfig(operators=()), Context(workers=1))
+
+
+def test_many_files_that_break_off_end_the_run_however_many_records_there_are(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    for number in range(12):
+        rows = "".join(json.dumps({"text": f"record {row} of file {number}"}) + "\n" for row in range(300))
+        packed = gzip.compress(rows.encode())
+        (tmp_path / "corpus" / f"{number:02}.jsonl.gz").write_bytes(packed if number == 0 else packed[:-20])
+    files = list_files(str(tmp_path / "corpus"))
+    with pytest.raises(DataError, match=r"11 of 12 files cannot be read.*11 times.*EOFError"):
+        curate(files, tmp_path / "out", CurationConfig(operators=()), Context(workers=1))
 
 
 def test_many_dead_letters_end_the_run_with_the_most_frequent_error(tmp_path: Path) -> None:
