@@ -283,6 +283,20 @@ def test_a_changed_function_is_told_where_its_work_is_used_or_continued(tmp_path
     assert "second: continues unfinished work, but its function changed" in said[0]
 
 
+def test_a_changed_file_that_the_config_names_a_function_of_is_told(tmp_path: Path, context: Context) -> None:
+    said: list[str] = []
+    loud = replace(context, progress=Listener(said))
+    (tmp_path / "rules.py").write_text("threshold = 1")
+    step = Step("first", write_two, {"operators": ("extract", f"{tmp_path}/rules.py:factory")})
+    for _ in range(2):
+        steps.run(step, loud)
+    assert said == []
+    (tmp_path / "rules.py").write_text("threshold = 2")
+    steps.run(step, loud)
+    assert len(said) == 1
+    assert "its function changed" in said[0]
+
+
 def test_the_record_says_what_made_it_and_what_each_file_is(corpus: Path, context: Context) -> None:
     step = Step("first", write_number, Config(factor=7), {"corpus": Source(str(corpus))}, label="a label")
     (result,) = steps.run(step, context)
