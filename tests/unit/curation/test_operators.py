@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,7 @@ import pytest
 
 from tilth.curation.config import CurationConfig
 from tilth.curation.guard import guarded
-from tilth.curation.operators import Drop, build_operators, judge
+from tilth.curation.operators import Drop, Row, build_operators, judge
 from tilth.curation.pipeline import curate
 from tilth.curation.result import Ledger
 from tilth.errors import ConfigError, DataError
@@ -69,6 +70,16 @@ class Loses:
     def __init__(self, config): pass
     def apply(self, batch):
         return judge("x", lambda row: None).apply(batch.drop_columns(["lineage"]))
+
+class Forgets:
+    name = "forgets"
+    def __init__(self, config): pass
+    def apply(self, batch):
+        every = judge("x", lambda row: None).apply(batch)
+        return type(every)(kept=batch.slice(1), rejects=every.rejects, dead_letters=every.dead_letters)
+
+renames = lambda config: judge("renames", lambda row: {**row, "id": "mine"})
+truth = lambda config: judge("truth", lambda row: "TRAP" not in row["text"])
 
 def nothing(config):
     return None
@@ -215,6 +226,9 @@ def test_many_dead_letters_end_the_run_with_the_most_frequent_error(tmp_path: Pa
         (("nowhere",), "has no `nowhere`"),
         (("type_error", "memory"), "is called `trap`, as another stage is"),
         (("Loses",), "lost the column `lineage`"),
+        (("Forgets",), "was given 1 documents and returned 0"),
+        (("renames",), "changed the id of a document"),
+        (("truth",), "judged a document to be True"),
     ],
 )
 def test_operators_that_cannot_work_say_so(
@@ -244,6 +258,16 @@ def test_judges_change_only_what_they_change(batch: Callable[..., pa.RecordBatch
     assert outcome.rejects.select(["stage", "reason", "detail", "source"]).to_pylist() == [
         {"stage": "mine", "reason": "no", "detail": "why", "source": "b"}
     ]
+
+
+def test_a_row_that_a_judge_changed_in_place_is_changed(batch: Callable[..., pa.RecordBatch]) -> None:
+    def score(row: Row) -> Row:
+        cast("dict[str, object]", row)["score_length"] = float(len(str(row["text"])))
+        return row
+
+    outcome = judge("mine", score).apply(batch(("a", "one", {}), ("b", "three", {})))
+    assert outcome.kept["score_length"].to_pylist() == [3.0, 5.0]
+    assert outcome.kept["text"].to_pylist() == ["one", "three"]
 
 
 def test_the_guarded_process_gives_what_the_operators_give_in_place(batch: Callable[..., pa.RecordBatch]) -> None:
