@@ -35,7 +35,7 @@ from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.progress import Bar
 from tilth.training.batch import Batch
-from tilth.training.checkpoint import load_checkpoint, read_state, save_checkpoint
+from tilth.training.checkpoint import load_checkpoint, save_checkpoint
 from tilth.training.metrics import MetricsLog
 from tilth.training.optim import Optimizers
 from tilth.training.prefetch import Made, Resumable, made_batches
@@ -235,8 +235,7 @@ class Trainer:
         clear_temporaries(out)
         if not continued or self.checkpoint is None or not self.checkpoint.exists():
             return
-        state = read_state(self.checkpoint)
-        load_checkpoint(self.checkpoint, self.model, self.optimizers)
+        state = load_checkpoint(self.checkpoint, self.model, self.optimizers)
         self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
         self._resumed, self._checkpointed_at = True, self.seconds
         self._position = state["position"]
