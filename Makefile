@@ -28,8 +28,11 @@ setup: $(VENV)/.installed
 demo: setup
 	$(BIN)/tilth run quickstart
 
+# Tests run side by side, a file in one process; one thread each, because threads that compete are slower than one.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
 test: setup
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 FUZZ_SECONDS ?= 20
 FUZZ_SOURCES := $(wildcard tests/native/*.cpp) native/unicode/character_class.cpp \
@@ -49,7 +52,7 @@ lint: setup
 	$(BIN)/pyright
 
 check: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 format: setup
 	$(BIN)/ruff check --fix .

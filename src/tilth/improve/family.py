@@ -51,7 +51,7 @@ class Augmentation(Protocol):
         ...
 
     def invert(self, answer: str) -> str:
-        """Returns the answer to the original prompt that an answer to the changed one stands for."""
+        """Returns the answer to the original prompt, given the answer to the changed one."""
         ...
 
 

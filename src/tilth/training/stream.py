@@ -3,7 +3,7 @@
 A document of n tokens is n + 1 predictions: from the separator to the first token, and from the last token to
 the separator. Rows are filled with such predictions, so wherever a document is cut nothing is lost, nothing
 is seen twice, and no target belongs to another document than its input. A row begins with a piece that is drawn in
-proportion to its length: long documents are used up with the short ones, and are not what is left at the end of an
+proportion to its rows: long documents are used up with the short ones, and are not what is left at the end of an
 epoch. What room it leaves goes to the largest waiting pieces that fit (best fit), and only then is another piece cut.
 Each piece is a segment of its row, which attention does not leave. As an epoch is used up, documents of the next one
 fill the buffer; they begin rows only when nothing of the older epoch waits, so that nothing is repeated too early.
@@ -96,10 +96,14 @@ class _Buffer:
         self._epochs[piece.epoch] += 1
         self.n_tokens += len(piece)
 
-    def take_at(self, draw: int) -> _Piece:
-        """Takes the piece that holds a position, which `draw` gives, among all predictions of the oldest epoch."""
+    def take_at(self, draw: int, context_length: int) -> _Piece:
+        """Takes the piece that holds a row, which `draw` gives, among all rows that the oldest epoch still fills.
+
+        The rest of a document counts as a row, too: else these would be what is left at the end of an epoch.
+        """
         n = len(self._pieces)
-        ends = np.where(self._of_epoch[:n] == min(self._epochs), self._lengths[:n], 0).cumsum()
+        n_rows = -(-self._lengths[:n] // context_length)
+        ends = np.where(self._of_epoch[:n] == min(self._epochs), n_rows, 0).cumsum()
         slot = int(np.searchsorted(ends, draw % int(ends[-1]), side="right"))
         piece, arrival = self._pieces[slot], self._arrivals[slot]
         return self._take(bisect_left(self._by_length, (len(piece), -arrival)))
@@ -222,7 +226,7 @@ class TokenStream:
             self._fill_buffer()
             piece = self.buffer.take_fitting(room) if row else None
             if piece is None:
-                piece = self.buffer.take_at(_mixed(self.seed, self.rows_given, len(row)))
+                piece = self.buffer.take_at(_mixed(self.seed, self.rows_given, len(row)), self.context_length)
             taken = min(room, len(piece))
             row.append(piece.ids[piece.start : piece.start + taken + 1])
             room -= taken

@@ -93,10 +93,9 @@ def test_the_gated_unfiltered_arm_follows_the_vote_arm(run: Run, tmp_path: Path)
 
 
 def test_arms_keep_what_their_labeller_accepts(run: Run) -> None:
+    seed = run[0] / "seed-0"
     rewards = {
-        arm: {
-            label.rollout.reward for path in (run[0] / "seed-0" / arm).iterdir() for label in read_pseudo_labels(path)
-        }
+        arm: {label.rollout.reward for path in seed.glob(f"{arm}/*") for label in read_pseudo_labels(path)}
         for arm in ("unfiltered", "gated_unfiltered", "vote", "oracle")
     }
     assert rewards["unfiltered"] == rewards["gated_unfiltered"] == {None}

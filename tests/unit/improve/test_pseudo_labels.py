@@ -79,7 +79,7 @@ def test_the_vote_inverts_the_permutations() -> None:
 
 
 def test_the_vote_rejects_mistakes_that_follow_the_letters() -> None:
-    # `a` stands for another letter under each permutation, so one mistake gives four different answers.
+    # Each permutation maps `a` to another letter, so one mistake gives four different answers.
     given = [problem for problem in problems(200) if problem.prompt[-2] != "a"]
     labels = label_by_vote(SOURCE, lambda: PERMUTATIONS, 3)(changed(starts_with_a), given, 5)
     assert labels == []

@@ -101,6 +101,17 @@ def test_the_end_of_an_epoch_is_not_left_with_the_longest_documents(tmp_path: Pa
     assert max(shares) < 0.85
 
 
+def test_an_epoch_is_nearly_used_up_before_the_next(dataset: Dataset, tokenizer: Tokenizer) -> None:
+    """What waits of the first epoch when as many tokens were given as it has: only what best fit took early instead."""
+    texts = [document.text for document in dataset.documents()]
+    epoch_tokens = sum(len(tokenizer.encode_ordinary(text)) + 1 for text in texts)
+    stream, given = stream_of(dataset, tokenizer), 0
+    while given < epoch_tokens:
+        given += stream.next_batch().n_tokens
+    assert {piece.epoch for piece in stream.buffer} <= {0, 1, 2}
+    assert sum(len(piece) for piece in stream.buffer if piece.epoch == 0) < 0.1 * epoch_tokens
+
+
 def test_a_corpus_of_one_long_document_is_not_held_many_times(tmp_path: Path, tokenizer: Tokenizer) -> None:
     dataset = write_dataset(tmp_path, [Document.make("rain " * 2000, "a")], made_by="test")
     stream = stream_of(dataset, tokenizer, buffer_documents=256)
