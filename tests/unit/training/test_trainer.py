@@ -71,6 +71,23 @@ def test_a_step_is_that_of_the_weighted_mean() -> None:
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
 
 
+def test_each_step_has_its_learning_rate_and_a_clipped_gradient() -> None:
+    """Plain gradient descent moves by the rate times the gradient, so that both can be seen in the weights."""
+    ours, theirs = model_of(), model_of()
+    schedule = Schedule(steps=4, warmup_steps=2, decay_fraction=0.5)
+    clip, source = 0.01, batches()
+    trained(ours, optimizers={"sgd": torch.optim.SGD(ours.parameters(), lr=3.0)}, schedule=schedule, gradient_clip=clip)
+    for step in range(4):
+        batch = next(source).normalized()
+        theirs.zero_grad()
+        theirs(batch.inputs, targets=batch.targets, weights=batch.weights, segments=batch.segments).backward()
+        assert nn.utils.clip_grad_norm_(theirs.parameters(), clip) > 2 * clip
+        torch.optim.SGD(theirs.parameters(), lr=3.0 * schedule.lr_multiplier(step)).step()
+    for a, b in zip(weights_of(ours), weights_of(theirs), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+    assert {schedule.lr_multiplier(step) for step in range(4)} == {0.25, 0.75}
+
+
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("rows", [1, 2, 4])
 def test_the_split_into_micro_batches_does_not_matter(tmp_path: Path, rows: int, weighted: bool) -> None:
