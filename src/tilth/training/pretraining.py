@@ -71,6 +71,7 @@ def train(
         "config": config,
         "dataset": dataset.fingerprint,
         "tokenizer": tokenizer.fingerprint,
+        "held_out": held_out.fingerprint if held_out else None,
     }
     if network is model:
         identity["initial_weights"] = weights_fingerprint(network)

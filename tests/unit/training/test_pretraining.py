@@ -148,6 +148,22 @@ def test_a_folder_of_another_training_is_refused(tmp_path: Path, dataset: Datase
         train(model, config, dataset, tokenizer, tmp_path)
 
 
+def test_other_data_or_another_held_out_text_is_refused(
+    tmp_path: Path, dataset: Dataset, held_out: Dataset, tokenizer: Tokenizer
+) -> None:
+    """Measurements before and after training would be of two texts."""
+    shape, config = model_config(tokenizer), replace(CONFIG, tokens=400)
+    train(shape, config, dataset, tokenizer, tmp_path, held_out=held_out)
+    for other in (None, dataset):
+        with pytest.raises(ConfigError, match="holds the training of another call: held_out"):
+            train(shape, config, dataset, tokenizer, tmp_path, held_out=other)
+    with pytest.raises(ConfigError, match="holds the training of another call: dataset"):
+        train(shape, config, held_out, tokenizer, tmp_path, held_out=held_out)
+    words = Tokenizer.train(["a field of stones"], vocab_size=258, special_tokens=["<|endoftext|>"])
+    with pytest.raises(ConfigError, match="holds the training of another call: tokenizer"):
+        train(shape, config, dataset, words, tmp_path, held_out=held_out)
+
+
 def test_a_folder_with_results_of_unknown_origin_is_refused(
     tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer
 ) -> None:
