@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +18,7 @@ from tilth.errors import ConfigError, TilthError
 from tilth.execute import Context
 from tilth.model import IGNORE_INDEX, ModelConfig, Transformer
 from tilth.training import Batch, Schedule, Trainer, adamw, muon, read_metrics
+from tilth.training.checkpoint import read_state
 from tilth.training import trainer as trainer_module
 
 CONFIG = ModelConfig(vocab_size=30, d_model=16, n_layers=2, n_heads=2, context_length=12)
@@ -250,6 +252,25 @@ def test_losses_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     trained(model, steps=6, loss=loss)
     assert len(reads) <= 1  # All six at the end.
+
+
+def test_waiting_for_the_device_is_time_of_the_steps(tmp_path: Path) -> None:
+    """Steps only hand work to a GPU, here a tensor that takes a while to be read: its time counts, and so for
+    checkpoints."""
+
+    class Slow(Tensor):
+        @classmethod
+        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__name__", "") == "tolist":
+                time.sleep(0.3)
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    def loss(module: nn.Module, batch: Batch) -> Tensor:
+        return module(batch.inputs, targets=batch.targets, weights=batch.weights).as_subclass(Slow)
+
+    trainer = trained(model_of(), steps=2, loss=loss, out=tmp_path)
+    assert trainer.seconds > 0.3
+    assert trainer.checkpoint is not None and read_state(trainer.checkpoint)["seconds"] == trainer.seconds
 
 
 def test_evaluations_come_at_the_start_by_tokens_and_at_the_end(tmp_path: Path) -> None:
