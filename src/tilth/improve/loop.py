@@ -109,17 +109,20 @@ class SeedRun:
 
     @property
     def model_config(self) -> ModelConfig:
-        """The shape of the model: without positions (NoPE), since rotary ones fail one step beyond training."""
+        """The shape of the model: without positions (NoPE), since rotary ones fail one step beyond training.
+
+        The context is twice the longest measured prompt: others that are drawn may be longer, and it costs nothing.
+        """
         hardest = self.config.measured_difficulties[-1]
         encode = self.family.tokenizer.encode_ordinary
-        prompt = max((len(encode(problem.prompt)) for problem in self.split.test[hardest]), default=1)
+        prompt = max((len(encode(prompt)) for prompt in self.split.excluded), default=1)
         return ModelConfig(
             vocab_size=self.family.tokenizer.vocab_size,
             d_model=self.config.d_model,
             n_layers=self.config.n_layers,
             n_heads=self.config.n_heads,
             d_ff=self.config.d_ff,
-            context_length=prompt + 2 * self.family.answer_tokens(hardest),
+            context_length=2 * (prompt + self.family.answer_tokens(hardest)),
             rope_theta=None,
         )
 
@@ -341,11 +344,12 @@ def _arm_result(records: Sequence[RoundRecord]) -> ArmResult:
 
 
 def _examples(run: SeedRun) -> list[tuple[int, Problem]]:
-    """Returns (difficulty, problem), evenly spread over what is beyond the base data."""
+    """Returns (difficulty, problem), evenly spread over what is beyond the base data and has test problems."""
     config = run.config
     hardest = config.base_difficulty + config.rounds
-    spread = np.linspace(config.base_difficulty + 1, hardest, min(EXAMPLES, config.rounds))
-    return [(int(difficulty), run.split.test[int(difficulty)][0]) for difficulty in spread]
+    measured = [d for d in range(config.base_difficulty + 1, hardest + 1) if run.split.test[d]]
+    spread = np.linspace(0, len(measured) - 1, min(EXAMPLES, len(measured)))
+    return [(measured[int(index)], run.split.test[measured[int(index)]][0]) for index in spread]
 
 
 def loop_result(runs: Sequence[SeedRun], outcomes: dict[tuple[int, Arm], tuple[ArmResult, list[str]]]) -> LoopResult:
