@@ -48,6 +48,7 @@ from tilth.improve.pseudo_labels import label_by_vote, label_everything, label_v
 from tilth.improve.result import LOOP_RESULT, ArmResult, LoopExample, LoopResult, SeedResult
 from tilth.improve.rounds import RoundRecord, read_model, read_pseudo_labels, read_record, save_round
 from tilth.model import ModelConfig, Transformer
+from tilth.model.device import resolve_device
 from tilth.progress import SILENT, Progress
 from tilth.results import write_result
 from tilth.training import initial_model
@@ -140,13 +141,13 @@ def improve(config: LoopConfig, out: Path, context: execute.Context, family: Tas
 
     Rounds stay under `out` as they end; called again, it continues from there. The family is `Reverse` unless given;
     one without augmentations is run without the vote arm and those that follow it.
-    Raises: ConfigError if `out` holds a loop of other settings.
+    Raises: ConfigError if `out` holds a loop of other settings, or for a device that is not there.
     """
     family = family or Reverse()
     end_token(family.tokenizer)
     # Of the machine's facts, only what training needs travels to worker processes.
     machine = execute.Context(
-        device=context.device,
+        device=resolve_device(context.device),
         micro_batch_size=context.micro_batch_size,
         checkpoint_seconds=context.checkpoint_seconds,
     )

@@ -155,6 +155,12 @@ def test_another_loop_in_the_same_folder_is_refused(run: Run, change: dict[str, 
         improve(replace(CONFIG, **change), run[0], CONTEXT, FAMILY)  # pyright: ignore[reportArgumentType]
 
 
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device `cuda:99`"):
+        improve(CONFIG, tmp_path, Context(workers=1, device="cuda:99"), FAMILY)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_of_unknown_origin_is_refused(tmp_path: Path) -> None:
     (tmp_path / "improve.json").write_text("{}")
     with pytest.raises(ConfigError, match="unknown origin"):

@@ -13,6 +13,7 @@ import torch
 from tilth.errors import ConfigError, DataError, TilthError
 from tilth.execute import Context
 from tilth.model import ModelConfig, Transformer, load_model
+from tilth.model.device import resolve_device
 from tilth.progress import Bar
 from tilth.results import read_result
 from tilth.storage import Dataset
@@ -214,6 +215,15 @@ def test_a_loss_that_blows_up_says_what_to_do(tmp_path: Path, dataset: Dataset, 
         train(model_config(tokenizer), config, dataset, tokenizer, tmp_path, context=CONTEXT)
     assert caught.value.fix is not None and "Lower the learning rate" in caught.value.fix
     assert not (tmp_path / "model").exists()
+
+
+def test_devices_are_understood_as_everywhere(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
+    shape, config = model_config(tokenizer), replace(CONFIG, tokens=200)
+    for name in ("cuda:99", "tpu"):
+        with pytest.raises(ConfigError, match=f"device `{name}`"):
+            train(shape, config, dataset, tokenizer, tmp_path, context=Context(device=name))
+    trained = train(shape, config, dataset, tokenizer, tmp_path, context=Context(device="auto")).model
+    assert trained.device.type == resolve_device("auto")
 
 
 def test_sizes_that_do_not_fit_are_refused(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
