@@ -18,8 +18,8 @@ from tilth.errors import ConfigError, TilthError
 from tilth.execute import Context
 from tilth.model import IGNORE_INDEX, ModelConfig, Transformer
 from tilth.training import Batch, Schedule, Trainer, adamw, muon, read_metrics
-from tilth.training.checkpoint import read_state
 from tilth.training import trainer as trainer_module
+from tilth.training.checkpoint import read_state
 
 CONFIG = ModelConfig(vocab_size=30, d_model=16, n_layers=2, n_heads=2, context_length=12)
 
