@@ -48,6 +48,7 @@ from tilth.improve.pseudo_labels import label_by_vote, label_everything, label_v
 from tilth.improve.result import LOOP_RESULT, ArmResult, LoopExample, LoopResult, SeedResult
 from tilth.improve.rounds import RoundRecord, read_model, read_pseudo_labels, read_record, save_round
 from tilth.model import ModelConfig, Transformer
+from tilth.model.device import resolve_device
 from tilth.progress import SILENT, Progress
 from tilth.results import write_result
 from tilth.training import initial_model
@@ -109,17 +110,20 @@ class SeedRun:
 
     @property
     def model_config(self) -> ModelConfig:
-        """The shape of the model: without positions (NoPE), since rotary ones fail one step beyond training."""
+        """The shape of the model: without positions (NoPE), since rotary ones fail one step beyond training.
+
+        The context is twice the longest measured prompt: others that are drawn may be longer, and it costs nothing.
+        """
         hardest = self.config.measured_difficulties[-1]
         encode = self.family.tokenizer.encode_ordinary
-        prompt = max((len(encode(problem.prompt)) for problem in self.split.test[hardest]), default=1)
+        prompt = max((len(encode(prompt)) for prompt in self.split.excluded), default=1)
         return ModelConfig(
             vocab_size=self.family.tokenizer.vocab_size,
             d_model=self.config.d_model,
             n_layers=self.config.n_layers,
             n_heads=self.config.n_heads,
             d_ff=self.config.d_ff,
-            context_length=prompt + 2 * self.family.answer_tokens(hardest),
+            context_length=2 * (prompt + self.family.answer_tokens(hardest)),
             rope_theta=None,
         )
 
@@ -137,13 +141,13 @@ def improve(config: LoopConfig, out: Path, context: execute.Context, family: Tas
 
     Rounds stay under `out` as they end; called again, it continues from there. The family is `Reverse` unless given;
     one without augmentations is run without the vote arm and those that follow it.
-    Raises: ConfigError if `out` holds a loop of other settings.
+    Raises: ConfigError if `out` holds a loop of other settings, or for a device that is not there.
     """
     family = family or Reverse()
     end_token(family.tokenizer)
     # Of the machine's facts, only what training needs travels to worker processes.
     machine = execute.Context(
-        device=context.device,
+        device=resolve_device(context.device),
         micro_batch_size=context.micro_batch_size,
         checkpoint_seconds=context.checkpoint_seconds,
     )
@@ -341,11 +345,12 @@ def _arm_result(records: Sequence[RoundRecord]) -> ArmResult:
 
 
 def _examples(run: SeedRun) -> list[tuple[int, Problem]]:
-    """Returns (difficulty, problem), evenly spread over what is beyond the base data."""
+    """Returns (difficulty, problem), evenly spread over what is beyond the base data and has test problems."""
     config = run.config
     hardest = config.base_difficulty + config.rounds
-    spread = np.linspace(config.base_difficulty + 1, hardest, min(EXAMPLES, config.rounds))
-    return [(int(difficulty), run.split.test[int(difficulty)][0]) for difficulty in spread]
+    measured = [d for d in range(config.base_difficulty + 1, hardest + 1) if run.split.test[d]]
+    spread = np.linspace(0, len(measured) - 1, min(EXAMPLES, len(measured)))
+    return [(measured[int(index)], run.split.test[measured[int(index)]][0]) for index in spread]
 
 
 def loop_result(runs: Sequence[SeedRun], outcomes: dict[tuple[int, Arm], tuple[ArmResult, list[str]]]) -> LoopResult:

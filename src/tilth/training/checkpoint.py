@@ -1,12 +1,14 @@
 """One file that holds everything to continue from: weights, optimizers with their settings, position and counters.
 
 It is a safetensors file whose metadata holds the JSON part, because a single file can be replaced by one rename:
-a kill at any moment leaves the old checkpoint or the new one, whole. Nothing of Python is pickled. There is
-no random state in it: after the first weights are drawn, the loop draws nothing.
+a kill at any moment leaves the old checkpoint or the new one, whole. Its SHA-256 is stored with it and compared when
+it is loaded, so that a flipped byte does not end as other weights. Nothing of Python is pickled. There is no random
+state in it: after the first weights are drawn, the loop draws nothing.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -45,8 +47,9 @@ def save_checkpoint(
     kept = {
         kind: _encode(optimizer.state_dict(), f"{_OPTIMIZER}{kind}", tensors) for kind, optimizer in optimizers.items()
     }
+    content = json.dumps({"state": state, "optimizers": kept, "aliases": tensors.aliases})
     # One key: several would be written in an order of chance.
-    metadata = {_METADATA: json.dumps({"state": state, "optimizers": kept, "aliases": tensors.aliases})}
+    metadata = {_METADATA: f"{_sha256(content, tensors.stored)}\n{content}"}
     if isinstance(target, (str, os.PathLike)):
         with atomic_path(Path(target)) as temporary:
             save_file(tensors.stored, temporary, metadata)
@@ -55,11 +58,11 @@ def save_checkpoint(
 
 
 def read_state(source: Target) -> dict[str, Any]:
-    """Returns the `state` of a checkpoint without reading its tensors.
+    """Returns the `state` of a checkpoint.
 
-    Raises: DataError if it is not a checkpoint.
+    Raises: DataError if it is damaged or not a checkpoint.
     """
-    return _read(source, with_tensors=False)[0]["state"]
+    return _read(source)[0]["state"]
 
 
 def load_checkpoint(
@@ -67,9 +70,9 @@ def load_checkpoint(
 ) -> dict[str, Any]:
     """Puts weights, optimizer state and the optimizers' settings back, and returns the `state`.
 
-    Raises: DataError if it is not a checkpoint of this model and these optimizers.
+    Raises: DataError if it is damaged, or not a checkpoint of this model and these optimizers.
     """
-    content, tensors = _read(source, with_tensors=True)
+    content, tensors = _read(source)
     for name, stored in content["aliases"].items():
         tensors[name] = tensors[stored]
     weights = {name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)}
@@ -173,18 +176,18 @@ def _on(device: torch.device, value: Any) -> Any:
     return value
 
 
-def _read(source: Target, *, with_tensors: bool) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Returns the JSON part and the tensors."""
+def _read(source: Target) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Returns the JSON part and the tensors, their hash checked."""
     try:
         if isinstance(source, (str, os.PathLike)):
             with cast(Any, safe_open(source, framework="pt")) as file:
                 metadata = file.metadata() or {}
-                tensors = {name: file.get_tensor(name) for name in file.keys()} if with_tensors else {}  # noqa: SIM118
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         else:
-            content = source.read()
-            size = int.from_bytes(content[:8], "little")
-            tensors = load(content)
-            metadata = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+            whole = source.read()
+            size = int.from_bytes(whole[:8], "little")
+            tensors = load(whole)
+            metadata = json.loads(whole[8 : 8 + size]).get("__metadata__", {})
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(
             f"{_name(source)} is not a whole checkpoint: {error}.",
@@ -194,7 +197,21 @@ def _read(source: Target, *, with_tensors: bool) -> tuple[dict[str, Any], dict[s
         raise DataError(
             f"{_name(source)} is a safetensors file, but not a checkpoint.", fix="Give the file that training wrote."
         )
-    return json.loads(metadata[_METADATA]), tensors
+    sha256, _, content = metadata[_METADATA].partition("\n")
+    if sha256 != _sha256(content, tensors):
+        raise DataError(
+            f"{_name(source)} is damaged: its content is not what was written.",
+            fix="Delete it: training then starts from the beginning.",
+        )
+    return json.loads(content), tensors
+
+
+def _sha256(content: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(content.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _name(source: Target) -> str:

@@ -116,16 +116,16 @@ def muon(model: nn.Module, *, peak_lr: float, weight_decay: float = 0.1) -> Muon
 
     Raises: ConfigError if the model has none.
     """
-    by_parts: dict[tuple[int, ...], list[Tensor]] = {}
+    by_parts: dict[tuple[int, ...], dict[Tensor, None]] = {}  # keys, because a tied matrix is one parameter
     for module in model.modules():
         if isinstance(module, Projection) and module.weight.requires_grad:
-            by_parts.setdefault(module.parts, []).append(module.weight)
+            by_parts.setdefault(module.parts, {})[module.weight] = None
     if not by_parts:
         raise ConfigError(
             f"Muon moves the matrices of `Projection` modules, and this {type(model).__name__} has none.",
             fix="Use `tilth.model.Projection` for the matrices in its blocks, or the optimizer adamw.",
         )
-    groups: Sequence[dict[str, Any]] = [{"params": params, "parts": parts} for parts, params in by_parts.items()]
+    groups: Sequence[dict[str, Any]] = [{"params": list(params), "parts": parts} for parts, params in by_parts.items()]
     return Muon(groups, lr=peak_lr, weight_decay=weight_decay)
 
 

@@ -20,6 +20,7 @@ from torch import nn
 from tilth.errors import ConfigError
 from tilth.execute import Context
 from tilth.model.config import ModelConfig
+from tilth.model.device import resolve_device
 from tilth.model.files import save_model
 from tilth.model.transformer import Transformer
 from tilth.results import write_result
@@ -60,8 +61,8 @@ def train(
 
     Writes `metrics.jsonl`, `model/` and `summary.json`. `compile` puts the model through torch.compile: about a minute
     first, then faster steps.
-    Raises: ConfigError for settings that do not fit each other, or if `out` holds another training; TilthError if
-    the loss is not finite.
+    Raises: ConfigError for settings that do not fit each other, a device that is not there, or if `out` holds another
+    training; TilthError if the loss is not finite.
     """
     context = context or Context()
     network = initial_model(model, config.seed) if isinstance(model, ModelConfig) else model
@@ -71,10 +72,11 @@ def train(
         "config": config,
         "dataset": dataset.fingerprint,
         "tokenizer": tokenizer.fingerprint,
+        "held_out": held_out.fingerprint if held_out else None,
     }
     if network is model:
         identity["initial_weights"] = weights_fingerprint(network)
-    network.to(context.device)
+    network.to(resolve_device(context.device))
     rows = config.global_batch_tokens // network.config.context_length
     step_tokens = rows * network.config.context_length
     excerpt = held_out_excerpt(held_out.documents(), config.eval_bytes) if held_out else None

@@ -35,7 +35,7 @@ from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.progress import Bar
 from tilth.training.batch import Batch
-from tilth.training.checkpoint import load_checkpoint, read_state, save_checkpoint
+from tilth.training.checkpoint import load_checkpoint, save_checkpoint
 from tilth.training.metrics import MetricsLog
 from tilth.training.optim import Optimizers
 from tilth.training.prefetch import Made, Resumable, made_batches
@@ -199,7 +199,10 @@ class Trainer:
         if not self._pending:
             return
         taken, self._pending = self._pending, []
+        started = time.perf_counter()
         values = torch.stack([torch.stack((t.loss.float(), t.grad_norm.float())) for t in taken]).tolist()
+        # A device that works on its own is waited for here: without this its time would be in no step.
+        self.seconds += time.perf_counter() - started
         for t, (loss, norm) in zip(taken, values, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
                 raise TilthError(
@@ -235,8 +238,7 @@ class Trainer:
         clear_temporaries(out)
         if not continued or self.checkpoint is None or not self.checkpoint.exists():
             return
-        state = read_state(self.checkpoint)
-        load_checkpoint(self.checkpoint, self.model, self.optimizers)
+        state = load_checkpoint(self.checkpoint, self.model, self.optimizers)
         self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
         self._resumed, self._checkpointed_at = True, self.seconds
         self._position = state["position"]

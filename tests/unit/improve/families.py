@@ -97,6 +97,22 @@ class LyingLast(Last):
         return len(problem.prompt) - 1 <= self.honest_up_to and super().verify(problem, answer)
 
 
+class FewBeyond(Last):
+    """Three problems at each difficulty beyond one: too few to measure on and to train on, too."""
+
+    def __init__(self, many_up_to: int) -> None:
+        self.many_up_to = many_up_to
+
+    def n_problems(self, difficulty: int) -> int:
+        return super().n_problems(difficulty) if difficulty <= self.many_up_to else 3
+
+    def propose(self, difficulty: int, n: int, rng: np.random.Generator) -> list[Problem]:
+        if difficulty <= self.many_up_to:
+            return super().propose(difficulty, n, rng)
+        strings = [(self.letters * difficulty)[start : start + difficulty] for start in rng.integers(0, 3, n).tolist()]
+        return [Problem.make(f"{s}=", answer=s[-1], verifier=self.name, difficulty=difficulty) for s in strings]
+
+
 class PlainReverse:
     """Reversing without the capability of augmentations."""
 

@@ -17,7 +17,7 @@ from tilth.improve.loop import SeedRun, run_arm, source_for
 from tilth.improve.rounds import RoundRecord, read_model, read_pseudo_labels, read_record, save_round
 from tilth.results import read_result
 from tilth.types import Problem
-from unit.improve.families import Addition, Last, LyingLast, PlainReverse
+from unit.improve.families import Addition, FewBeyond, Last, LyingLast, PlainReverse
 
 CONFIG = LoopConfig(
     rounds=2, base_difficulty=2, base_steps=40, round_steps=4, samples=12, test_problems=20, validation_problems=10,
@@ -155,6 +155,12 @@ def test_another_loop_in_the_same_folder_is_refused(run: Run, change: dict[str, 
         improve(replace(CONFIG, **change), run[0], CONTEXT, FAMILY)  # pyright: ignore[reportArgumentType]
 
 
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="device `cuda:99`"):
+        improve(CONFIG, tmp_path, Context(workers=1, device="cuda:99"), FAMILY)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_of_unknown_origin_is_refused(tmp_path: Path) -> None:
     (tmp_path / "improve.json").write_text("{}")
     with pytest.raises(ConfigError, match="unknown origin"):
@@ -197,6 +203,14 @@ def test_only_the_oracle_is_handed_answers() -> None:
 def test_a_family_without_augmentations_has_no_vote(tmp_path: Path) -> None:
     result = improve(CONFIG, tmp_path, CONTEXT, PlainReverse())
     assert result.arms == ("baseline", "control", "unfiltered", "oracle")
+
+
+def test_difficulties_with_too_few_problems_to_measure_are_left_out(tmp_path: Path) -> None:
+    result = improve(CONFIG, tmp_path, CONTEXT, FewBeyond(3))
+    assert result.test_problems == (1, 9, 20, 0, 0, 0)
+    (seed,) = result.seeds
+    assert [len(example.prompt) - 1 for example in seed.examples] == [3]
+    assert set(seed.arms["vote"].difficulty) == {3}
 
 
 def test_another_family_runs_through_the_loop(tmp_path: Path) -> None:

@@ -105,6 +105,20 @@ def test_another_model_or_optimizer_is_refused(tmp_path: Path) -> None:
         load_checkpoint(path, model, {"sgd": torch.optim.SGD([model.weight], lr=0.1)})
 
 
+@pytest.mark.parametrize("to_file", [False, True])
+def test_a_flipped_bit_is_noticed_wherever_it_is(tmp_path: Path, to_file: bool) -> None:
+    torch.manual_seed(0)
+    model, path = Tied(), tmp_path / "state"
+    optimizer = Counting(model.parameters())
+    optimizer.step()
+    save_checkpoint(path, model, {"counting": optimizer}, {"step": 2})
+    whole = path.read_bytes()
+    for index in range(0, len(whole), 7):
+        path.write_bytes(whole[:index] + bytes([whole[index] ^ 1]) + whole[index + 1 :])
+        with pytest.raises(DataError, match=r"damaged|not a (whole )?checkpoint"):
+            load_checkpoint(io.BytesIO(path.read_bytes()) if to_file else path, Tied(), {"counting": optimizer})
+
+
 def test_what_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     model = nn.Linear(2, 3)
     save_file({"weight": torch.zeros(2)}, tmp_path / "other")

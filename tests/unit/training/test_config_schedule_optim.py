@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tilth.errors import ConfigError
-from tilth.model import ModelConfig, Transformer, load_model, save_model
+from tilth.model import ModelConfig, Projection, Transformer, load_model, save_model
 from tilth.model.transformer import Block
 from tilth.training import Schedule, TrainConfig, adamw, muon
 from tilth.training.optim import Muon, make_optimizers, orthogonalize
@@ -172,6 +172,13 @@ def test_weights_that_were_loaded_keep_muon(tmp_path: Path) -> None:
     model = Transformer(ModelConfig(vocab_size=10, d_model=8, n_layers=2, n_heads=2))
     save_model(model, tmp_path)
     assert sum(len(group["params"]) for group in muon(load_model(tmp_path), peak_lr=0.1).param_groups) == 8
+
+
+def test_a_tied_matrix_is_moved_once() -> None:
+    first, second = Projection(8, 8), Projection(8, 8)
+    second.weight = first.weight
+    optimizer = muon(nn.Sequential(first, second), peak_lr=0.1)
+    assert [len(group["params"]) for group in optimizer.param_groups] == [1]
 
 
 def test_muon_without_a_matrix_is_refused() -> None:

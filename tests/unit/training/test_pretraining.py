@@ -13,6 +13,7 @@ import torch
 from tilth.errors import ConfigError, DataError, TilthError
 from tilth.execute import Context
 from tilth.model import ModelConfig, Transformer, load_model
+from tilth.model.device import resolve_device
 from tilth.progress import Bar
 from tilth.results import read_result
 from tilth.storage import Dataset
@@ -148,6 +149,22 @@ def test_a_folder_of_another_training_is_refused(tmp_path: Path, dataset: Datase
         train(model, config, dataset, tokenizer, tmp_path)
 
 
+def test_other_data_or_another_held_out_text_is_refused(
+    tmp_path: Path, dataset: Dataset, held_out: Dataset, tokenizer: Tokenizer
+) -> None:
+    """Measurements before and after training would be of two texts."""
+    shape, config = model_config(tokenizer), replace(CONFIG, tokens=400)
+    train(shape, config, dataset, tokenizer, tmp_path, held_out=held_out)
+    for other in (None, dataset):
+        with pytest.raises(ConfigError, match="holds the training of another call: held_out"):
+            train(shape, config, dataset, tokenizer, tmp_path, held_out=other)
+    with pytest.raises(ConfigError, match="holds the training of another call: dataset"):
+        train(shape, config, held_out, tokenizer, tmp_path, held_out=held_out)
+    words = Tokenizer.train(["a field of stones"], vocab_size=258, special_tokens=["<|endoftext|>"])
+    with pytest.raises(ConfigError, match="holds the training of another call: tokenizer"):
+        train(shape, config, dataset, words, tmp_path, held_out=held_out)
+
+
 def test_a_folder_with_results_of_unknown_origin_is_refused(
     tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer
 ) -> None:
@@ -198,6 +215,15 @@ def test_a_loss_that_blows_up_says_what_to_do(tmp_path: Path, dataset: Dataset, 
         train(model_config(tokenizer), config, dataset, tokenizer, tmp_path, context=CONTEXT)
     assert caught.value.fix is not None and "Lower the learning rate" in caught.value.fix
     assert not (tmp_path / "model").exists()
+
+
+def test_devices_are_understood_as_everywhere(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
+    shape, config = model_config(tokenizer), replace(CONFIG, tokens=200)
+    for name in ("cuda:99", "tpu"):
+        with pytest.raises(ConfigError, match=f"device `{name}`"):
+            train(shape, config, dataset, tokenizer, tmp_path, context=Context(device=name))
+    trained = train(shape, config, dataset, tokenizer, tmp_path, context=Context(device="auto")).model
+    assert trained.device.type == resolve_device("auto")
 
 
 def test_sizes_that_do_not_fit_are_refused(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:

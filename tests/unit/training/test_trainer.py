@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,7 @@ from tilth.execute import Context
 from tilth.model import IGNORE_INDEX, ModelConfig, Transformer
 from tilth.training import Batch, Schedule, Trainer, adamw, muon, read_metrics
 from tilth.training import trainer as trainer_module
+from tilth.training.checkpoint import read_state
 
 CONFIG = ModelConfig(vocab_size=30, d_model=16, n_layers=2, n_heads=2, context_length=12)
 
@@ -69,6 +71,23 @@ def test_a_step_is_that_of_the_weighted_mean() -> None:
     adamw(theirs, peak_lr=1e-2).step()
     for a, b in zip(weights_of(ours), weights_of(theirs), strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+
+
+def test_each_step_has_its_learning_rate_and_a_clipped_gradient() -> None:
+    """Plain gradient descent moves by the rate times the gradient, so that both can be seen in the weights."""
+    ours, theirs = model_of(), model_of()
+    schedule = Schedule(steps=4, warmup_steps=2, decay_fraction=0.5)
+    clip, source = 0.01, batches()
+    trained(ours, optimizers={"sgd": torch.optim.SGD(ours.parameters(), lr=3.0)}, schedule=schedule, gradient_clip=clip)
+    for step in range(4):
+        batch = next(source).normalized()
+        theirs.zero_grad()
+        theirs(batch.inputs, targets=batch.targets, weights=batch.weights, segments=batch.segments).backward()
+        assert nn.utils.clip_grad_norm_(theirs.parameters(), clip) > 2 * clip
+        torch.optim.SGD(theirs.parameters(), lr=3.0 * schedule.lr_multiplier(step)).step()
+    for a, b in zip(weights_of(ours), weights_of(theirs), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-4)
+    assert {schedule.lr_multiplier(step) for step in range(4)} == {0.25, 0.75}
 
 
 @pytest.mark.parametrize("weighted", [True, False])
@@ -233,6 +252,25 @@ def test_losses_are_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     trained(model, steps=6, loss=loss)
     assert len(reads) <= 1  # All six at the end.
+
+
+def test_waiting_for_the_device_is_time_of_the_steps(tmp_path: Path) -> None:
+    """Steps only hand work to a GPU, here a tensor that takes a while to be read: its time counts, and so for
+    checkpoints."""
+
+    class Slow(Tensor):
+        @classmethod
+        def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__name__", "") == "tolist":
+                time.sleep(0.3)
+            return super().__torch_function__(func, types, args, kwargs or {})
+
+    def loss(module: nn.Module, batch: Batch) -> Tensor:
+        return module(batch.inputs, targets=batch.targets, weights=batch.weights).as_subclass(Slow)
+
+    trainer = trained(model_of(), steps=2, loss=loss, out=tmp_path)
+    assert trainer.seconds > 0.3
+    assert trainer.checkpoint is not None and read_state(trainer.checkpoint)["seconds"] == trainer.seconds
 
 
 def test_evaluations_come_at_the_start_by_tokens_and_at_the_end(tmp_path: Path) -> None:
