@@ -37,6 +37,7 @@ from tilth.curation.operators import (
     Operator,
     Row,
     build_operators,
+    check_outcome,
     dead_letter_row,
     reject_row,
 )
@@ -90,12 +91,16 @@ class GuardedOperators:
 
         Raises: whatever an operator raises that no document causes, with a note that names the document.
         """
-        if batch.num_rows > 1:
-            try:
-                return [self._ask(batch)]
-            except (_ChildDiedError, Exception):  # document by document, it turns out which one it was
-                pass
-        return [self._one(batch.slice(index, 1)) for index in range(batch.num_rows)]
+        if batch.num_rows <= 1:
+            return [self._one(batch)]
+        try:
+            return [self._ask(batch)]
+        except (_ChildDiedError, Exception) as error:  # document by document, it turns out which one it was
+            of_all = error
+        worked = [self._one(batch.slice(index, 1)) for index in range(batch.num_rows)]
+        if isinstance(of_all, ConfigError):  # what an operator does wrong with several documents only
+            raise of_all
+        return worked
 
     def _one(self, batch: pa.RecordBatch) -> Worked:
         row = cast("Row", batch.to_pylist()[0])
@@ -313,12 +318,8 @@ def work(
     for index, operator in enumerate(operators):
         enter(operator.name)
         outcome = operator.apply(batch)
+        check_outcome(batch, outcome, operator.name)
         kept = outcome.kept
-        lost = [name for name in batch.schema.names if name not in kept.schema.names and name != "html"]
-        if lost:
-            raise ConfigError(
-                f"The operator `{operator.name}` lost the column `{lost[0]}`.", fix="Return all columns that came in."
-            )
         if index == len(operators) - 1:
             kept, empty = _without_empty(kept, operator.name)
             rejects.append(empty)
