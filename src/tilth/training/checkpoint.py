@@ -7,6 +7,7 @@ no random state in it: after the first weights are drawn, the loop draws nothing
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ from tilth.errors import DataError
 from tilth.files import atomic_path
 
 _MODEL, _OPTIMIZER, _METADATA = "model.", "optimizer.", "checkpoint"
+_SHA256 = "sha256"
+"""Key in the JSON part: the hash of all the rest, so that training never continues from a damaged checkpoint."""
 _TENSOR, _TUPLE, _ITEMS = "__tensor__", "__tuple__", "__items__"
 """Keys of the JSON objects that stand for what JSON has no word for."""
 
@@ -46,7 +49,8 @@ def save_checkpoint(
         kind: _encode(optimizer.state_dict(), f"{_OPTIMIZER}{kind}", tensors) for kind, optimizer in optimizers.items()
     }
     # One key: several would be written in an order of chance.
-    metadata = {_METADATA: json.dumps({"state": state, "optimizers": kept, "aliases": tensors.aliases})}
+    content = {"state": state, "optimizers": kept, "aliases": tensors.aliases}
+    metadata = {_METADATA: json.dumps(content | {_SHA256: _sha256(content, tensors.stored)})}
     if isinstance(target, (str, os.PathLike)):
         with atomic_path(Path(target)) as temporary:
             save_file(tensors.stored, temporary, metadata)
@@ -194,7 +198,30 @@ def _read(source: Target, *, with_tensors: bool) -> tuple[dict[str, Any], dict[s
         raise DataError(
             f"{_name(source)} is a safetensors file, but not a checkpoint.", fix="Give the file that training wrote."
         )
-    return json.loads(metadata[_METADATA]), tensors
+    try:
+        content = json.loads(metadata[_METADATA])
+        expected = content.pop(_SHA256)
+    except (ValueError, KeyError, AttributeError):
+        raise _damaged(source) from None
+    if with_tensors and _sha256(content, tensors) != expected:
+        raise _damaged(source)
+    return content, tensors
+
+
+def _damaged(source: Target) -> DataError:
+    return DataError(
+        f"{_name(source)} is damaged: its content is not what was written.",
+        fix="Delete it: training then starts from the beginning.",
+    )
+
+
+def _sha256(content: object, tensors: Mapping[str, Tensor]) -> str:
+    """Returns the hash of the JSON part, as JSON gives it back, and of all tensors by name."""
+    found = hashlib.sha256(json.dumps(content).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _name(source: Target) -> str:
