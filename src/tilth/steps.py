@@ -13,6 +13,7 @@ function finds finished there it does not redo.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -243,6 +244,12 @@ def records(runs: Path, name: str) -> list[StepRecord]:
 def finished_folders(runs: Path, name: str = "*") -> list[Path]:
     """Returns the folders of finished steps, of one kind or of all; a `.partial` is never finished."""
     return sorted(path.parent for path in runs.glob(f"{name}/*/{RECORD}") if path.parent.suffix != ".partial")
+
+
+def unrecorded_folders(runs: Path) -> list[Path]:
+    """Returns the folders that were a finished step's, but lack the record that every finished step has."""
+    claimed = sorted(path.parent for path in runs.glob("*/*/.step.claim.json") if path.parent.suffix != ".partial")
+    return [folder for folder in claimed if not os.path.lexists(folder / RECORD)]
 
 
 # Running
