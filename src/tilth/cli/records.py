@@ -174,6 +174,8 @@ def _rows(folder: Path, wanted: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     import pyarrow.parquet as pq
 
     for path in sorted(folder.rglob("*.parquet")):
+        if "id" not in pq.read_schema(path).names:  # a table of something else
+            continue
         table = pq.read_table(path, filters=[("id", "=", wanted)])
         for row in table.to_pylist():
             yield path, row

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tilth.cli import main
@@ -163,3 +165,16 @@ def test_an_error_of_the_system_without_a_file_name_is_a_box(capsys: pytest.Capt
     assert code == 2
     assert "No space left on device" in said
     assert "Make room" in said
+
+
+def test_a_document_is_looked_for_in_tables_that_have_ids_only(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    assert run(capsys, "run", "mine.py:seeds", "--n", "1")[0] == 0
+    (step,) = (folder / "runs" / "last").glob("????????????????")
+    pq.write_table(pa.table({"step": [1]}), step / "curve.parquet")
+    pq.write_table(pa.table({"id": ["abc"], "text": ["found"]}), step / "documents.parquet")
+    code, said, _ = run(capsys, "show", str(step), "--id", "abc")
+    assert (code, "found" in said) == (0, True)
+    code, _, err = run(capsys, "show", str(step), "--id", "nowhere")
+    assert (code, "has the id nowhere" in err) == (2, True)
