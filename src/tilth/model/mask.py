@@ -46,7 +46,7 @@ def block_segment_mask(segments: Tensor) -> BlockMask:
     """Returns the same mask for flex_attention."""
     rows, seq = segments.shape
     rule = segment_rule(segments)
-    return create_block_mask(rule, rows, None, seq, seq, device=segments.device.type)
+    return create_block_mask(rule, rows, None, seq, seq, device=segments.device)
 
 
 def segment_rule(segments: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]:

@@ -133,6 +133,7 @@ def _score(model: Transformer, windows: list[tuple[list[int], int]], progress: P
             for row, (ids, context) in enumerate(batch):
                 inputs[row, : len(ids) - 1] = torch.tensor(ids[:-1])
                 targets[row, context : len(ids) - 1] = torch.tensor(ids[context + 1 :])
-            total += float(model.token_losses(inputs.to(model.device), targets.to(model.device)).double().sum())
+            losses = model.token_losses(inputs.to(model.device), targets.to(model.device))
+            total += float(losses.cpu().double().sum())  # MPS has no float64
             bar.advance(len(batch))
     return total
