@@ -28,7 +28,8 @@ FINGERPRINT_DIGITS = 16
 def canonical(value: object, path: str = "config", *, defaults: bool = False, declared: Any = None) -> Any:
     """Returns `value` as plain JSON data, or raises for anything that has no single way to be written.
 
-    `defaults` keeps the fields that are at their default, for people to read. `declared` is the annotated type.
+    `defaults` keeps the fields that are at their default, for people to read. `declared` is the annotated type: an
+    object of another class is written with the name of its class; None: nothing is declared, nor is that name needed.
     Raises: StepError naming the field, for paths, sets, NaN, functions and other objects.
     """
     declared = _without_none(declared)
@@ -43,7 +44,7 @@ def canonical(value: object, path: str = "config", *, defaults: bool = False, de
         items = cast("Mapping[object, object]", value)
         if not all(isinstance(key, str) for key in items):
             raise StepError(f"{path} has a key that is not text; a config's mappings need text keys.")
-        kind = arguments[1] if len(arguments) == 2 and _is_mapping(declared) else None
+        kind = arguments[1] if len(arguments) == 2 and _is_mapping(declared) else object
         return {
             str(key): canonical(item, f"{path}.{key}", defaults=defaults, declared=kind) for key, item in items.items()
         }
@@ -134,8 +135,13 @@ def _fields(value: Any, path: str, defaults: bool, declared: Any) -> dict[str, A
         item = canonical(getattr(value, field.name), inner, defaults=defaults, declared=hint)
         if defaults or item != _default(field, hint):
             written[field.name] = item
-    # A field that may hold one of several classes: their fields alone do not tell which it is.
-    if get_origin(declared) in (Union, types.UnionType):
+    # Of a field that may hold one of several classes, the fields alone do not tell which one it holds.
+    if declared is not None and type(value) is not declared:
+        if "type" in written:
+            raise StepError(
+                f"{path}.type cannot be told from the name of its class, {type(value).__name__}.",
+                fix="Give the field another name.",
+            )
         written["type"] = type(value).__name__
     return written
 
@@ -164,4 +170,4 @@ def _is_mapping(declared: Any) -> bool:
 def _element_types(arguments: tuple[Any, ...], n: int) -> list[Any]:
     if len(arguments) == n and Ellipsis not in arguments:
         return list(arguments)
-    return [arguments[0] if arguments else None] * n
+    return [arguments[0] if arguments else object] * n

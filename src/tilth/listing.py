@@ -68,53 +68,72 @@ def _local_files(root: Path, exclude: Sequence[str], follow_links: bool) -> Iter
         return
     if not stat.S_ISDIR(facts.st_mode):
         raise DataError(f"{root} is {_kind(facts.st_mode)}.", fix="Give a regular file or a folder.")
-    top = os.path.realpath(root)
-    yield from _walk(str(root), "", exclude, None if follow_links else top, (top,))
+    yield from _Walk(exclude, follow_links).files(str(root))
 
 
-def _walk(
-    folder: str, prefix: str, exclude: Sequence[str], corpus: str | None, above: tuple[str, ...]
-) -> Iterator[InputFile]:
-    """Yields the files of a folder and those below it.
+class _Walk:
+    """One walk through a folder; it keeps its own stack, since folders may be nested deeper than Python calls."""
 
-    `corpus` is the real path that links must stay in (None: anywhere), `above` the real paths of the folders on the way
-    here, so that a loop of links is seen.
-    """
-    try:
-        with os.scandir(folder) as entries:
-            listed = list(entries)
-    except OSError as error:
-        yield InputFile(path=folder, name=prefix or ".", bytes=0, skipped=f"cannot be listed: {error.strerror}")
-        return
-    for entry in listed:
-        name = prefix + printable_name(entry.name)
+    def __init__(self, exclude: Sequence[str], follow_links: bool) -> None:
+        self.exclude, self.follow_links = exclude, follow_links
+        self.top = ""
+        self.linked: set[str] = set()
+        """Real paths of the folders that links led to: each is entered once, or a few links make billions of files."""
+
+    def files(self, root: str) -> Iterator[InputFile]:
+        self.top = os.path.realpath(root)
+        waiting: list[tuple[str, str, tuple[str, ...]]] = [(root, "", (self.top,))]
+        while waiting:
+            folder, prefix, above = waiting.pop()
+            try:
+                with os.scandir(folder) as entries:
+                    # By name: which of two links to a folder is followed must not depend on the disk.
+                    listed = sorted(entries, key=lambda entry: entry.name)
+            except OSError as error:
+                yield InputFile(path=folder, name=prefix or ".", bytes=0, skipped=f"cannot be listed: {error.strerror}")
+                continue
+            for entry in listed:
+                found = self._entry(entry, prefix + printable_name(entry.name), above)
+                if isinstance(found, InputFile):
+                    yield found
+                elif found is not None:
+                    waiting.append((entry.path, f"{prefix}{printable_name(entry.name)}/", (*above, found)))
+
+    def _entry(self, entry: os.DirEntry[str], name: str, above: tuple[str, ...]) -> InputFile | str | None:
+        """Returns a file, the real path of a folder to enter, or None for what is left out.
+
+        `above` holds the real paths of the folders on the way here.
+        """
         try:
             facts = entry.stat()
         except OSError as error:
-            if not _is_left_out(name, exclude):
-                reason = "a link that leads nowhere" if entry.is_symlink() else f"cannot be read: {error.strerror}"
-                yield InputFile(path=entry.path, name=name, bytes=0, skipped=reason)
-            continue
+            if _is_left_out(name, self.exclude):
+                return None
+            reason = "a link that leads nowhere" if entry.is_symlink() else f"cannot be read: {error.strerror}"
+            return InputFile(path=entry.path, name=name, bytes=0, skipped=reason)
         is_folder = stat.S_ISDIR(facts.st_mode)
         # Folders that are left out are not entered: there may be many files below them.
-        if _is_left_out(f"{name}/" if is_folder else name, exclude):
-            continue
-        real = os.path.realpath(entry.path) if is_folder or entry.is_symlink() else ""
-        if reason := _reason(entry, facts.st_mode, real, corpus, above):
-            yield InputFile(path=entry.path, name=name, bytes=0, skipped=reason)
-        elif is_folder:
-            yield from _walk(entry.path, f"{name}/", exclude, corpus, (*above, real))
-        else:
-            yield InputFile(path=entry.path, name=name, bytes=facts.st_size)
+        if _is_left_out(f"{name}/" if is_folder else name, self.exclude):
+            return None
+        real = os.path.realpath(entry.path) if entry.is_symlink() else f"{above[-1]}/{entry.name}"
+        if reason := self._reason(entry, facts.st_mode, real, above):
+            return InputFile(path=entry.path, name=name, bytes=0, skipped=reason)
+        return real if is_folder else InputFile(path=entry.path, name=name, bytes=facts.st_size)
 
-
-def _reason(entry: os.DirEntry[str], mode: int, real: str, corpus: str | None, above: tuple[str, ...]) -> str:
-    """Returns why an entry is skipped, or nothing."""
-    if entry.is_symlink() and corpus is not None and os.path.commonpath([corpus, real]) != corpus:
-        return "a link that leaves the corpus"
-    if stat.S_ISDIR(mode):
-        return "a loop of links" if real in above else ""
-    return "" if stat.S_ISREG(mode) else _kind(mode)
+    def _reason(self, entry: os.DirEntry[str], mode: int, real: str, above: tuple[str, ...]) -> str:
+        """Returns why an entry is skipped, or nothing."""
+        is_link = entry.is_symlink()
+        if is_link and not self.follow_links and os.path.commonpath([self.top, real]) != self.top:
+            return "a link that leaves the corpus"
+        if not stat.S_ISDIR(mode):
+            return "" if stat.S_ISREG(mode) else _kind(mode)
+        if real in above:
+            return "a loop of links"
+        if is_link and real in self.linked:
+            return "a second link to a folder"
+        if is_link:
+            self.linked.add(real)
+        return ""
 
 
 def _kind(mode: int) -> str:

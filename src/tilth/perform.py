@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import re
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from filelock import FileLock, Timeout
 
 from tilth import environment
 from tilth.errors import StepError
 from tilth.execute import Context
-from tilth.files import clear_temporaries, sync_folder, write_bytes
+from tilth.files import clear_temporaries, sha256_file, sync_folder, write_bytes
 from tilth.identity import canonical, claim
 from tilth.outputs import FUNCTION, Verified, damaged, describe_outputs, wrong_contents, wrong_sizes
 from tilth.paths import is_url, local_path
@@ -27,6 +28,8 @@ from tilth.step_record import RECORD, StepRecord, read_record
 from tilth.version import __version__
 
 C = TypeVar("C")
+_NAMED = re.compile(r"(?<=\.py):\w+$")
+"""The end of `path/to/file.py:name`, which names a function in a config."""
 Counts: TypeAlias = Mapping[str, float]
 """What a step counted (documents, tokens, `flops`, ...); goes into its record."""
 
@@ -125,9 +128,10 @@ def perform(work: Work, context: Context) -> Done:
                 f"Another process is at work on the step {work.label!r} ({work.folder}).",
                 fix="Wait for it, or stop it first.",
             ) from None
-    if record.function_sha256 != function_sha256(work.fn):
+    if record.function_sha256 != _code_sha256(work):
         context.progress.say(
-            f"{work.label}: cached, but its function changed since; raise its version if results differ."
+            f"{work.label}: cached, but its function changed since; raise its version if results differ, "
+            f"or delete {work.folder}."
         )
     return Done(cached=True, seconds=record.seconds)
 
@@ -162,7 +166,7 @@ def _execute(work: Work, context: Context) -> Done:
         libraries=environment.library_versions(),
         device=environment.device_used(context.device),
         threads=environment.threads_used(),
-        function_sha256=function_sha256(work.fn),
+        function_sha256=_code_sha256(work),
     )
     write_result(partial / RECORD, record)
     sync_folder(partial)
@@ -197,7 +201,7 @@ def _claim(work: Work, partial: Path, context: Context) -> bool:
         )
     resumed = claim(partial, {**work.identity, "fingerprint": work.fingerprint}, kind="step")
     (partial / RECORD).unlink(missing_ok=True)
-    now, note = function_sha256(work.fn), partial / FUNCTION
+    now, note = _code_sha256(work), partial / FUNCTION
     if resumed and note.exists() and note.read_text(errors="replace") != now:
         context.progress.say(
             f"{work.label}: continues unfinished work, but its function changed since that was begun; "
@@ -251,6 +255,22 @@ def _check_sources(work: Work, partial: Path) -> None:
                 f"{', '.join(changed[:3])}{more}. What it made was removed.",
                 fix="Run the same command again when nothing writes to them.",
             )
+
+
+def _code_sha256(work: Work) -> str:
+    """Returns the hash of a step's function and of the files whose functions its config names (`rules.py:factory`)."""
+    files = sorted({Path(file) for text in _texts(full_config(work.config)) if (file := _NAMED.sub("", text)) != text})
+    found = [function_sha256(work.fn), *(sha256_file(file) for file in files if file.is_file())]
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        items = cast("Mapping[str, object] | list[object]", value)
+        for item in items.values() if isinstance(items, Mapping) else items:
+            yield from _texts(item)
 
 
 def function_sha256(fn: Callable[..., object]) -> str:

@@ -24,7 +24,7 @@ from tilth.execute import Context
 from tilth.identity import canonical, changes, fingerprint_of
 from tilth.jobs import Jobs
 from tilth.perform import Counts as Counts
-from tilth.perform import Done, StepFn, Work, finished_record, full_config, partial_folder, perform
+from tilth.perform import Done, StepFn, Work, finished_record, full_config, function_sha256, partial_folder, perform
 from tilth.perform import Inputs as Inputs
 from tilth.sources import Listing, Source
 from tilth.step_record import RECORD as RECORD
@@ -165,7 +165,7 @@ class Planned:
 def in_order(target: Step, context: Context) -> list[Step]:
     """Returns `target` and all steps it needs, each after its inputs; steps that are built equal are one.
 
-    Raises: StepError if two different steps have the same label.
+    Raises: StepError if two different steps have the same label, or if two that seem equal have different functions.
     """
     return _in_order(target, Identities(context.runs))
 
@@ -188,10 +188,19 @@ def _in_order(target: Step, identities: Identities) -> list[Step]:
                 f"Two different steps are labelled {step.label!r}.",
                 fix="Give each step a label of its own: `Step(..., label=...)`.",
             )
-        ordered.setdefault(found, step)
+        _check_same_function(ordered.setdefault(found, step), step)
 
     visit(target)
     return list(ordered.values())
+
+
+def _check_same_function(step: Step, other: Step) -> None:
+    """Raises StepError if only the functions tell two steps apart: these are no part of the identity."""
+    if step.fn is not other.fn and function_sha256(step.fn) != function_sha256(other.fn):
+        raise StepError(
+            f"The steps {step.label!r} and {other.label!r} have one identity, but different functions.",
+            fix=f"Give one of them another name than {step.name!r}.",
+        )
 
 
 def plan(target: Step, context: Context) -> list[Planned]:

@@ -51,7 +51,7 @@ def test_ls_and_show_lead_back_to_the_source(place: Path, corpus: Path) -> None:
     model = only(place, "pretrain") / "model"
     shown = tilth("show", str(model), cwd=place).stdout
     assert "from    tokenizer: tokenizer" in shown
-    assert "from    corpus: files" in shown
+    assert f"from    {corpus.name}: files" in shown
     import pyarrow.parquet as pq
 
     row = pq.read_table(next((only(place, "curate") / "train").glob("*.parquet"))).slice(0, 1).to_pylist()[0]

@@ -90,3 +90,36 @@ def test_a_folder_is_claimed_once_and_recognised(tmp_path: Path) -> None:
         claim(tmp_path, {"seed": 2}, kind="training", outputs=["model"])
     with pytest.raises(ConfigError, match="unknown origin"):
         claim(tmp_path, {"seed": 1}, kind="export", outputs=["model"])
+
+
+@dataclass(frozen=True)
+class Schedule:
+    rate: float = 0.1
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    pass
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    type: str = ""
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    schedule: Schedule = Cosine()
+
+
+def test_classes_with_equal_fields_are_not_one_identity() -> None:
+    assert fingerprint_of(Scheduled(Cosine())) != fingerprint_of(Scheduled(Linear()))
+    assert fingerprint_of(Scheduled(Cosine())) != fingerprint_of(Scheduled(Schedule()))
+    assert fingerprint_of({"schedule": Cosine()}) != fingerprint_of({"schedule": Linear()})
+    assert fingerprint_of([Cosine()]) != fingerprint_of([Linear()])
+    assert fingerprint_of(Cosine()) == fingerprint_of(Schedule())  # a step's name says which class its config is
+
+
+def test_a_field_called_type_is_not_overwritten_by_the_name_of_the_class() -> None:
+    with pytest.raises(StepError, match=r"schedule\.type"):
+        canonical(Scheduled(Linear(type="steep")))

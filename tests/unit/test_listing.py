@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,31 @@ def test_links_stay_in_the_corpus_unless_asked(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(corpus)  # the corpus itself may be one
     assert reasons(tmp_path / "link") == reasons(corpus)
     assert [f.name for f in Source(str(corpus), follow_links=True).files() if not f.skipped][1] == "folder/x.txt"
+
+
+def test_a_few_links_do_not_make_many_files(tmp_path: Path) -> None:
+    for level in range(12):
+        (tmp_path / f"level-{level:02}").mkdir()
+        for number in range(8 if level < 11 else 0):
+            (tmp_path / f"level-{level:02}" / f"link-{number}").symlink_to(f"../level-{level + 1:02}")
+    (tmp_path / "level-11" / "x.txt").write_text("x")
+    found = reasons(tmp_path)
+    assert found["level-11/x.txt"] == found["level-10/link-0/x.txt"] == ""
+    assert found["level-10/link-1"] == "a second link to a folder"
+    assert len(found) < 1000  # it was 8^11
+
+
+def test_folders_may_be_nested_deeper_than_python_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(1200):
+        Path("d").mkdir()
+        os.chdir("d")
+    Path("x.txt").write_text("x")
+    try:
+        assert list(reasons(tmp_path)) == ["d/" * 1200 + "x.txt"]
+    finally:
+        os.chdir(tmp_path)
+        subprocess.run(["rm", "-r", "d"], check=True)  # shutil.rmtree calls itself
 
 
 def test_colons_in_a_name_are_part_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -243,6 +243,13 @@ def test_steps_of_one_kind_have_labels_of_their_own(context: Context) -> None:
     assert steps.why(more, context) == ["seed 4: factor 4 -> 6"]  # of its own label, not the newest of its kind
 
 
+def test_steps_that_only_their_functions_tell_apart_are_refused(context: Context) -> None:
+    one, two = (Step("same", fn, {}, label=fn.__name__) for fn in (write_some, write_two))
+    with pytest.raises(StepError, match="'write_some' and 'write_two' have one identity") as caught:
+        steps.run(Step("last", write_number, Config(), {"one": one, "two": two}), context)
+    assert "another name than 'same'" in str(caught.value)
+
+
 def test_two_different_steps_may_not_share_a_label(context: Context) -> None:
     a = Step("same", write_number, Config(factor=1))
     b = Step("same", write_number, Config(factor=2), {"a": a})
@@ -274,6 +281,20 @@ def test_a_changed_function_is_told_where_its_work_is_used_or_continued(tmp_path
     steps.run(Step("second", load(path, "return {'a': 1}"), {}), loud)
     assert len(said) == 1
     assert "second: continues unfinished work, but its function changed" in said[0]
+
+
+def test_a_changed_file_that_the_config_names_a_function_of_is_told(tmp_path: Path, context: Context) -> None:
+    said: list[str] = []
+    loud = replace(context, progress=Listener(said))
+    (tmp_path / "rules.py").write_text("threshold = 1")
+    step = Step("first", write_two, {"operators": ("extract", f"{tmp_path}/rules.py:factory")})
+    for _ in range(2):
+        steps.run(step, loud)
+    assert said == []
+    (tmp_path / "rules.py").write_text("threshold = 2")
+    steps.run(step, loud)
+    assert len(said) == 1
+    assert "its function changed" in said[0]
 
 
 def test_the_record_says_what_made_it_and_what_each_file_is(corpus: Path, context: Context) -> None:

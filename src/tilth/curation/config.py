@@ -31,7 +31,7 @@ class CurationConfig:
     document_seconds: float = 20.0
     """Most CPU seconds that an operator may take for a document; past it the document is a dead letter."""
     max_dead_letters: float = 0.05
-    """Share of dead letters among all records above which the run fails (from eleven dead letters on)."""
+    """Share of dead letters among records, or among files, above which the run fails (from eleven on, or if all)."""
     min_words: int = 50
     """Fewest words of a prose document (Gopher: 50)."""
     max_words: int = 100_000

@@ -26,6 +26,7 @@ XZ_MEMORY = 256 << 20
 """Most memory that an .xz file may ask for; `xz -9` asks for 65 MB."""
 
 _CHUNK = 1 << 18
+_PACKED_BYTES = 1 << 13
 _BOMS_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f\ufffd]")
 _MAX_CONTROLS = 0.01
@@ -160,20 +161,24 @@ def unpack(content: bytes, encoding: str, limit: int) -> bytes | None:
 
 def _inflate(content: bytes, window_bits: int, limit: int) -> bytes | None:
     pieces: list[bytes] = []
-    left = limit + 1
+    left, position = limit + 1, 0
     while content:
         decoder = zlib.decompressobj(window_bits)
-        try:
-            piece = decoder.decompress(content, left)
-        except zlib.error as error:
-            raise DataError(f"its compressed content is corrupt: {error}") from None
-        pieces.append(piece)
-        left -= len(piece)
-        if left <= 0:
-            return None
-        if not decoder.eof:
-            raise DataError("its compressed content is cut")
-        content = decoder.unused_data if decoder.unused_data.startswith(b"\x1f\x8b") else b""  # gzip has members
+        while not decoder.eof:
+            # A little at a time: zlib copies all that comes after a member, and there may be thousands of them.
+            packed = content[position : position + _PACKED_BYTES]
+            if not packed:
+                raise DataError("its compressed content is cut")
+            try:
+                pieces.append(decoder.decompress(packed, left))
+            except zlib.error as error:
+                raise DataError(f"its compressed content is corrupt: {error}") from None
+            position += len(packed) - len(decoder.unconsumed_tail) - len(decoder.unused_data)
+            left -= len(pieces[-1])
+            if left <= 0:
+                return None
+        if not content.startswith(b"\x1f\x8b", position):  # gzip has members
+            break
     return b"".join(pieces)
 
 

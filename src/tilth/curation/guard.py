@@ -35,6 +35,7 @@ from tilth.curation.operators import (
     REJECTS,
     Drop,
     Operator,
+    Outcome,
     Row,
     build_operators,
     dead_letter_row,
@@ -314,11 +315,7 @@ def work(
         enter(operator.name)
         outcome = operator.apply(batch)
         kept = outcome.kept
-        lost = [name for name in batch.schema.names if name not in kept.schema.names and name != "html"]
-        if lost:
-            raise ConfigError(
-                f"The operator `{operator.name}` lost the column `{lost[0]}`.", fix="Return all columns that came in."
-            )
+        _check_outcome(operator.name, batch, outcome)
         if index == len(operators) - 1:
             kept, empty = _without_empty(kept, operator.name)
             rejects.append(empty)
@@ -337,6 +334,22 @@ def work(
         dead_letters=pa.concat_tables(dead_letters) if dead_letters else pa.Table.from_pylist([], schema=DEAD_LETTERS),
         counts=counts,
     )
+
+
+def _check_outcome(name: str, batch: pa.RecordBatch, outcome: Outcome) -> None:
+    """Raises ConfigError if an operator lost a column or a document, or gave a document another id."""
+    kept = outcome.kept
+    lost = [column for column in batch.schema.names if column not in kept.schema.names and column != "html"]
+    if lost:
+        raise ConfigError(f"The operator `{name}` lost the column `{lost[0]}`.", fix="Return all columns that came in.")
+    n_out = kept.num_rows + outcome.rejects.num_rows + outcome.dead_letters.num_rows
+    if n_out != batch.num_rows:
+        raise ConfigError(
+            f"The operator `{name}` was given {batch.num_rows} documents and returned {n_out}.",
+            fix="Return each in `kept`, `rejects` or `dead_letters`.",
+        )
+    if not set(kept.column("id").to_pylist()) <= set(batch.column("id").to_pylist()):
+        raise ConfigError(f"The operator `{name}` changed the id of a document.", fix="Leave the column `id` as it is.")
 
 
 def _without_empty(batch: pa.RecordBatch, stage: str) -> tuple[pa.RecordBatch, pa.Table]:

@@ -102,7 +102,7 @@ class _Judged:
         for index, row in enumerate(rows):
             self.begin()
             try:
-                verdict = self.judge(row)
+                verdict = self.judge(dict(row))  # a copy, so that what it changes in place is seen
             except BaseException as error:
                 if not is_broken_input(error):
                     raise
@@ -111,8 +111,13 @@ class _Judged:
             if isinstance(verdict, Drop):
                 rejects.append(reject_row(row, self.name, verdict))
                 continue
+            if not isinstance(verdict, Mapping | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise ConfigError(
+                    f"The operator `{self.name}` judged a document to be {verdict!r:.100}.",
+                    fix="Return None to keep it, `Drop(reason)`, or a changed row.",
+                )
             kept.append(index)
-            if verdict is not None and verdict is not row:
+            if verdict is not None:
                 changed[index] = verdict
         return Outcome(
             kept=_with_changes(batch, rows, kept, changed),

@@ -22,9 +22,10 @@ from tilth.curation.config import CurationConfig
 from tilth.curation.global_dedup import find_duplicates
 from tilth.curation.guard import stop_guard
 from tilth.curation.read import is_read
+from tilth.curation.read_result import FileReading
 from tilth.curation.result import LEDGER, Amount, InputAmount, Ledger, Split
 from tilth.curation.split import SPLITS, OutputShard, make_split, write_shard
-from tilth.curation.tally import Tally, collect_dead_letters, collect_rejects, most_frequent_error
+from tilth.curation.tally import Tally, collect_dead_letters, collect_rejects, count_dead_letters, most_frequent_error
 from tilth.curation.task import Task, run_task, shard_names, task_records
 from tilth.errors import DataError
 from tilth.execute import Context, map_shards
@@ -33,7 +34,7 @@ from tilth.identity import claim
 from tilth.results import read_result, write_result
 
 FEW_DEAD_LETTERS = 10
-"""So many are no reason to fail, however small the corpus: a share of few records says little."""
+"""So many are no reason to fail, as long as something could be read: a share of few records says little."""
 
 _TASKS = 16
 _MIN_TASK_BYTES = 1 << 20
@@ -71,7 +72,7 @@ def _run(files: Sequence[InputFile], out: Path, work: Path, config: CurationConf
     n_partitions = 1 + sum(file.bytes for file in files if _is_opened(file)) // _PARTITION_BYTES
     fn = partial(run_task, work=work, config=config, n_partitions=n_partitions)
     _drain(map_shards(fn, [task for task in tasks if not task.record(work).exists()], context, name="read and filter"))
-    _check_dead_letters(work, config)
+    _check_dead_letters(files, work, config)
     names = shard_names(work)
     records = [read_json(record) for record in task_records(work)]
     columns = {path.stem: read_json(path)["columns"] for path in task_records(work)}
@@ -131,20 +132,31 @@ def _operators(config: CurationConfig) -> dict[str, str]:
     return hashes
 
 
-def _check_dead_letters(work: Path, config: CurationConfig) -> None:
-    """Fails where so much could not be read that something else than the data is likely to be wrong."""
+def _check_dead_letters(files: Sequence[InputFile], work: Path, config: CurationConfig) -> None:
+    """Fails where so much could not be read that something else than the data is likely to be wrong.
+
+    A file that breaks off is one dead letter, however many records it takes along: so files are counted, too.
+    """
     tally = Tally()
     for record in task_records(work):
         tally.merge(read_json(record)["tally"])
-    documents = tally.amounts(["read"])[0].documents_in
+    (read,) = tally.amounts(["read"])
     paths = sorted((work / "dead_letters").glob("*.parquet"))
-    count = sum(pq.read_metadata(path).num_rows for path in paths)
-    if count <= FEW_DEAD_LETTERS or count <= config.max_dead_letters * documents:
+    names = {FileReading(file, config).source() for file in files if _is_opened(file)}
+    n_letters, n_files = count_dead_letters(paths, names)
+    limit = config.max_dead_letters
+    if n_letters > FEW_DEAD_LETTERS and n_letters > limit * read.documents_in:
+        lost = f"{n_letters:,} of {read.documents_in:,} records"
+    elif n_files > FEW_DEAD_LETTERS and n_files > limit * len(names):
+        lost = f"{n_files:,} of {len(names):,} files"
+    elif n_letters and not read.documents_out and limit < 1:
+        lost = f"All of {n_letters:,} records"
+    else:
         return
     error, n_same, source = most_frequent_error(paths)
     raise DataError(
-        f"{count:,} of {documents:,} records cannot be read, more than the share of {config.max_dead_letters:g} that "
-        f"`max_dead_letters` allows. The most frequent error, {n_same:,} times, first in {source}: {error}",
+        f"{lost} cannot be read, more than the share of {limit:g} that `max_dead_letters` allows. "
+        f"The most frequent error, {n_same:,} times, first in {source}: {error}",
         fix="Mend the input, leave those files out with `--exclude`, or allow more with `--max-dead-letters`.",
     )
 

@@ -19,6 +19,7 @@ from tilth.curation.read_result import FileReading, Read, ReadResult, Reject
 from tilth.curation.records import read_json
 from tilth.curation.warc import read_warc
 from tilth.files import InputFile, open_binary
+from tilth.paths import is_url
 
 PART_BYTES = 400_000
 """A prose file longer than this is cut into documents of about this size, at blank lines."""
@@ -48,8 +49,9 @@ def read_file(file: InputFile, config: CurationConfig) -> Iterator[ReadResult]:
     several. Rejects: `unsupported_type`, `binary_file`, `empty_file`, `no_documents`, `empty_record`, `not_text`,
     `no_text_field`, `http_status`, `line_too_long`, `document_too_long`, `repeated_value`, and `not_read` for what
     the listing skipped (a FIFO, a link out of the corpus). What cannot be decoded or parsed (a cut stream, malformed
-    JSON), and a file that may not be read, is a dead letter; what came before it is kept.
-    Raises: whatever is no fault of the content, such as a disk that fails; a note names the file.
+    JSON), and a local file that may not be read, is a dead letter; what came before it is kept.
+    Raises: whatever is no fault of the content, such as a disk that fails, or a key that ran out; a note names the
+    file.
     """
     reading = FileReading(file, config)
     if file.skipped:
@@ -63,11 +65,16 @@ def read_file(file: InputFile, config: CurationConfig) -> Iterator[ReadResult]:
         if empty:
             yield reading.reject("no_documents" if file.bytes else "empty_file", size=file.bytes)
     except BaseException as error:
-        if not (isinstance(error, PermissionError) or is_broken_input(error)):
+        if not (_is_forbidden(error, file) or is_broken_input(error)):
             if isinstance(error, Exception):
                 error.add_note(f"while reading {reading.source()}")
             raise
         yield reading.dead_letter(describe(error))
+
+
+def _is_forbidden(error: BaseException, file: InputFile) -> bool:
+    """Tells whether a local file may not be read. Remote ones are refused where a key is wrong or ran out."""
+    return isinstance(error, PermissionError) and not is_url(file.path)
 
 
 def is_read(name: str) -> bool:

@@ -6,7 +6,7 @@ They are never only in memory, so that a run that was killed and resumed adds up
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -87,6 +87,15 @@ def collect_dead_letters(paths: Iterable[Path], n_first: int = 20) -> tuple[int,
         if len(first) < n_first:
             first.append(DeadLetterNote(**{name: row[name] or "" for name in ("stage", "source", "error")}))
     return count, tuple(first)
+
+
+def count_dead_letters(paths: Iterable[Path], files: Collection[str]) -> tuple[int, int]:
+    """Returns how many dead letters there are, and how many of them say that one of `files` could not be read on."""
+    count = broken_off = 0
+    for row in _rows(paths):
+        count += 1
+        broken_off += row["stage"] == "read" and row["source"] in files
+    return count, broken_off
 
 
 def most_frequent_error(paths: Iterable[Path]) -> tuple[str, int, str]:

@@ -1,11 +1,14 @@
 """Operators of one's own, what they may raise, and documents that hang or kill the process."""
 
+import gzip
+import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,7 +16,7 @@ import pytest
 
 from tilth.curation.config import CurationConfig
 from tilth.curation.guard import guarded
-from tilth.curation.operators import Drop, build_operators, judge
+from tilth.curation.operators import Drop, Row, build_operators, judge
 from tilth.curation.pipeline import curate
 from tilth.curation.result import Ledger
 from tilth.errors import ConfigError, DataError
@@ -67,6 +70,16 @@ class Loses:
     def __init__(self, config): pass
     def apply(self, batch):
         return judge("x", lambda row: None).apply(batch.drop_columns(["lineage"]))
+
+class Forgets:
+    name = "forgets"
+    def __init__(self, config): pass
+    def apply(self, batch):
+        every = judge("x", lambda row: None).apply(batch)
+        return type(every)(kept=batch.slice(1), rejects=every.rejects, dead_letters=every.dead_letters)
+
+renames = lambda config: judge("renames", lambda row: {**row, "id": "mine"})
+truth = lambda config: judge("truth", lambda row: "TRAP" not in row["text"])
 
 def nothing(config):
     return None
@@ -172,6 +185,26 @@ def test_a_document_that_breaks_hangs_or_crashes_is_a_dead_letter(
         assert before.bytes_out == after.bytes_in
 
 
+def test_a_corpus_of_which_nothing_can_be_read_is_no_empty_dataset(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    for number in range(3):
+        (tmp_path / "corpus" / f"{number}.jsonl.gz").write_bytes(b"502 Bad Gateway")
+    files = list_files(str(tmp_path / "corpus"))
+    with pytest.raises(DataError, match=r"All of 3 records cannot be read.*BadGzipFile"):
+        curate(files, tmp_path / "out", CurationConfig(operators=()), Context(workers=1))
+
+
+def test_many_files_that_break_off_end_the_run_however_many_records_there_are(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    for number in range(12):
+        rows = "".join(json.dumps({"text": f"record {row} of file {number}"}) + "\n" for row in range(300))
+        packed = gzip.compress(rows.encode())
+        (tmp_path / "corpus" / f"{number:02}.jsonl.gz").write_bytes(packed if number == 0 else packed[:-20])
+    files = list_files(str(tmp_path / "corpus"))
+    with pytest.raises(DataError, match=r"11 of 12 files cannot be read.*11 times.*EOFError"):
+        curate(files, tmp_path / "out", CurationConfig(operators=()), Context(workers=1))
+
+
 def test_many_dead_letters_end_the_run_with_the_most_frequent_error(tmp_path: Path) -> None:
     lines = "".join(f'{{"text": "fine {n}"}}\n' for n in range(150)) + "{broken\n" * 10
     corpus = corpus_of(tmp_path / "corpus")
@@ -193,6 +226,9 @@ def test_many_dead_letters_end_the_run_with_the_most_frequent_error(tmp_path: Pa
         (("nowhere",), "has no `nowhere`"),
         (("type_error", "memory"), "is called `trap`, as another stage is"),
         (("Loses",), "lost the column `lineage`"),
+        (("Forgets",), "was given 1 documents and returned 0"),
+        (("renames",), "changed the id of a document"),
+        (("truth",), "judged a document to be True"),
     ],
 )
 def test_operators_that_cannot_work_say_so(
@@ -222,6 +258,16 @@ def test_judges_change_only_what_they_change(batch: Callable[..., pa.RecordBatch
     assert outcome.rejects.select(["stage", "reason", "detail", "source"]).to_pylist() == [
         {"stage": "mine", "reason": "no", "detail": "why", "source": "b"}
     ]
+
+
+def test_a_row_that_a_judge_changed_in_place_is_changed(batch: Callable[..., pa.RecordBatch]) -> None:
+    def score(row: Row) -> Row:
+        cast("dict[str, object]", row)["score_length"] = float(len(str(row["text"])))
+        return row
+
+    outcome = judge("mine", score).apply(batch(("a", "one", {}), ("b", "three", {})))
+    assert outcome.kept["score_length"].to_pylist() == [3.0, 5.0]
+    assert outcome.kept["text"].to_pylist() == ["one", "three"]
 
 
 def test_the_guarded_process_gives_what_the_operators_give_in_place(batch: Callable[..., pa.RecordBatch]) -> None:

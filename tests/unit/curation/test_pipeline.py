@@ -250,6 +250,16 @@ def test_another_config_or_corpus_in_the_same_folder_is_refused(corpus: Path, tm
         curate([], tmp_path / "other", CONFIG, CONTEXT)
 
 
+def test_other_content_of_the_same_size_is_another_curation(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    files, config = list_files(str(tmp_path / "a.txt")), CurationConfig(operators=(), held_out_fraction=0)
+    curate(files, tmp_path / "out", config, CONTEXT)
+    assert curate(files, tmp_path / "out", config, CONTEXT).train.documents == 1
+    (tmp_path / "a.txt").write_text("two")
+    with pytest.raises(ConfigError, match="listing"):
+        curate(files, tmp_path / "out", config, CONTEXT)
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [

@@ -154,6 +154,15 @@ def test_no_permission_is_a_dead_letter_without_the_machines_path(monkeypatch: p
     assert [item.row["error"] for item in found] == ["PermissionError: Permission denied"]  # type: ignore[union-attr]
 
 
+def test_a_remote_file_that_is_refused_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "the token has expired", path)
+
+    replace_open_stream(monkeypatch, refuse)
+    with pytest.raises(PermissionError, match="expired"):
+        list(read_file(InputFile(path="s3://bucket/a.txt", name="a.txt", bytes=5), CurationConfig()))
+
+
 def test_the_wish_to_stop_is_no_broken_file(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(path: str) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,5 @@
 import gzip
+import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +9,10 @@ import pytest
 
 from real_data import FOLDER, MISSING
 from tilth.curation.config import CurationConfig
+from tilth.curation.decoding import unpack
 from tilth.curation.read import read_file
 from tilth.curation.read_result import DeadLetter, Read
+from tilth.errors import DataError
 from tilth.files import InputFile
 
 Reader = Callable[..., list[tuple[str, str, str]]]
@@ -161,3 +164,14 @@ def test_real_archives(name: str, pages: int, dead_letters: int) -> None:
     found = list(read_file(InputFile(path=str(DATA / name), name=name, bytes=1), CurationConfig()))
     assert sum(isinstance(item, Read) for item in found) == pages
     assert sum(isinstance(item, DeadLetter) for item in found) == dead_letters
+
+
+def test_many_empty_gzip_members_take_time_that_grows_with_their_number_only() -> None:
+    member = gzip.compress(b"", mtime=0)
+    packed = member * 400_000 + gzip.compress(b"page")  # 8 MB: it took minutes
+    begun = time.process_time()
+    assert unpack(packed, "gzip", 1000) == b"page"
+    assert time.process_time() - begun < 20
+    assert unpack(packed, "gzip", 3) is None
+    with pytest.raises(DataError, match="cut"):
+        unpack(packed[:-4], "gzip", 1000)
