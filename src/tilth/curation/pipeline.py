@@ -117,7 +117,7 @@ def plan_tasks(files: Sequence[InputFile], config: CurationConfig) -> list[Task]
 
 
 def _listing(files: Sequence[InputFile]) -> str:
-    """Returns a hash of the files and, where they are local, of what they hold: reading them is the least of the work."""
+    """Returns a hash of the files and, where they are local, of what they hold: reading is the least of the work."""
     listing = hashlib.sha256()
     for file in files:
         content = "" if file.skipped or is_url(file.path) else content_hash(file)
