@@ -137,7 +137,7 @@ def _content_hashes(files: list[InputFile], stamps: Mapping[str, str], runs: Pat
             result[file.name] = stamps[file.name]
             continue
         key = f"{local_path(file.path).absolute()}|{stamps[file.name]}"
-        digest = known.get(key) or fresh.get(key) or _hash_file(file)
+        digest = known.get(key) or fresh.get(key) or content_hash(file)
         if key not in known and not digest.startswith(UNREADABLE):
             fresh[key] = digest
         result[file.name] = digest
@@ -194,7 +194,8 @@ def _basis(file: InputFile, stamp: str) -> str:
     return stamp.partition("=")[0] if is_url(file.path) and not file.skipped else "content"
 
 
-def _hash_file(file: InputFile) -> str:
+def content_hash(file: InputFile) -> str:
+    """Returns the SHA-256 of what a local file holds, as hex."""
     try:
         with open_binary(file.path) as stream:
             return hashlib.file_digest(cast(Any, stream), "sha256").hexdigest()

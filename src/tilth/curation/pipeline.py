@@ -31,7 +31,9 @@ from tilth.errors import DataError
 from tilth.execute import Context, map_shards
 from tilth.files import InputFile, clear_temporaries, read_json
 from tilth.identity import claim
+from tilth.paths import is_url
 from tilth.results import read_result, write_result
+from tilth.sources import content_hash
 
 FEW_DEAD_LETTERS = 10
 """So many are no reason to fail, as long as something could be read: a share of few records says little."""
@@ -115,9 +117,11 @@ def plan_tasks(files: Sequence[InputFile], config: CurationConfig) -> list[Task]
 
 
 def _listing(files: Sequence[InputFile]) -> str:
+    """Returns a hash of the files and, where they are local, of what they hold: reading is the least of the work."""
     listing = hashlib.sha256()
     for file in files:
-        line = f"{file.corpus}\0{file.name}\0{file.bytes}\0{file.skipped}\n"
+        content = "" if file.skipped or is_url(file.path) else content_hash(file)
+        line = f"{file.corpus}\0{file.name}\0{file.bytes}\0{file.skipped}\0{content}\n"
         listing.update(line.encode("utf-8", "surrogatepass"))
     return listing.hexdigest()
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 import torch
 from torch.nn.attention.flex_attention import BlockMask, create_mask
 
+from tilth.model import mask as mask_module
 from tilth.model.mask import attend, block_segment_mask, dense_segment_mask, segment_mask, segment_rule
 
 SEGMENTS = torch.tensor([[0, 0, 1, 1, 1, 2, 2, 2], [0, 0, 0, 0, 0, 0, 0, 0], [0, 1, 2, 3, 4, 5, 6, 7]])
@@ -41,6 +45,15 @@ def test_flex_attention_gives_what_scaled_dot_product_attention_gives(kv_heads: 
     flex = attend(q, k, v, mask, causal=False)
     plain = attend(q, k, v, dense_segment_mask(segments, torch.float32), causal=False)
     torch.testing.assert_close(flex, plain, atol=1e-5, rtol=1e-5)
+
+
+def test_the_block_mask_is_made_where_the_segments_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second of two GPUs, here one that is not there, is not the first."""
+    asked: list[torch.device] = []
+    monkeypatch.setattr(mask_module, "create_block_mask", lambda *_, device: asked.append(torch.device(device)))
+    second = SimpleNamespace(shape=(2, 8), device=torch.device("cuda:1"))
+    block_segment_mask(cast(torch.Tensor, second))
+    assert asked == [second.device]
 
 
 def test_a_cpu_gets_the_dense_form() -> None:
