@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from tilth.errors import ConfigError
-from tilth.model import ModelConfig, Transformer, load_model, save_model
+from tilth.model import ModelConfig, Projection, Transformer, load_model, save_model
 from tilth.model.transformer import Block
 from tilth.training import Schedule, TrainConfig, adamw, muon
 from tilth.training.optim import Muon, make_optimizers, orthogonalize
@@ -93,6 +93,10 @@ def test_only_matrices_decay_and_muon_takes_those_of_the_blocks() -> None:
             assert {p.ndim for p in group["params"]} == ({2} if group["weight_decay"] else {1})
     (embedding,) = both["adamw"].param_groups[0]["params"]
     assert embedding is model.embedding.weight
+
+
+def test_one_optimizer_may_move_everything() -> None:
+    assert list(make_optimizers(nn.Sequential(Projection(4, 4)), TrainConfig(optimizer="muon"))) == ["muon"]
 
 
 @pytest.mark.parametrize("shape", [(3, 20, 20), (2, 48, 16), (16, 48)])
