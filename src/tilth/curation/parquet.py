@@ -157,7 +157,10 @@ def expanded_bytes(data: Any) -> int:
             return 16 * len(data)
         lengths = pc.call_function("binary_length", [dictionary]).cast(pa.int64())
         return int(pc.call_function("sum", [lengths.take(data.indices)]).as_py() or 0)
-    if isinstance(data, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray | pa.MapArray):
+    if isinstance(data, pa.MapArray):
+        entries = pa.StructArray.from_arrays([data.keys, data.items], ["key", "value"])
+        return expanded_bytes(pa.ListArray.from_arrays(data.offsets, entries))
+    if isinstance(data, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
         return 8 * len(data) + expanded_bytes(data.flatten())
     if isinstance(data, pa.StructArray):
         return sum(expanded_bytes(child) for child in data.flatten())
@@ -180,6 +183,8 @@ def _decoded_type(kind: Any) -> pa.DataType:
         return pa.list_(_decoded_type(kind.value_type))
     if pa.types.is_large_list(kind):
         return pa.large_list(_decoded_type(kind.value_type))
+    if pa.types.is_map(kind):
+        return pa.map_(_decoded_type(kind.key_type), _decoded_type(kind.item_type))
     if pa.types.is_struct(kind):
         return pa.struct([pa.field(field.name, _decoded_type(field.type)) for field in kind])
     return kind
