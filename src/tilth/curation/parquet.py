@@ -92,13 +92,27 @@ def _row_group(
     try:
         rows = _check_pages(pages, parquet.metadata.row_group(group))
         for batch in parquet.iter_batches(batch_size=rows, row_groups=[group], use_threads=False):
-            yield from _batch(reading, batch, number, repeated)
+            yield from _batch(reading, _in_microseconds(batch), number, repeated)
             number += batch.num_rows
     except (pa.ArrowException, OSError, DataError, UnicodeError, OverflowError) as error:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
             raise
         last = first + parquet.metadata.row_group(group).num_rows - 1
         yield reading.dead_letter(f"rows {number:,} to {last:,}: {describe(error)}", record=number)
+
+
+def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Returns the batch with its times in microseconds: Python has no values for nanoseconds."""
+    for index, field in enumerate(batch.schema):
+        kind: Any = field.type
+        if getattr(kind, "unit", "") != "ns":
+            continue
+        if pa.types.is_timestamp(kind):
+            kind = pa.timestamp("us", kind.tz)
+        else:
+            kind = pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us")
+        batch = batch.set_column(index, field.name, batch.column(index).cast(kind, safe=False))
+    return batch
 
 
 class _Repeated:

@@ -162,3 +162,12 @@ def test_rows_with_maps_are_read(tmp_path: Path) -> None:
     pq.write_table(stored.append_column("facts", maps), tmp_path / "a.parquet")
     first, *_ = (item for item in read_file(file, CurationConfig()) if isinstance(item, Read))
     assert first.types["facts"] == pa.map_(pa.string(), pa.string())
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("ns", "UTC"), pa.duration("ns"), pa.time64("ns")])
+def test_times_in_nanoseconds_are_read_in_microseconds(tmp_path: Path, kind: pa.DataType) -> None:
+    table = pa.table({name: ["x"] for name in DOCUMENT_SCHEMA.names if name != "meta"} | {"meta": ["{}"]})
+    pq.write_table(table.append_column("at", pa.array([1_234_567], kind)), tmp_path / "a.parquet")
+    (found,) = read_file(InputFile(path=str(tmp_path / "a.parquet"), name="a.parquet", bytes=1), CurationConfig())
+    assert isinstance(found, Read)
+    assert pa.scalar(found.row["at"], found.types["at"]).cast(pa.int64()).as_py() == 1234
