@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
-from tilth.errors import DependencyError
+from tilth.errors import ConfigError, DependencyError
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z][A-Za-z0-9+.-]*)*://")
 
@@ -15,6 +15,12 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*(::[A-Za-z][A-Za-z0-9+.-]*)*://")
 def is_url(path: Path | str) -> bool:
     """Returns whether `path` is a URL. Everything else is a local path, `::` and `:` in it included."""
     return isinstance(path, str) and _URL.match(path) is not None and not path.startswith("file://")
+
+
+def check_local(folder: Path) -> None:
+    """Raises ConfigError if a URL was given where a local folder is written to: it would become one called `s3:`."""
+    if is_url(re.sub(r"^([^/:]{2,}):/", r"\1://", str(folder))):  # a Path has one of the slashes left
+        raise ConfigError(f"{folder} is a URL: steps write to local folders.", fix="Name a local folder, and copy it.")
 
 
 def local_path(path: str) -> Path:

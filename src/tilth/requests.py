@@ -51,8 +51,7 @@ def map_requests(
     ):
 
         def keep(k: str, result: R) -> None:
-            append(k, result)
-            done[k] = result
+            done[k] = append(k, result)
             bar.advance()
 
         _run(_map(fn, missing, limit, keep))
@@ -105,17 +104,23 @@ def _run(work: Any) -> None:
 
 
 @contextmanager
-def _appending(path: Path | None) -> Generator[Callable[[str, object], None]]:
-    """Yields a function that appends a result to the file; each is with the system before the next is begun."""
+def _appending(path: Path | None) -> Generator[Callable[[str, object], Any]]:
+    """Yields a function that appends a result to the file; each is with the system before the next is begun.
+
+    It returns the result as it will be read from the file: JSON knows no tuples, so a call that was killed and one that
+    was not must not differ in that.
+    """
     if path is None:
-        yield lambda key, result: None
+        yield lambda key, result: result
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
 
-        def append(key: str, result: object) -> None:
-            file.write(json.dumps({"key": key, "result": result}).encode() + b"\n")
+        def append(key: str, result: object) -> Any:
+            line = json.dumps({"key": key, "result": result}).encode() + b"\n"
+            file.write(line)
             file.flush()
+            return json.loads(line)["result"]
 
         yield append
         os.fsync(file.fileno())

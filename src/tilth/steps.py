@@ -14,7 +14,6 @@ function finds finished there it does not redo.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +24,7 @@ from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
 from tilth.identity import canonical, changes, fingerprint_of
 from tilth.jobs import Jobs
-from tilth.paths import is_url
+from tilth.paths import check_local
 from tilth.perform import Counts as Counts
 from tilth.perform import Done, StepFn, Work, finished_record, full_config, function_sha256, partial_folder, perform
 from tilth.perform import Inputs as Inputs
@@ -352,8 +351,7 @@ def _output_folder(folder: Path) -> Path:
 
     Raises: ConfigError for a URL, and for a folder without a name beside which no other can be made.
     """
-    if is_url(re.sub(r"^([^/:]{2,}):/", r"\1://", str(folder))):  # a Path has one of the slashes left
-        raise ConfigError(f"{folder} is a URL: steps write to local folders.", fix="Name a local folder, and copy it.")
+    check_local(folder)
     if not folder.name or folder.name == "..":
         raise ConfigError(f"The output cannot be `{folder}` itself.", fix="Name a folder in it.")
     return folder.resolve() if folder.is_symlink() else folder

@@ -118,3 +118,12 @@ def test_a_killed_run_keeps_what_had_come(tmp_path: Path) -> None:
     again = Service()
     assert map_requests(again.ask, range(40), CONTEXT, results=results) == [2 * n for n in range(40)]
     assert sorted(again.asked) == list(range(30, 40))
+
+
+def test_results_are_the_same_when_they_come_from_the_file(tmp_path: Path) -> None:
+    async def pair(item: int) -> tuple[int, dict[int, int]]:
+        return item, {1: item}
+
+    first, again = (map_requests(pair, [1, 2], Context(), results=tmp_path / "results.jsonl") for _ in range(2))
+    assert first == again
+    assert map_requests(pair, [1], Context()) == [(1, {1: 1})]

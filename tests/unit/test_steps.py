@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from tilth import environment, outputs, steps
+from tilth import environment, outputs, perform, steps
 from tilth.environment import LIBRARIES
 from tilth.errors import ConfigError, DataError, StepError
 from tilth.execute import Context
@@ -217,6 +217,21 @@ def test_a_step_that_another_process_works_on_is_refused(tmp_path: Path, context
         other.join(60)
     assert other.exitcode == 0
     assert states(step, context) == {"slow": "cached"}
+
+
+def test_a_step_that_is_finished_between_check_and_lock_is_not_run_again(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step, real = Step("first", note_run, {"folder": str(tmp_path)}), perform.FileLock
+
+    def late(path: Path, timeout: float) -> object:
+        monkeypatch.setattr(perform, "FileLock", real)
+        assert not steps.run(step, context)[0].cached  # the other process
+        return real(path, timeout=timeout)
+
+    monkeypatch.setattr(perform, "FileLock", late)
+    assert steps.run(step, context)[0].cached
+    assert len(list(tmp_path.glob("run-*"))) == 1
 
 
 def test_steps_built_equal_are_one_and_run_once(tmp_path: Path, context: Context) -> None:

@@ -16,6 +16,7 @@ from tilth.cli import terminal
 from tilth.errors import ConfigError
 from tilth.execute import Context
 from tilth.model.device import check_device
+from tilth.paths import check_local
 from tilth.steps import Step
 
 T = TypeVar("T")
@@ -43,6 +44,7 @@ class RuntimeOptions:
     """Tokens between measurements on held-out text while training."""
 
     def __post_init__(self) -> None:
+        check_local(self.runs)
         for name in ("workers", "jobs", "micro_batch_size", "eval_every_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:

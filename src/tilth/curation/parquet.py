@@ -92,13 +92,27 @@ def _row_group(
     try:
         rows = _check_pages(pages, parquet.metadata.row_group(group))
         for batch in parquet.iter_batches(batch_size=rows, row_groups=[group], use_threads=False):
-            yield from _batch(reading, batch, number, repeated)
+            yield from _batch(reading, _in_microseconds(batch), number, repeated)
             number += batch.num_rows
     except (pa.ArrowException, OSError, DataError, UnicodeError, OverflowError) as error:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno is not None):
             raise
         last = first + parquet.metadata.row_group(group).num_rows - 1
         yield reading.dead_letter(f"rows {number:,} to {last:,}: {describe(error)}", record=number)
+
+
+def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Returns the batch with its times in microseconds: Python has no values for nanoseconds."""
+    for index, field in enumerate(batch.schema):
+        kind: Any = field.type
+        if getattr(kind, "unit", "") != "ns":
+            continue
+        if pa.types.is_timestamp(kind):
+            kind = pa.timestamp("us", kind.tz)
+        else:
+            kind = pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us")
+        batch = batch.set_column(index, field.name, batch.column(index).cast(kind, safe=False))
+    return batch
 
 
 class _Repeated:
@@ -157,7 +171,10 @@ def expanded_bytes(data: Any) -> int:
             return 16 * len(data)
         lengths = pc.call_function("binary_length", [dictionary]).cast(pa.int64())
         return int(pc.call_function("sum", [lengths.take(data.indices)]).as_py() or 0)
-    if isinstance(data, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray | pa.MapArray):
+    if isinstance(data, pa.MapArray):
+        entries = pa.StructArray.from_arrays([data.keys, data.items], ["key", "value"])
+        return expanded_bytes(pa.ListArray.from_arrays(data.offsets, entries))
+    if isinstance(data, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
         return 8 * len(data) + expanded_bytes(data.flatten())
     if isinstance(data, pa.StructArray):
         return sum(expanded_bytes(child) for child in data.flatten())
@@ -180,6 +197,8 @@ def _decoded_type(kind: Any) -> pa.DataType:
         return pa.list_(_decoded_type(kind.value_type))
     if pa.types.is_large_list(kind):
         return pa.large_list(_decoded_type(kind.value_type))
+    if pa.types.is_map(kind):
+        return pa.map_(_decoded_type(kind.key_type), _decoded_type(kind.item_type))
     if pa.types.is_struct(kind):
         return pa.struct([pa.field(field.name, _decoded_type(field.type)) for field in kind])
     return kind

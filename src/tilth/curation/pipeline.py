@@ -161,7 +161,8 @@ def _check_dead_letters(files: Sequence[InputFile], work: Path, config: Curation
     raise DataError(
         f"{lost} cannot be read, more than the share of {limit:g} that `max_dead_letters` allows. "
         f"The most frequent error, {n_same:,} times, first in {source}: {error}",
-        fix="Mend the input, leave those files out with `--exclude`, or allow more with `--max-dead-letters`.",
+        fix="Mend the input, leave those files out with `--exclude`, or allow more with `--max-dead-letters`. "
+        f"To use the same output folder for that, delete {work.parent} first.",
     )
 
 

@@ -170,3 +170,9 @@ def test_links_that_leave_a_corpus_are_followed_where_asked(tmp_path: Path, monk
     for asked in ([], ["--follow-links"]):
         stages.curate([str(tmp_path), "--out", "out", *asked])
     assert [cast(Source, step.inputs[tmp_path.name]).follow_links for step in built] == [False, True]
+
+
+def test_runs_are_no_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("plan", "quickstart", "--corpus", str(tmp_path), "--runs", "s3://bucket/runs") == 2
+    assert "s3:/bucket/runs is a URL" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -241,7 +241,7 @@ def test_many_dead_letters_end_the_run_with_the_most_frequent_error(tmp_path: Pa
     (corpus / "a.jsonl").write_text(lines + '{"text": 1, "text": broken}\n')
     with pytest.raises(DataError, match=r"11 of 161 .* 10 times, first in a.jsonl#151: malformed JSON") as error:
         curate(list_files(str(corpus)), tmp_path / "many", config, Context(workers=1))
-    assert error.value.fix
+    assert f"delete {tmp_path / 'many'} first" in str(error.value.fix)
     allowed = CurationConfig(operators=("extract",), max_dead_letters=0.2)
     assert curate(list_files(str(corpus)), tmp_path / "allowed", allowed, Context(workers=1)).n_dead_letters == 11
 

@@ -1,6 +1,7 @@
 """Parquet files that stand for far more than they hold, and row groups that are broken."""
 
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 
 from tilth.curation import parquet
 from tilth.curation.config import CurationConfig
+from tilth.curation.parquet import expanded_bytes
 from tilth.curation.read import read_file
 from tilth.curation.read_result import Read
 from tilth.files import InputFile
+from tilth.types import DOCUMENT_SCHEMA
 
 MEMORY = """
 import sys
@@ -144,3 +147,27 @@ def test_page_headers_say_what_pages_unpack_to() -> None:
     sizes = list(parquet.page_sizes(io.BytesIO(sink.getvalue()), column))
     assert len(sizes) > 10
     assert column.total_uncompressed_size / 2 < sum(sizes) < column.total_uncompressed_size
+
+
+def test_rows_with_maps_are_read(tmp_path: Path) -> None:
+    maps = pa.array([[("k", "v")], None, [], [("k", "v" * 50_000)]], pa.map_(pa.string(), pa.string()))
+    table = pa.table({"text": [f"text {row}" for row in range(4)], "facts": maps})
+    pq.write_table(table, tmp_path / "a.parquet")
+    file = InputFile(path=str(tmp_path / "a.parquet"), name="a.parquet", bytes=1)
+    found = list(read_file(file, CurationConfig(max_document_bytes=20_000)))
+    assert [type(item).__name__ for item in found] == ["Read"] * 4
+    assert json.loads(str(found[0].row["meta"]))["facts"] == [["k", "v"]]
+    assert expanded_bytes(maps.slice(3)) > 50_000 > 100 > expanded_bytes(maps.slice(0, 3))
+    stored = pa.table({name: ["x"] * 4 for name in DOCUMENT_SCHEMA.names if name != "meta"} | {"meta": ["{}"] * 4})
+    pq.write_table(stored.append_column("facts", maps), tmp_path / "a.parquet")
+    first, *_ = (item for item in read_file(file, CurationConfig()) if isinstance(item, Read))
+    assert first.types["facts"] == pa.map_(pa.string(), pa.string())
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("ns", "UTC"), pa.duration("ns"), pa.time64("ns")])
+def test_times_in_nanoseconds_are_read_in_microseconds(tmp_path: Path, kind: pa.DataType) -> None:
+    table = pa.table({name: ["x"] for name in DOCUMENT_SCHEMA.names if name != "meta"} | {"meta": ["{}"]})
+    pq.write_table(table.append_column("at", pa.array([1_234_567], kind)), tmp_path / "a.parquet")
+    (found,) = read_file(InputFile(path=str(tmp_path / "a.parquet"), name="a.parquet", bytes=1), CurationConfig())
+    assert isinstance(found, Read)
+    assert pa.scalar(found.row["at"], found.types["at"]).cast(pa.int64()).as_py() == 1234
