@@ -109,6 +109,8 @@ def read_json(target: Path | str) -> Any:
 
     Raises: DataError if it is missing or not JSON.
     """
+    if not is_url(target) and (path := local_path(str(target))).exists() and not path.is_file():
+        raise DataError(f"{target} is no regular file.")  # to open a FIFO would wait for ever
     try:
         with open_binary(str(target)) as stream:
             return json.loads(stream.read().decode("utf-8"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -52,12 +53,14 @@ def wrong_sizes(folder: Path, record: StepRecord) -> dict[str, str]:
     wrong: dict[str, str] = {}
     for name, output in record.outputs.items():
         try:
-            size = (folder / name).stat().st_size
-        except OSError:
+            facts = (folder / name).stat()
+        except (OSError, ValueError):  # a name that no file can have
             wrong[name] = "is missing"
             continue
-        if size != output.bytes:
-            wrong[name] = f"has {size:,} bytes, {output.bytes:,} were written"
+        if not stat.S_ISREG(facts.st_mode):  # to open a FIFO would wait for ever
+            wrong[name] = "is no regular file"
+        elif facts.st_size != output.bytes:
+            wrong[name] = f"has {facts.st_size:,} bytes, {output.bytes:,} were written"
     return wrong
 
 
@@ -125,7 +128,7 @@ def _stamp(path: Path, sha256: str) -> str:
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        value: object = json.loads(path.read_text(encoding="utf-8"))
+        value: object = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
         return {}
     items = cast("dict[str, object]", value) if isinstance(value, dict) else {}

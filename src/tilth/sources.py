@@ -154,7 +154,7 @@ def _remember(path: Path, value: Mapping[str, str]) -> None:
 def _read(path: Path) -> dict[str, str]:
     """Returns a mapping of names to hashes; an unreadable file reads as an empty one: files are hashed again."""
     try:
-        value: object = json.loads(path.read_text(encoding="utf-8"))
+        value: object = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(value, dict):

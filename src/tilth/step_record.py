@@ -27,6 +27,8 @@ class StepRecord:
     """What kind of step it is; the first half of its folder's path."""
     fingerprint: str
     seconds: float
+    outputs: dict[str, OutputFile]
+    """Path within the folder -> size and hash. A record without them vouches for nothing, and is not read."""
     label: str = ""
     """What its recipe calls it; no part of its identity."""
     version: int = 1
@@ -39,8 +41,6 @@ class StepRecord:
     source_bases: dict[str, str] = field(default_factory=dict[str, str])
     """Name of an input from outside -> what identified its files: `content`, `ETag`, `size and time`, ..."""
     counts: dict[str, object] = field(default_factory=dict[str, object])
-    outputs: dict[str, OutputFile] = field(default_factory=dict[str, OutputFile])
-    """Path within the folder -> size and hash."""
     resumed: bool = False
     finished_at: str = ""
     """UTC, ISO 8601."""

@@ -13,16 +13,19 @@ function finds finished there it does not redo.
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast
 
-from tilth.errors import StepError
+from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
 from tilth.identity import canonical, changes, fingerprint_of
 from tilth.jobs import Jobs
+from tilth.paths import is_url
 from tilth.perform import Counts as Counts
 from tilth.perform import Done, StepFn, Work, finished_record, full_config, function_sha256, partial_folder, perform
 from tilth.perform import Inputs as Inputs
@@ -245,6 +248,12 @@ def finished_folders(runs: Path, name: str = "*") -> list[Path]:
     return sorted(path.parent for path in runs.glob(f"{name}/*/{RECORD}") if path.parent.suffix != ".partial")
 
 
+def unrecorded_folders(runs: Path) -> list[Path]:
+    """Returns the folders that were a finished step's, but lack the record that every finished step has."""
+    claimed = sorted(path.parent for path in runs.glob("*/*/.step.claim.json") if path.parent.suffix != ".partial")
+    return [folder for folder in claimed if not os.path.lexists(folder / RECORD)]
+
+
 # Running
 
 
@@ -325,7 +334,7 @@ def run_into(step: Step, folder: Path, context: Context) -> StepResult:
     Raises: StepError or ConfigError if the folder holds something else, finished or unfinished.
     """
     identities = Identities(context.runs)
-    work = identities.work(step, folder)
+    work = identities.work(step, _output_folder(folder))
     try:
         return _result(step, work, perform(work, context))
     except StepError as error:
@@ -336,6 +345,18 @@ def run_into(step: Step, folder: Path, context: Context) -> StepResult:
         raise StepError(
             f"{folder} holds another step's output{': ' if differences else ''}{differences}.", fix=error.fix
         ) from None
+
+
+def _output_folder(folder: Path) -> Path:
+    """Returns where to work for an output folder that a user named; a link is followed.
+
+    Raises: ConfigError for a URL, and for a folder without a name beside which no other can be made.
+    """
+    if is_url(re.sub(r"^([^/:]{2,}):/", r"\1://", str(folder))):  # a Path has one of the slashes left
+        raise ConfigError(f"{folder} is a URL: steps write to local folders.", fix="Name a local folder, and copy it.")
+    if not folder.name or folder.name == "..":
+        raise ConfigError(f"The output cannot be `{folder}` itself.", fix="Name a folder in it.")
+    return folder.resolve() if folder.is_symlink() else folder
 
 
 # Why a step is new

@@ -297,6 +297,24 @@ def test_a_changed_file_that_the_config_names_a_function_of_is_told(tmp_path: Pa
     assert "its function changed" in said[0]
 
 
+@pytest.mark.parametrize("name", ["s3://bucket/out", "memory://out", ".", "..", "/"])
+def test_outputs_go_to_local_folders_with_a_name(
+    tmp_path: Path, context: Context, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"is a URL|itself"):
+        steps.run_into(Step("first", write_number, Config()), Path(name), context)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_output_folder_may_be_a_link_to_another_disk(tmp_path: Path, context: Context) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    steps.run_into(Step("first", write_number, Config()), tmp_path / "out", context)
+    assert (tmp_path / "disk" / "number").exists()
+    assert steps.run_into(Step("first", write_number, Config()), tmp_path / "out", context).cached
+
+
 def test_the_record_says_what_made_it_and_what_each_file_is(corpus: Path, context: Context) -> None:
     step = Step("first", write_number, Config(factor=7), {"corpus": Source(str(corpus))}, label="a label")
     (result,) = steps.run(step, context)

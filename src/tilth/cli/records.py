@@ -39,7 +39,7 @@ def ls(words: Sequence[str]) -> None:
 def _listed(folder: Path) -> tuple[str, str, str, str, str, str]:
     try:
         record = _record(folder)
-    except StepError:
+    except (DataError, StepError):
         return folder.parent.name, "", folder.name, "unreadable record", "", _folder_size(folder)
     label = "" if record.label == record.name else record.label
     finished = record.finished_at[:19].replace("T", " ")
@@ -68,7 +68,8 @@ def check(words: Sequence[str]) -> None:
         """
         if not runs.is_dir():
             raise DataError(f"{runs} does not exist.", fix="Give the folder that `--runs` or `--out` named.")
-        folders = [runs] if (runs / RECORD).is_file() else steps.finished_folders(runs)
+        folders = steps.finished_folders(runs) + steps.unrecorded_folders(runs)
+        folders = [runs] if (runs / RECORD).is_file() else sorted(folders)
         wrong = [(str(folder), name, what) for folder in folders for name, what in _wrong(folder).items()]
         if wrong:
             terminal.show_table("", ("step", "file", "what is wrong"), wrong)
@@ -85,7 +86,7 @@ def check(words: Sequence[str]) -> None:
 def _wrong(folder: Path) -> dict[str, str]:
     try:
         return wrong_contents(folder, _record(folder))
-    except StepError as error:
+    except (DataError, StepError) as error:
         return {RECORD: f"cannot be read: {error.message}"}
 
 
@@ -173,6 +174,8 @@ def _rows(folder: Path, wanted: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     import pyarrow.parquet as pq
 
     for path in sorted(folder.rglob("*.parquet")):
+        if "id" not in pq.read_schema(path).names:  # a table of something else
+            continue
         table = pq.read_table(path, filters=[("id", "=", wanted)])
         for row in table.to_pylist():
             yield path, row

@@ -33,6 +33,7 @@ def curate(words: Sequence[str]) -> None:
         *,
         out: Path,
         exclude: tuple[str, ...] = (),
+        follow_links: bool = False,
         curation: tyro.conf.OmitArgPrefixes[CurationConfig] = CurationConfig(),
     ) -> tuple[Step, Path]:
         """Read, extract, filter and deduplicate text; every drop is kept with its reason.
@@ -41,11 +42,12 @@ def curate(words: Sequence[str]) -> None:
             corpus: Files, folders or URLs with text, source code, JSONL, Parquet, HTML or WARC, as PATH or NAME=PATH.
             out: Folder for the datasets `train` and `held_out`, the rejects and the ledger.
             exclude: Globs of files to leave out, such as `*/tests/*`.
+            follow_links: Also read what symbolic links outside of the corpus lead to.
             curation: What to keep.
         """
         if not corpus:
             raise ConfigError("No corpus is given.", fix="`tilth curate FOLDER --out OUT`.")
-        return singles.curate(corpus, curation, exclude), out
+        return singles.curate(corpus, curation, exclude, follow_links=follow_links), out
 
     options, (step, out) = call_with_options(build, words, "curate", RuntimeOptions())
     _show_ledger(run_single(step, out, options.context()))

@@ -35,9 +35,9 @@ from tilth.curation.operators import (
     REJECTS,
     Drop,
     Operator,
-    Outcome,
     Row,
     build_operators,
+    check_outcome,
     dead_letter_row,
     reject_row,
 )
@@ -91,12 +91,16 @@ class GuardedOperators:
 
         Raises: whatever an operator raises that no document causes, with a note that names the document.
         """
-        if batch.num_rows > 1:
-            try:
-                return [self._ask(batch)]
-            except (_ChildDiedError, Exception):  # document by document, it turns out which one it was
-                pass
-        return [self._one(batch.slice(index, 1)) for index in range(batch.num_rows)]
+        if batch.num_rows <= 1:
+            return [self._one(batch)]
+        try:
+            return [self._ask(batch)]
+        except (_ChildDiedError, Exception) as error:  # document by document, it turns out which one it was
+            of_all = error
+        worked = [self._one(batch.slice(index, 1)) for index in range(batch.num_rows)]
+        if isinstance(of_all, ConfigError):  # what an operator does wrong with several documents only
+            raise of_all
+        return worked
 
     def _one(self, batch: pa.RecordBatch) -> Worked:
         row = cast("Row", batch.to_pylist()[0])
@@ -314,8 +318,8 @@ def work(
     for index, operator in enumerate(operators):
         enter(operator.name)
         outcome = operator.apply(batch)
+        check_outcome(batch, outcome, operator.name)
         kept = outcome.kept
-        _check_outcome(operator.name, batch, outcome)
         if index == len(operators) - 1:
             kept, empty = _without_empty(kept, operator.name)
             rejects.append(empty)
@@ -334,22 +338,6 @@ def work(
         dead_letters=pa.concat_tables(dead_letters) if dead_letters else pa.Table.from_pylist([], schema=DEAD_LETTERS),
         counts=counts,
     )
-
-
-def _check_outcome(name: str, batch: pa.RecordBatch, outcome: Outcome) -> None:
-    """Raises ConfigError if an operator lost a column or a document, or gave a document another id."""
-    kept = outcome.kept
-    lost = [column for column in batch.schema.names if column not in kept.schema.names and column != "html"]
-    if lost:
-        raise ConfigError(f"The operator `{name}` lost the column `{lost[0]}`.", fix="Return all columns that came in.")
-    n_out = kept.num_rows + outcome.rejects.num_rows + outcome.dead_letters.num_rows
-    if n_out != batch.num_rows:
-        raise ConfigError(
-            f"The operator `{name}` was given {batch.num_rows} documents and returned {n_out}.",
-            fix="Return each in `kept`, `rejects` or `dead_letters`.",
-        )
-    if not set(kept.column("id").to_pylist()) <= set(batch.column("id").to_pylist()):
-        raise ConfigError(f"The operator `{name}` changed the id of a document.", fix="Leave the column `id` as it is.")
 
 
 def _without_empty(batch: pa.RecordBatch, stage: str) -> tuple[pa.RecordBatch, pa.Table]:

@@ -2,7 +2,8 @@
 
 An operator has a name and `apply(batch) -> Outcome`. Its batch holds the columns of `DOCUMENT_SCHEMA`, `html` where
 there are pages, and any others (`score_*`, `lineage`, what an input or an earlier operator brought along): it returns
-all of them for the rows that it keeps, and may add some. A filter of one's own judges one document at a time:
+all of them for the rows that it keeps, and may add some. Each document comes back once, kept or dropped, with its id
+and source. A filter of one's own judges one document at a time:
 
     def long_enough(row):
         return None if len(row["text"]) > 1000 else Drop("too_short", f"{len(row['text'])} characters")
@@ -16,6 +17,7 @@ and is named `path/to/file.py:factory` or `package.module:factory` in `CurationC
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast, runtime_checkable
@@ -174,6 +176,50 @@ def _own(spec: str, config: CurationConfig) -> Operator:
             fix="Return `judge(name, fn)`, or an object with `name` and `apply(batch)`.",
         )
     return operator
+
+
+def check_outcome(batch: pa.RecordBatch, outcome: object, name: str) -> None:
+    """Checks what the operator `name` returned: tables of the right columns, with each document of its batch once.
+
+    Raises: ConfigError naming what is wrong, or a document that was lost or doubled, or has another id or source.
+    """
+    if not isinstance(outcome, Outcome) or not isinstance(cast(object, outcome.kept), pa.RecordBatch):
+        made = outcome.kept if isinstance(outcome, Outcome) else outcome
+        raise ConfigError(
+            f"The operator `{name}` returned {type(made).__name__}.",
+            fix="Return an Outcome, with the kept documents as a RecordBatch.",
+        )
+    kept = outcome.kept
+    for field in batch.schema:
+        now = kept.schema.field(field.name) if field.name in kept.schema.names else None
+        if now is None and field.name != "html":
+            raise ConfigError(
+                f"The operator `{name}` lost the column `{field.name}`.", fix="Return all columns that came in."
+            )
+        if now is not None and now.type != field.type and field.name in DOCUMENT_SCHEMA.names:
+            raise ConfigError(
+                f"The operator `{name}` made the column `{field.name}` {now.type}.", fix=f"Leave it {field.type}."
+            )
+    for table, expected in ((outcome.rejects, REJECTS), (outcome.dead_letters, DEAD_LETTERS)):
+        if not isinstance(cast(object, table), pa.Table) or not table.schema.equals(expected):
+            raise ConfigError(
+                f"The operator `{name}` returned rejects or dead letters with other columns than "
+                f"{', '.join(expected.names)}.",
+                fix="Make them with `pa.Table.from_pylist(rows, schema=REJECTS)`, or `schema=DEAD_LETTERS`.",
+            )
+    before = _documents(batch)
+    after = _documents(kept) + _documents(outcome.rejects) + _documents(outcome.dead_letters)
+    if before != after:
+        ((identifier, source), _) = ((before - after) or (after - before)).most_common(1)[0]
+        raise ConfigError(
+            f"The operator `{name}` was given {before.total():,} documents and returned {after.total():,}, kept and "
+            f"dropped: {source} (id {identifier}) {'is not among them' if before - after else 'is too many'}.",
+            fix="Return each document once, kept or with a reason in `rejects`, and leave its `id` and `source`.",
+        )
+
+
+def _documents(table: pa.RecordBatch | pa.Table) -> Counter[tuple[object, object]]:
+    return Counter(zip(table.column("id").to_pylist(), table.column("source").to_pylist(), strict=True))
 
 
 def kind(row: Row) -> str:

@@ -21,6 +21,8 @@ GROUP = "_group"
 """Column that travels with a document until the split: what it is held out with (`CurationConfig.held_out_by`)."""
 LINEAGE = "lineage"
 SCORE = "score_"
+MAX_NESTING = 32
+"""Levels of lists and structs in a column; Arrow sends at most 64 between processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +169,9 @@ class FileReading:
         if self.config.held_out_by != "document":
             kept[GROUP] = _file_of(str(kept["source"]))
         known = {name: pa.float64() if name.startswith(SCORE) else types[name] for name in extra}
+        deep = [name for name, kind in known.items() if not _is_flat(kind, MAX_NESTING)]
+        if deep:
+            raise DataError(f"`{deep[0]}` is nested deeper than {MAX_NESTING} levels")
         return Read(kept | extra, known)
 
 
@@ -224,6 +229,11 @@ def _stored_meta(value: object) -> dict[str, object]:
     if not isinstance(meta, dict):
         raise DataError(f"`meta` is {_kind(meta)}, not an object")
     return cast("dict[str, object]", meta)
+
+
+def _is_flat(kind: Any, depth: int) -> bool:
+    """Tells whether lists and structs are nested in a type at most `depth` levels deep."""
+    return depth >= 0 and all(_is_flat(kind.field(index).type, depth - 1) for index in range(kind.num_fields))
 
 
 def _text(name: str, value: object) -> str:

@@ -1,11 +1,14 @@
 import os
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tilth import cli, steps
-from tilth.cli import VERBS, Verb, main
+from tilth.cli import VERBS, Verb, main, stages
 from tilth.errors import DataError
+from tilth.sources import Source
+from tilth.steps import Step
 
 
 def run(*words: str) -> int:
@@ -141,3 +144,12 @@ def test_a_recipe_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert run("ls") == 0
     assert "mine" in capsys.readouterr().out
     assert steps.read_record(written.parent) is not None
+
+
+def test_links_that_leave_a_corpus_are_followed_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[Step] = []
+    monkeypatch.setattr(stages, "run_single", lambda step, out, context: built.append(step))
+    monkeypatch.setattr(stages, "_show_ledger", lambda folder: None)
+    for asked in ([], ["--follow-links"]):
+        stages.curate([str(tmp_path), "--out", "out", *asked])
+    assert [cast(Source, step.inputs[tmp_path.name]).follow_links for step in built] == [False, True]

@@ -1,8 +1,11 @@
 """The verbs over recipes and records, on a recipe of two seeds."""
 
+import os
 from pathlib import Path
 
 import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tilth.cli import main
@@ -25,6 +28,12 @@ def seeds(*, n: int = 2, corpus: str = "") -> Step:
 
 def clash(*, jobs: int = 2) -> Step:
     return seeds(n=jobs)
+
+def write_empty(config, inputs, out, context):
+    (out / "empty").touch()
+
+def empty() -> Step:
+    return Step("write_empty", write_empty, {})
 
 def full() -> Step:
     return Step("write", write, {"fails": True})
@@ -83,6 +92,49 @@ def test_a_damaged_step_is_planned_as_such_and_found_by_check(capsys: pytest.Cap
     assert "1 files in 1 of 3 steps" in said
 
 
+@pytest.mark.parametrize("damage", ["no outputs", "record gone", "record a folder", "record a FIFO", "output a FIFO"])
+def test_check_names_every_damaged_step_and_never_waits(
+    capsys: pytest.CaptureFixture[str], folder: Path, damage: str
+) -> None:
+    run(capsys, "run", "mine.py:empty")
+    (step,) = (folder / "runs" / "write_empty").glob("????????????????")
+    record = step / "step.json"
+    match damage:
+        case "no outputs":
+            record.write_text(record.read_text().replace('"outputs"', '"outpuds"'))
+        case "record gone":
+            record.unlink()
+        case "record a folder":
+            record.unlink()
+            record.mkdir()
+        case "record a FIFO":
+            record.unlink()
+            os.mkfifo(record)
+        case _:
+            (step / "empty").unlink()
+            os.mkfifo(step / "empty")
+    run(capsys, "run", "mine.py:seeds")
+    code, listed, said = run(capsys, "check")
+    assert code == 2
+    assert step.name in listed
+    assert "1 files in 1 of 4 steps" in said
+    assert run(capsys, "ls")[0] == 0
+    assert run(capsys, "run", "mine.py:empty")[0] == 2
+
+
+def test_notes_that_only_save_time_may_be_anything(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    (folder / "texts").mkdir()
+    (folder / "texts" / "a.txt").write_text("text")
+    words = ("run", "mine.py:seeds", "--corpus", "texts")
+    assert run(capsys, *words)[0] == 0
+    for note in (".sources/hashes.json", ".verified.json"):
+        (folder / "runs" / note).unlink()
+        os.mkfifo(folder / "runs" / note)
+    code, _, said = run(capsys, *words)
+    assert code == 0
+    assert "Everything is cached" in said
+
+
 def test_plan_says_how_a_remote_corpus_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     fs = fsspec.filesystem("memory")
     fs.pipe_file("/planned/a.txt", b"text")
@@ -113,3 +165,16 @@ def test_an_error_of_the_system_without_a_file_name_is_a_box(capsys: pytest.Capt
     assert code == 2
     assert "No space left on device" in said
     assert "Make room" in said
+
+
+def test_a_document_is_looked_for_in_tables_that_have_ids_only(
+    capsys: pytest.CaptureFixture[str], folder: Path
+) -> None:
+    assert run(capsys, "run", "mine.py:seeds", "--n", "1")[0] == 0
+    (step,) = (folder / "runs" / "last").glob("????????????????")
+    pq.write_table(pa.table({"step": [1]}), step / "curve.parquet")
+    pq.write_table(pa.table({"id": ["abc"], "text": ["found"]}), step / "documents.parquet")
+    code, said, _ = run(capsys, "show", str(step), "--id", "abc")
+    assert (code, "found" in said) == (0, True)
+    code, _, err = run(capsys, "show", str(step), "--id", "nowhere")
+    assert (code, "has the id nowhere" in err) == (2, True)

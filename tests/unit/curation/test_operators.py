@@ -26,6 +26,8 @@ from tilth.storage import Dataset
 
 OWN = """
 import os, re, signal, time
+from dataclasses import replace
+import pyarrow as pa
 from tilth.curation import Drop, judge
 from tilth.errors import ConfigError, DataError, DependencyError
 
@@ -83,6 +85,31 @@ truth = lambda config: judge("truth", lambda row: "TRAP" not in row["text"])
 
 def nothing(config):
     return None
+
+class Batches:
+    name = "batches"
+    def __init__(self, change):
+        self.change = change
+    def apply(self, batch):
+        outcome = judge("x", lambda row: None).apply(batch)
+        changed = self.change(outcome)
+        return replace(outcome, kept=changed) if isinstance(changed, pa.RecordBatch) else changed
+
+def batches(change):
+    return lambda config: Batches(change)
+
+def with_column(batch, name, values):
+    return batch.set_column(batch.schema.get_field_index(name), name, values)
+
+loses_one = batches(lambda made: made.kept.slice(0, made.kept.num_rows - 1))
+loses_in_pairs = batches(lambda made: made.kept.slice(0, 1) if made.kept.num_rows > 1 else made.kept)
+doubles = batches(lambda made: made.kept.take(pa.array([*range(made.kept.num_rows)] * 2)))
+no_ids = batches(lambda made: with_column(made.kept, "id", pa.nulls(made.kept.num_rows, pa.string())))
+one_id = lambda config: judge("one_id", lambda row: {**row, "id": "same"})
+no_source = lambda config: judge("no_source", lambda row: {**row, "source": None})
+numbers = batches(lambda made: with_column(made.kept, "text", pa.array([1] * made.kept.num_rows)))
+returns_none = batches(lambda made: None)
+other_rejects = batches(lambda made: replace(made, rejects=pa.table({"id": ["a"]})))
 """
 EXTRACT = "extract"
 
@@ -227,7 +254,7 @@ def test_many_dead_letters_end_the_run_with_the_most_frequent_error(tmp_path: Pa
         (("type_error", "memory"), "is called `trap`, as another stage is"),
         (("Loses",), "lost the column `lineage`"),
         (("Forgets",), "was given 1 documents and returned 0"),
-        (("renames",), "changed the id of a document"),
+        (("renames",), "is not among them"),
         (("truth",), "judged a document to be True"),
     ],
 )
@@ -236,6 +263,27 @@ def test_operators_that_cannot_work_say_so(
 ) -> None:
     with pytest.raises(ConfigError, match=said):
         run(tmp_path, *TEXTS, operators=tuple(map(own, specs)))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("loses_one", "is not among them"),
+        ("loses_in_pairs", "given 2 documents and returned 1"),
+        ("doubles", "is too many"),
+        ("no_ids", "is not among them"),
+        ("one_id", "is not among them"),
+        ("no_source", "is not among them"),
+        ("numbers", "`text` int64"),
+        ("returns_none", "returned NoneType"),
+        ("other_rejects", "other columns"),
+    ],
+)
+def test_no_document_is_lost_doubled_or_renamed_by_an_operator(
+    tmp_path: Path, own: Callable[[str], str], name: str, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        run(tmp_path, "One text of a few words.", "Another text of a few words.", operators=(own(name),))
 
 
 def test_a_changed_operator_does_not_continue_unfinished_work(tmp_path: Path, own: Callable[[str], str]) -> None:

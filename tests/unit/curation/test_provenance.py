@@ -18,6 +18,7 @@ from tilth.errors import ConfigError
 from tilth.execute import Context
 from tilth.files import InputFile, list_files
 from tilth.recipes import singles
+from tilth.types import Document
 
 CONFIG = CurationConfig(operators=("extract",), held_out_fraction=0)
 Rows = dict[str, dict[str, object]]
@@ -193,3 +194,16 @@ def test_the_lineage_of_a_document_is_shown(tmp_path: Path, capsys: pytest.Captu
     said = capsys.readouterr().out
     assert "mine/a.jsonl#1" in said
     assert '"stage": "curate"' in said
+
+
+@pytest.mark.parametrize(("depth", "lost"), [(30, 0), (60, 1), (300, 1)])
+def test_a_column_that_is_nested_too_deep_is_one_dead_letter(tmp_path: Path, depth: int, lost: int) -> None:
+    nested: object = 1
+    for _ in range(depth):
+        nested = [nested]
+    rows = [Document.make(f"text {n}", "a").row() for n in range(5)]
+    lines = [json.dumps(row) for row in rows] + [json.dumps(Document.make("deep", "a").row() | {"extra": nested})]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    config = CurationConfig(operators=("language",), languages=None, held_out_fraction=0)
+    ledger = curate(list_files(str(tmp_path / "a.jsonl")), tmp_path / "out", config, Context(workers=1))
+    assert (ledger.n_dead_letters, ledger.train.documents) == (lost, 6 - lost)

@@ -138,3 +138,18 @@ def test_state_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"sgd\.param_groups\.0\.schedule is a builtin"):
         save_checkpoint(tmp_path / "state", model, {"sgd": optimizer}, {})
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("to_file", [False, True])
+def test_no_flipped_byte_is_loaded(tmp_path: Path, to_file: bool) -> None:
+    model, path = nn.Linear(2, 3), tmp_path / "state"
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(2)).sum().backward()
+    optimizer.step()
+    save_checkpoint(path, model, {"adamw": optimizer}, {"step": 1, "loss": 0.5})
+    content = path.read_bytes()
+    for index in [*range(0, len(content), 7), len(content) - 1]:
+        flipped = content[:index] + bytes([content[index] ^ 1]) + content[index + 1 :]
+        path.write_bytes(flipped)
+        with pytest.raises(DataError):
+            load_checkpoint(io.BytesIO(flipped) if to_file else path, model, {"adamw": optimizer})
