@@ -11,12 +11,14 @@ class TilthError(Exception):
 
     def __init__(self, message: str, *, fix: str | None = None) -> None:
         message = _printable(message)
-        super().__init__(message)
+        fix = None if fix is None else _printable(fix)
+        # The only argument is the whole text: that is what tyro shows of an error in a config.
+        super().__init__(message if fix is None else f"{message}\n{fix}")
         self.message = message
-        self.fix = None if fix is None else _printable(fix)
+        self.fix = fix
 
     def __str__(self) -> str:
-        return self.message if self.fix is None else f"{self.message}\n{self.fix}"
+        return str(self.args[0])
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword arguments are lost by the default pickling, and errors are sent back from worker processes.

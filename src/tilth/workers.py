@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -152,6 +153,8 @@ def _serve(connection: Connection[Any, Any], parent: int, files: dict[str, str])
             send(call(_run, task))
         except (BrokenPipeError, ConnectionResetError):  # the parent is gone
             return
+        except KeyboardInterrupt:  # ended by the parent, which tells the user
+            sys.exit(130)
 
 
 def _run(task: bytes) -> Any:

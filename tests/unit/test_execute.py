@@ -39,6 +39,10 @@ def abort(shard: int) -> int:
     return shard
 
 
+def interrupt(shard: int) -> int:
+    raise KeyboardInterrupt
+
+
 def leave(shard: int) -> int:
     sys.exit(3)
 
@@ -237,3 +241,9 @@ def test_context_is_plain(tmp_path: Path) -> None:
     assert dataclasses.replace(context, workers=3).workers == 3
     assert context.workers >= 1
     assert "secret" not in repr(Context(keys={"service": "secret"}))
+
+
+def test_an_interrupted_worker_leaves_no_traceback(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(StepError, match="exit code 130"):
+        list(LocalExecutor(workers=2).map(interrupt, [1, 2]))
+    assert "Traceback" not in capfd.readouterr().err

@@ -13,7 +13,7 @@ from tilth import steps
 from tilth.cli import terminal
 from tilth.cli.options import call
 from tilth.cli.terminal import duration, size
-from tilth.errors import DataError, StepError
+from tilth.errors import ConfigError, DataError, StepError
 from tilth.outputs import wrong_contents
 from tilth.step_record import RECORD, StepRecord, read_record
 
@@ -100,6 +100,8 @@ def show(words: Sequence[str]) -> None:
             paths: Folders of steps, or anything in them.
             id: Follow one document instead: its source, or why it was dropped.
         """
+        if not paths:
+            raise ConfigError("No folder is given.", fix="`tilth show FOLDER`; `tilth ls` lists the folders of steps.")
         for folder in [_step_folder(path) for path in paths]:
             if id is not None:
                 _show_document(folder, id)

@@ -20,6 +20,7 @@ from tilth.model.config import ModelConfig
 from tilth.recipes import singles
 from tilth.steps import Step
 from tilth.training.config import TrainConfig
+from tilth.user_code import load_object
 
 if TYPE_CHECKING:
     from tilth.inference import Engine
@@ -47,6 +48,9 @@ def curate(words: Sequence[str]) -> None:
         """
         if not corpus:
             raise ConfigError("No corpus is given.", fix="`tilth curate FOLDER --out OUT`.")
+        for spec in curation.operators:
+            if ":" in spec:
+                load_object(spec)  # a misspelt name is told before `out` is claimed for it
         return singles.curate(corpus, curation, exclude, follow_links=follow_links), out
 
     options, (step, out) = call_with_options(build, words, "curate", RuntimeOptions())

@@ -134,7 +134,9 @@ def make_optimizers(model: nn.Module, config: TrainConfig) -> dict[str, torch.op
     optimizers: dict[str, torch.optim.Optimizer] = {}
     if config.optimizer == "muon":
         optimizers["muon"] = muon(model, peak_lr=config.muon_learning_rate, weight_decay=config.weight_decay)
-    moved = [p for optimizer in optimizers.values() for group in optimizer.param_groups for p in group["params"]]
+    moved = {p for optimizer in optimizers.values() for group in optimizer.param_groups for p in group["params"]}
+    if optimizers and all(p in moved for p in model.parameters() if p.requires_grad):
+        return optimizers
     rest = adamw(
         model,
         peak_lr=config.learning_rate,

@@ -65,6 +65,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (("train", "no/dataset", "--tokenizer", "no/tokenizer", "--out", "x"), ["no/"]),
         (("curate", "no/corpus", "--out", "x"), ["no/corpus does not exist"]),
         (("curate", "--out", "x"), ["No corpus is given"]),
+        (("curate", ".", "--out", "x", "--shingle-words", "0"), ["`shingle_words` is 0", "at least 1"]),
+        (("curate", ".", "--out", "x", "--operators", "rulse"), ["`rulse`", "extract"]),
+        (("show",), ["No folder is given", "`tilth show FOLDER`"]),
+        (("show", "--id", "f691d821cfebe2fecbe5ea5c8250a00b"), ["No folder is given"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -76,6 +80,19 @@ def test_a_users_mistake_is_named_and_costs_no_traceback(
     assert "Traceback" not in printed
     for piece in says:
         assert piece in printed
+
+
+def test_an_operator_that_is_not_there_leaves_nothing_behind(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("a text of some words")
+    (tmp_path / "mine.py").write_text("def factory(config): ...\n")
+    for spec, says in (("gone.py:factory", "gone.py does not exist"), ("mine.py:fact", "mine.py has no `fact`")):
+        assert run("curate", "texts", "--out", "curated", "--operators", "extract", spec) == 2
+        printed = capsys.readouterr().err
+        assert says in printed and "a.txt" not in printed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine.py", "texts"]
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,10 @@ def test_only_matrices_decay_and_muon_takes_those_of_the_blocks() -> None:
     assert embedding is model.embedding.weight
 
 
+def test_one_optimizer_may_move_everything() -> None:
+    assert list(make_optimizers(nn.Sequential(Projection(4, 4)), TrainConfig(optimizer="muon"))) == ["muon"]
+
+
 @pytest.mark.parametrize("shape", [(3, 20, 20), (2, 48, 16), (16, 48)])
 def test_orthogonalizing_keeps_the_vectors_and_evens_the_values(shape: tuple[int, ...]) -> None:
     generator = torch.Generator().manual_seed(0)
