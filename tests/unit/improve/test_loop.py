@@ -105,13 +105,15 @@ def test_validation_problems_decide_on_promotion_and_have_no_answers(
 
     def gated(self: Collector, difficulty: int, validation: dict[int, list[Problem]]) -> Collected:
         judged.append(validation)
-        return Collected(difficulty=difficulty)
+        return Collected(difficulty=difficulty, generated=5, flops=7.0)
 
     monkeypatch.setattr(Collector, "gated", gated)
     seed = SeedRun(config=CONFIG, family=FAMILY, seed=0, folder=tmp_path)
     copytree(run[0] / "seed-0" / "base", seed.base_folder)
     for arm in ("vote", "oracle"):
         run_round(seed, arm, 1, read_model(seed.base_folder, "cpu"), seed.pool(), CONFIG.base_difficulty)
+        record = read_record(seed.round_folder(arm, 1))
+        assert record is not None and (record.generated, record.generation_flops) == (5, 7.0)
     expected = {d: [replace(problem, answer=None) for problem in given] for d, given in seed.split.validation.items()}
     assert judged == [expected, expected] and all(expected.values())
 
