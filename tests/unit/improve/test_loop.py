@@ -9,11 +9,15 @@ from shutil import copytree, rmtree
 
 import numpy as np
 import pytest
+import torch
 
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
 from tilth.improve import ARMS, LoopConfig, LoopResult, improve
-from tilth.improve.loop import SeedRun, run_arm, source_for
+from tilth.improve.answering import accuracy
+from tilth.improve.collect import Collected, Collector
+from tilth.improve.fine_tune import fine_tune, one_thread
+from tilth.improve.loop import SeedRun, run_arm, run_round, source_for
 from tilth.improve.rounds import RoundRecord, read_model, read_pseudo_labels, read_record, save_round
 from tilth.results import read_result
 from tilth.types import Problem
@@ -70,6 +74,48 @@ def test_arms_spend_what_they_may(run: Run) -> None:
     assert all(
         share == 1 for share, kept in zip(arms["oracle"].label_accuracy, arms["oracle"].kept, strict=True) if kept
     )
+
+
+def test_the_control_is_trained_on_base_data_as_the_base_model_was(run: Run) -> None:
+    """No difficulty has an extra share in it, as the newest one has in the arms that add pseudo-labels."""
+    seed = SeedRun(config=CONFIG, family=FAMILY, seed=0, folder=run[0] / "seed-0")
+    model = read_model(seed.base_folder, "cpu")
+    rng = np.random.default_rng([0, 3, 1])  # seed, the control's number, round
+    with one_thread():
+        fine_tune(model, seed.pool().batches(rng, CONFIG.round_steps), CONFIG.round_steps, CONFIG)
+    control = read_model(seed.round_folder("control", 1), "cpu")
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), control.parameters(), strict=True))
+
+
+def test_accuracy_is_that_of_the_test_problems(run: Run) -> None:
+    out, result = run
+    seed = SeedRun(config=CONFIG, family=FAMILY, seed=0, folder=out / "seed-0")
+    with one_thread():
+        for arm in ("vote", "flop_matched"):
+            model = read_model(seed.round_folder(arm, 2), "cpu")
+            assert result.seeds[0].arms[arm].accuracy[-1] == accuracy(model, FAMILY, seed.split.test)
+            measured = accuracy(model, FAMILY, seed.split.validation)
+            assert result.seeds[0].arms[arm].validation_accuracy[2:] == measured
+
+
+def test_validation_problems_decide_on_promotion_and_have_no_answers(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged: list[dict[int, list[Problem]]] = []
+
+    def gated(self: Collector, difficulty: int, validation: dict[int, list[Problem]]) -> Collected:
+        judged.append(validation)
+        return Collected(difficulty=difficulty, generated=5, flops=7.0)
+
+    monkeypatch.setattr(Collector, "gated", gated)
+    seed = SeedRun(config=CONFIG, family=FAMILY, seed=0, folder=tmp_path)
+    copytree(run[0] / "seed-0" / "base", seed.base_folder)
+    for arm in ("vote", "oracle"):
+        run_round(seed, arm, 1, read_model(seed.base_folder, "cpu"), seed.pool(), CONFIG.base_difficulty)
+        record = read_record(seed.round_folder(arm, 1))
+        assert record is not None and (record.generated, record.generation_flops) == (5, 7.0)
+    expected = {d: [replace(problem, answer=None) for problem in given] for d, given in seed.split.validation.items()}
+    assert judged == [expected, expected] and all(expected.values())
 
 
 def test_the_flop_matched_arm_spends_what_the_vote_arm_spent(run: Run) -> None:

@@ -14,11 +14,13 @@ from tilth.execute import Context
 from tilth.files import read_json
 from tilth.inference.result import TextSample
 from tilth.model import ModelConfig, Transformer, load_model, save_model
-from tilth.recipes.step_functions import Sampling, export, measure_baselines, sample
+from tilth.recipes import step_functions
+from tilth.recipes.step_functions import Pretraining, Sampling, export, measure_baselines, pretrain, sample
 from tilth.results import decode, read_result
 from tilth.steps import Inputs
 from tilth.storage import write_dataset
 from tilth.tokenizer import Tokenizer
+from tilth.training import TrainConfig
 from tilth.types import Document
 
 ABSENT = f"cuda:{torch.cuda.device_count()}"
@@ -85,6 +87,32 @@ def test_steps_ask_for_their_contexts_device(inputs: Inputs, tmp_path: Path) -> 
                 with pytest.raises(ConfigError, match="is not available"):
                     step()
         assert {path.name for path in out.iterdir()} == ({"samples.json", "baselines.json"} if works else set())
+
+
+def test_models_go_to_their_contexts_device(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine without an accelerator it can only be seen in what the stages are asked for."""
+    asked: list[str] = []
+
+    class AskedError(Exception):
+        pass
+
+    def ask(*_: object, device: str = "none", context: Context | None = None, **__: object) -> None:
+        asked.append(device if context is None else context.device)
+        raise AskedError
+
+    monkeypatch.setattr(step_functions, "torch_device", lambda context: f"resolved {context.device}")
+    monkeypatch.setattr("tilth.model.load_model", ask)
+    monkeypatch.setattr("tilth.training.train", ask)
+    shape = ModelConfig(vocab_size=260, d_model=16, n_layers=1, n_heads=2, context_length=64)
+    configs = (
+        (sample, Sampling(prompts=1)),
+        (measure_baselines, {"max_bytes": 500}),
+        (pretrain, Pretraining(model=shape, training=TrainConfig())),
+    )
+    for step, config in configs:
+        with pytest.raises(AskedError):
+            step(config, inputs, tmp_path, Context(device="x"))  # pyright: ignore[reportArgumentType]
+    assert asked == ["resolved x"] * 3
 
 
 def test_load_model_refuses_too(inputs: Inputs) -> None:

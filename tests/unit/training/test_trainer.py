@@ -90,6 +90,15 @@ def test_each_step_has_its_learning_rate_and_a_clipped_gradient() -> None:
     assert {schedule.lr_multiplier(step) for step in range(4)} == {0.25, 0.75}
 
 
+def test_a_second_training_with_the_same_optimizer_begins_at_its_peak_rate(tmp_path: Path) -> None:
+    model = model_of()
+    optimizers = {"adamw": adamw(model, peak_lr=1e-2)}
+    for name in ("a", "b"):
+        trained(model, optimizers=optimizers, schedule=Schedule(steps=4, decay_fraction=1.0), out=tmp_path / name)
+    rates = [[p.learning_rate for p in read_metrics(tmp_path / n / "metrics.jsonl").train] for n in ("a", "b")]
+    assert rates[0] == rates[1] == pytest.approx([0.00875, 0.00625, 0.00375, 0.00125])
+
+
 @pytest.mark.parametrize("weighted", [True, False])
 @pytest.mark.parametrize("rows", [1, 2, 4])
 def test_the_split_into_micro_batches_does_not_matter(tmp_path: Path, rows: int, weighted: bool) -> None:
