@@ -217,7 +217,7 @@ def _planned(step: Step, identities: Identities) -> Planned:
     try:
         record = finished_record(folder, found)
         state: State = "cached" if record else "partial" if partial_folder(folder).exists() else "new"
-        reasons = [] if record else _reasons(step, identities)
+        reasons = [] if record else _reasons(step, identities, begun=state == "partial")
     except StepError as error:
         state, reasons = "damaged", [error.message]
     bases = {item.path: identities.listing(item).basis for item in step.inputs.values() if isinstance(item, Source)}
@@ -368,9 +368,11 @@ def why(step: Step, context: Context) -> list[str]:
     return _planned(step, Identities(context.runs)).reasons
 
 
-def _reasons(step: Step, identities: Identities) -> list[str]:
+def _reasons(step: Step, identities: Identities, *, begun: bool) -> list[str]:
     last = _last(step, identities)
-    return [f"{step.label} has not been run before."] if last is None else _differences(step, last, identities)
+    if last is None:
+        return [f"{step.label} was begun and has not ended." if begun else f"{step.label} has not been run before."]
+    return _differences(step, last, identities)
 
 
 def _differences(step: Step, record: StepRecord, identities: Identities) -> list[str]:

@@ -31,7 +31,7 @@ def ls(words: Sequence[str]) -> None:
             terminal.say(f"Nothing was run in {runs} yet. Begin with `tilth run quickstart`.")
             return
         columns = ("step", "label", "fingerprint", "finished (UTC)", "took", "size")
-        terminal.show_table("", columns, rows, right=(4, 5))
+        terminal.show_table("", columns, rows, right=(4, 5), whole=(2,))
 
     call(listing, words, "ls")
 

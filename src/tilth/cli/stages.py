@@ -13,7 +13,7 @@ from tilth.cli import terminal
 from tilth.cli.options import DatasetFolder, ModelFolder, RuntimeOptions, call, call_with_options, run_single
 from tilth.cli.terminal import size
 from tilth.curation.config import CurationConfig
-from tilth.errors import ConfigError
+from tilth.errors import ConfigError, DataError
 from tilth.improve.config import LoopConfig
 from tilth.inference.config import SamplingParams
 from tilth.model.config import ModelConfig
@@ -24,6 +24,7 @@ from tilth.user_code import load_object
 
 if TYPE_CHECKING:
     from tilth.inference import Engine
+    from tilth.tokenizer import Tokenizer
 
 
 def curate(words: Sequence[str]) -> None:
@@ -134,12 +135,11 @@ def evaluate(words: Sequence[str]) -> None:
         from tilth import evaluation
         from tilth.model import load_model
         from tilth.storage import Dataset
-        from tilth.tokenizer import Tokenizer
         from tilth.training import held_out_excerpt
 
         if max_bytes < 1:
             raise ConfigError(f"`--max-bytes` is {max_bytes}.", fix="Give 1 or more.")
-        loaded, encode = load_model(model, device=device), Tokenizer.load(tokenizer or model)
+        loaded, encode = load_model(model, device=device), _tokenizer(model, tokenizer)
         excerpt = held_out_excerpt(Dataset.open(dataset).documents(), max_bytes)
         shown = terminal.progress()
         bits = {"model": evaluation.bits_per_byte(loaded, encode, excerpt, progress=shown)}
@@ -151,6 +151,15 @@ def evaluate(words: Sequence[str]) -> None:
         terminal.show_table("", ("predictor", "bits per byte"), rows, right=(1,))
 
     call(measure, words, "eval")
+
+
+def _tokenizer(model: Path, given: Path | None) -> Tokenizer:
+    from tilth.tokenizer import Tokenizer
+
+    kinds = ("tokenizer.json", "tokenizer.model", "*.tiktoken", "vocab.json")
+    if given is None and not any(path for kind in kinds for path in model.glob(kind)):
+        raise DataError(f"{model} holds no tokenizer.", fix="Say where it is: `--tokenizer FOLDER`.")
+    return Tokenizer.load(given or model)
 
 
 def improve(words: Sequence[str]) -> None:
@@ -231,9 +240,8 @@ def chat(words: Sequence[str]) -> None:
         """
         from tilth.inference import Engine
         from tilth.model import load_model
-        from tilth.tokenizer import Tokenizer
 
-        engine = Engine(load_model(model, device=device), Tokenizer.load(tokenizer or model))
+        engine = Engine(load_model(model, device=device), _tokenizer(model, tokenizer))
         if prompt is not None:
             _continue(engine, prompt, sampling)
             return

@@ -58,11 +58,18 @@ def show_help(recipes: Mapping[str, Verb], stages: Mapping[str, Verb]) -> None:
     OUT.print("[dim]`tilth COMMAND --help` says more; `--debug` shows the traceback of an error.[/]")
 
 
-def show_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Prints a table; the columns whose indices are in `right` are aligned to the right."""
+def show_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    right: Sequence[int] = (),
+    whole: Sequence[int] = (),
+) -> None:
+    """Prints a table; columns whose indices are in `right` are aligned to the right, those in `whole` never folded."""
     table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index in right else "left", overflow="fold")
+        justify = "right" if index in right else "left"
+        table.add_column(column, justify=justify, overflow="fold", no_wrap=index in whole)
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     OUT.print(table)

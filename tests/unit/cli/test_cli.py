@@ -7,6 +7,7 @@ import pytest
 from tilth import cli, steps
 from tilth.cli import VERBS, Verb, main, stages
 from tilth.errors import DataError
+from tilth.model import ModelConfig, Transformer, save_model
 from tilth.sources import Source
 from tilth.steps import Step
 
@@ -80,6 +81,16 @@ def test_a_users_mistake_is_named_and_costs_no_traceback(
     assert "Traceback" not in printed
     for piece in says:
         assert piece in printed
+
+
+def test_a_model_without_a_tokenizer_says_which_option_names_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_model(Transformer(ModelConfig(vocab_size=8, d_model=8, n_layers=1, n_heads=1)), tmp_path / "model")
+    for words in (("chat", "model", "--prompt", "a"), ("eval", "model", "held_out")):
+        assert run(*words) == 2
+        printed = capsys.readouterr().err
+        assert "model holds no tokenizer" in printed and "--tokenizer FOLDER" in printed
 
 
 def test_an_operator_that_is_not_there_leaves_nothing_behind(

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tilth.cli import main
+from tilth.cli import main, terminal
 
 RECIPE = '''
 from pathlib import Path
@@ -72,6 +72,24 @@ def test_labels_are_what_people_see_and_ask_for(capsys: pytest.CaptureFixture[st
     assert "(seed " in said
     assert "threads, torch" in said
     assert "wrote   1 files" in said
+
+
+def test_a_fingerprint_is_whole_on_a_narrow_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, folder: Path
+) -> None:
+    run(capsys, "run", "mine.py:seeds")
+    monkeypatch.setattr(terminal.OUT, "width", 60)
+    _, listed, _ = run(capsys, "ls")
+    for path in folder.glob("runs/*/????????????????"):
+        assert path.name in listed
+
+
+def test_plan_says_that_a_step_was_begun(capsys: pytest.CaptureFixture[str]) -> None:
+    _, planned, _ = run(capsys, "plan", "mine.py:full")
+    assert "write has not been run before." in planned
+    assert run(capsys, "run", "mine.py:full")[0] == 2
+    _, planned, _ = run(capsys, "plan", "mine.py:full")
+    assert "continues" in planned and "write was begun and has not ended." in planned
 
 
 def test_a_damaged_step_is_planned_as_such_and_found_by_check(capsys: pytest.CaptureFixture[str], folder: Path) -> None:

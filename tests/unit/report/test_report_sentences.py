@@ -94,7 +94,7 @@ def test_other_sentences(run_files: Files, tmp_path: Path) -> None:
     run = collected(run_files, tmp_path / "one")
     views = [header.view(run), tokenizer.view(run), samples.view(run), cost.view(run), provenance.view(run)]
     assert [view.takeaway for view in views if view is not None] == [
-        "A language model of 1.31 M parameters, trained on 2,011 documents (28.1 MB of text).",
+        "A language model of 1.31 M parameters, trained on 1,931 documents (26.9 MB of text).",
         "On held-out text a token holds 3.87 bytes on average. 92% of the 8,192 tokens in the vocabulary occur.",
         "3 prompts, each continued before and after training. All continuations changed.",
         "7 steps took 12 min 22 s in all; improve took the most, 6 min 41 s (54%).",
@@ -110,7 +110,7 @@ def test_sentences_on_several(tmp_path: Path) -> None:
     run = collected(with_seeds(RUN), tmp_path)
     views = [header.view(run), tokenizer.view(run), samples.view(run)]
     assert [view.takeaway for view in views if view is not None] == [
-        "2 language models of 1.31 M parameters, trained on 2,011 documents (28.1 MB of text).",
+        "2 language models of 1.31 M parameters, trained on 1,931 documents (26.9 MB of text).",
         "2 tokenizers: a token holds 3.41–3.87 bytes of held-out text on average, most with “tokenizer”.",
         "3 prompts, each continued by 2 models before and after training. All continuations changed.",
     ]

@@ -58,10 +58,10 @@ def _sentence(run: RunResults) -> str:
         sizes = figures.span([entry.result.vocab_size for entry in run.tokenizers], figures.count)
         parts.append(f"{_number(len(run.tokenizers), 'tokenizer')} of {sizes} tokens")
     if run.ledgers:
-        documents, n_bytes = _kept(run)
-        kept = f"{figures.plural(documents, 'document')} ({figures.size(n_bytes)} of text)"
+        documents, n_bytes = _train(run) if parts else _kept(run)
+        text = f"{figures.plural(documents, 'document')} ({figures.size(n_bytes)} of text)"
         corpora = f", {figures.count(len(run.ledgers))} corpora" if len(run.ledgers) > 1 else ""
-        parts.append(f"trained on {kept}{corpora}" if parts else f"A corpus of {kept}{corpora}")
+        parts.append(f"trained on {text}{corpora}" if parts else f"A corpus of {text}{corpora}")
     return f"{', '.join(parts)}." if parts else "The results of this run."
 
 
@@ -71,6 +71,11 @@ def _number(n: int, noun: str) -> str:
 
 def _summaries(run: RunResults) -> list[TrainingSummary]:
     return [entry.result.summary for entry in run.trainings if entry.result.summary is not None]
+
+
+def _train(run: RunResults) -> tuple[int, int]:
+    amounts = [entry.result.train for entry in run.ledgers]
+    return sum(amount.documents for amount in amounts), sum(amount.bytes for amount in amounts)
 
 
 def _kept(run: RunResults) -> tuple[int, int]:
