@@ -243,6 +243,15 @@ def test_steps_of_one_kind_have_labels_of_their_own(context: Context) -> None:
     assert steps.why(more, context) == ["seed 4: factor 4 -> 6"]  # of its own label, not the newest of its kind
 
 
+@pytest.mark.parametrize("name", ["", "..", "../../evil", "/tmp/evil", "a/b", "a\0b", "n" * 300])
+def test_a_step_stays_in_the_folder_of_runs(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be named"):
+        Step(name, write_number, Config())
+    if name and name != "a/b" and name != "n" * 300:
+        with pytest.raises(ConfigError, match="no part of the step 'fine'"):
+            Step("fine", write_number, Config()) / name
+
+
 def test_two_different_steps_may_not_share_a_label(context: Context) -> None:
     a = Step("same", write_number, Config(factor=1))
     b = Step("same", write_number, Config(factor=2), {"a": a})
