@@ -14,6 +14,7 @@ function finds finished there it does not redo.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,8 @@ from tilth.perform import Inputs as Inputs
 from tilth.sources import Listing, Source
 from tilth.step_record import RECORD as RECORD
 from tilth.step_record import StepRecord, read_record
+
+_FOLDER_NAME = re.compile(r"[^/\\\0]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,11 @@ class Step:
     """What the recipe calls it (default: its name); steps of one kind with different configs need different labels."""
 
     def __post_init__(self) -> None:
+        # It is a folder under `runs`: nothing is ever written, or looked for, outside of that.
+        if self.name in ("", ".", "..") or not _FOLDER_NAME.fullmatch(self.name):
+            raise ConfigError(
+                f"A step cannot be named {self.name!r}: its name is a folder.", fix="Use letters, digits, `-` and `_`."
+            )
         # A copy: the caller's dict may grow, a step may not.
         object.__setattr__(self, "inputs", MappingProxyType(dict(self.inputs)))
         object.__setattr__(self, "label", self.label or self.name)
@@ -67,6 +75,13 @@ class Part:
 
     step: Step
     path: str
+
+    def __post_init__(self) -> None:
+        if self.path.startswith("/") or ".." in self.path.split("/") or "\0" in self.path:
+            raise ConfigError(
+                f"{self.path!r} is no part of the step {self.step.label!r}.",
+                fix='Give a path within its folder, such as `curate / "train"`.',
+            )
 
 
 Input: TypeAlias = Step | Part | Source

@@ -265,6 +265,15 @@ def test_steps_that_only_their_functions_tell_apart_are_refused(context: Context
     assert "another name than 'same'" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["", "..", "../../evil", "/tmp/evil", "a/b", "a\0b", "n" * 300])
+def test_a_step_stays_in_the_folder_of_runs(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be named"):
+        Step(name, write_number, Config())
+    if name and name != "a/b" and name != "n" * 300:
+        with pytest.raises(ConfigError, match="no part of the step 'fine'"):
+            Step("fine", write_number, Config()) / name
+
+
 def test_two_different_steps_may_not_share_a_label(context: Context) -> None:
     a = Step("same", write_number, Config(factor=1))
     b = Step("same", write_number, Config(factor=2), {"a": a})

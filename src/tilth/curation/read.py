@@ -20,6 +20,7 @@ from tilth.curation.records import read_json
 from tilth.curation.warc import read_warc
 from tilth.files import InputFile, open_binary
 from tilth.paths import is_url
+from tilth.types import document_id
 
 PART_BYTES = 400_000
 """A prose file longer than this is cut into documents of about this size, at blank lines."""
@@ -158,7 +159,7 @@ def _read_prose(reading: FileReading) -> Iterator[ReadResult]:
         if waiting is not None:  # there are several, so each is numbered
             result = reading.document(decode(waiting), record=n_parts, size=len(waiting), group=group)
             # All parts of a file are one group: that of its first part, whatever the file is called.
-            group = str(result.row["id"]) if group is None and isinstance(result, Read) else group
+            group = document_id("", str(result.row["text"])) if group is None and isinstance(result, Read) else group
             yield result
         waiting, n_parts = part, n_parts + 1
     if waiting is not None:

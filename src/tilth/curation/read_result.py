@@ -15,7 +15,7 @@ from tilth.curation.decoding import preview, printable
 from tilth.curation.operators import Drop, Row, file_dead_letter, file_reject
 from tilth.errors import DataError
 from tilth.files import InputFile
-from tilth.types import DOCUMENT_SCHEMA, Document, extend_lineage
+from tilth.types import DOCUMENT_SCHEMA, Document, document_id, extend_lineage
 
 GROUP = "_group"
 """Column that travels with a document until the split: what it is held out with (`CurationConfig.held_out_by`)."""
@@ -126,16 +126,17 @@ class FileReading:
         row: dict[str, object] = dict(document.row())
         row["meta"] = meta_json({"kind": "prose"} | dict(meta or {}))
         columns = dict(columns or {})
-        part_of = {"group": group} if group is not None and group != document.id else {}
+        # Without the corpus's name, so that a text is on the same side of the split in whichever corpus it comes.
+        group = document_id("", text if html is None else html) if group is None else group
         lineage = cast("str | None", columns.pop(LINEAGE, None))
-        row[LINEAGE] = extend_lineage(lineage, stage="read", corpus=self.corpus, source=source, **part_of)
-        row[GROUP] = self.group(document.id if group is None else group)
+        row[LINEAGE] = extend_lineage(lineage, stage="read", corpus=self.corpus, source=source, group=group)
+        row[GROUP] = self.group(group)
         if html is not None:
             row["html"] = html
         return Read(row | columns, {name: pa.float64() for name in columns})
 
     def group(self, document: str) -> str:
-        """Returns the key that decides on which side of the split a document is: `document`, or its file."""
+        """Returns the key that decides about the split: `document`, the hash of its content, or its file."""
         return document if self.config.held_out_by == "document" else self.base
 
     def stored(self, record: int, row: Mapping[str, object], types: Mapping[str, pa.DataType]) -> Read:

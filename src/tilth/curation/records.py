@@ -26,6 +26,8 @@ HTML_FIELD = "html"
 """Column that holds a web page, where there is no text column."""
 JSON_FILE_BYTES = 32 << 20
 """Largest `.json` file of one array or object over several lines: its text is held whole."""
+MOST_NESTED = 32
+"""Most levels of lists and objects in a column; Arrow passes on no more than 64."""
 
 _LINES = re.compile(r"\.(jsonl|ndjson)(\.\w+)?$", re.IGNORECASE)
 _BETWEEN = re.compile(r"[\s,]*")
@@ -170,11 +172,18 @@ def _columns_and_meta(fields: Mapping[str, object], text: str) -> tuple[dict[str
     return columns, meta
 
 
+def _depth(kind: pa.DataType) -> int:
+    return 1 + max((_depth(kind.field(index).type) for index in range(kind.num_fields)), default=0)
+
+
 def _types(fields: Mapping[str, object]) -> dict[str, pa.DataType]:
     types: dict[str, pa.DataType] = {}
     for name, value in fields.items():
         try:
+            name.encode()  # a lone surrogate cannot be in a column's name
             types[name] = pa.scalar(value).type
+            if _depth(types[name]) > MOST_NESTED:
+                raise DataError(f"`{name}` is nested too deep for a column")
         except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeError, TypeError) as error:
-            raise DataError(f"`{name}` cannot be a column: {error}") from None
+            raise DataError(f"`{printable(name)}` cannot be a column: {error}") from None
     return types

@@ -1,8 +1,9 @@
 """The last pass: duplicates out, the rest into `train/` and `held_out/`, one output shard for each intermediate one.
 
 A document is held out if the hash of its group is below a threshold. A group is a document (with all parts of its text
-file), a file or a site; its key is the document's id, the file's name within the corpus or the URL's host, and depends
-on neither order nor machine. So a corpus that grows never moves a document across, as long as the threshold stays.
+file), a file or a site; its key is the hash of the content as read, the file's name within the corpus, or the URL's
+host, and depends on neither order nor machine. So a corpus that grows never moves a document across, as long as the
+threshold stays. Near duplicates are not one group: of two that fall on different sides, the first in order is kept.
 """
 
 from __future__ import annotations

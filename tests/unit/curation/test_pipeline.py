@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -281,3 +282,18 @@ def test_impossible_configs_say_what_to_do(field: str, value: object) -> None:
     with pytest.raises(ConfigError, match=field) as error:
         CurationConfig(**{field: value})  # type: ignore[arg-type]
     assert error.value.fix
+
+
+def test_a_text_is_on_one_side_of_the_split_in_whichever_corpus_it_comes(tmp_path: Path) -> None:
+    def held_out(corpus: str) -> set[str]:
+        out = tmp_path / corpus / "out"
+        folder = tmp_path / corpus
+        folder.mkdir(exist_ok=True)
+        for i in range(40):
+            (folder / f"{corpus}{i}.py").write_text(f"def function_{i}() -> int:\n    return {i}\n")
+        files = [replace(file, corpus=corpus) for file in list_files(str(folder)) if file.name.endswith(".py")]
+        curate(files, out, CurationConfig(held_out_fraction=0.3, near_duplicate_threshold=None), Context(workers=1))
+        return {document.text for document in Dataset.open(out / "held_out").documents()}
+
+    assert 0 < len(held_out("a")) < 40
+    assert held_out("a") == held_out("b")

@@ -133,6 +133,8 @@ BAD = [
     {"score_x": "high"},
     {"score_x": 10**400},
     {"rank": 10**30},
+    {"rank\ud800": 1},
+    {"rank": json.loads("[" * 40 + "]" * 40)},
 ]
 
 

@@ -336,6 +336,7 @@ def step(name: str, digit: int, seconds: float, inputs: dict[str, str], **counts
         "fingerprint": f"{digit:x}" * 16,
         "version": 1,
         "seconds": seconds,
+        "outputs": {},
         "inputs": inputs,
         "config": {"seed": 0, "text": HOSTILE, "nested": {"d_model": 128}},
         "counts": counts,
