@@ -72,7 +72,9 @@ def check(words: Sequence[str]) -> None:
         folders = [runs] if (runs / RECORD).is_file() else sorted(folders)
         wrong = [(str(folder), name, what) for folder in folders for name, what in _wrong(folder).items()]
         if wrong:
-            terminal.show_table("", ("step", "file", "what is wrong"), wrong)
+            # Lines, not a table: paths are to be copied, and must not be folded.
+            for folder, name, what in wrong:
+                print(f"{Path(folder) / name}: {what}")
             damaged = sorted({folder for folder, _, _ in wrong})
             raise StepError(
                 f"{len(wrong)} files in {len(damaged)} of {len(folders)} steps are not what was written.",

@@ -198,7 +198,7 @@ def _show_loop(folder: Path) -> None:
     columns = ("arm", *(f"{result.difficulties[i]}" for i in shown), "FLOPs")
     seeds = f", mean of {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
     title = f"Accuracy on test problems after the last round, by difficulty{seeds}; ± is half of the 95% interval"
-    terminal.show_table(title, columns, rows, right=tuple(range(1, len(columns))))
+    terminal.show_table(title, columns, rows, right=tuple(range(1, len(columns))), whole=(0,))
 
 
 def export(words: Sequence[str]) -> None:
