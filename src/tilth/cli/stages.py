@@ -185,6 +185,7 @@ def _show_loop(folder: Path) -> None:
 
     result = read_result(LoopResult, folder / LOOP_RESULT)
     shown = [i for i, difficulty in enumerate(result.difficulties) if difficulty >= result.base_difficulty]
+    shown = shown[:: -(-len(shown) // 6)]  # what fits into a terminal; the report has all
     rows: list[tuple[str, ...]] = []
     for arm in result.arms:
         intervals = [
@@ -192,13 +193,12 @@ def _show_loop(folder: Path) -> None:
             for shares, n in zip(zip(*result.final_accuracy(arm), strict=True), result.test_problems, strict=True)
         ]
         flops = sum(one.flops for one in result.of_arm(arm)) / len(result.seeds)
-        rows.append(
-            (arm, *(f"{intervals[i].mean:.0%} ±{100 * intervals[i].half_width:.0f}" for i in shown), f"{flops:.2g}")
-        )
+        cells = [f"{100 * x.mean:.0f}\n{100 * x.low:.0f}–{100 * x.high:.0f}" for x in intervals]
+        rows.append((arm, *(cells[i] for i in shown), f"{flops:.1e}"))
     columns = ("arm", *(f"{result.difficulties[i]}" for i in shown), "FLOPs")
     seeds = f", mean of {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
-    title = f"Accuracy on test problems after the last round, by difficulty{seeds}; ± is half of the 95% interval"
-    terminal.show_table(title, columns, rows, right=tuple(range(1, len(columns))), whole=(0,))
+    title = f"% right on test problems, by difficulty{seeds}; below: 95% interval"
+    terminal.show_table(title, columns, rows, right=tuple(range(1, len(columns))), whole=(0, len(columns) - 1))
 
 
 def export(words: Sequence[str]) -> None:

@@ -24,11 +24,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def half_width(self) -> float:
-        """Half of the interval's width."""
-        return (self.high - self.low) / 2
-
 
 def accuracy_interval(shares: Sequence[float], n_problems: int) -> Interval:
     """Returns the interval of an accuracy measured once for each seed on `n_problems` problems.

@@ -21,13 +21,13 @@ def test_one_seed_has_the_interval_of_its_problems() -> None:
 def test_several_seeds_have_the_interval_of_their_mean() -> None:
     interval = accuracy_interval([0.4, 0.5, 0.6], 200)
     assert interval.mean == pytest.approx(0.5)
-    assert interval.half_width == pytest.approx(4.303 * 0.1 / math.sqrt(3), abs=1e-3)
+    assert (interval.high - interval.low) / 2 == pytest.approx(4.303 * 0.1 / math.sqrt(3), abs=1e-3)
     assert accuracy_interval([0.9, 1.0, 1.0], 200).high == 1.0
 
 
 def test_seeds_that_differ_widen_it() -> None:
     close, far = accuracy_interval([0.49, 0.5, 0.51], 200), accuracy_interval([0.2, 0.5, 0.8], 200)
-    assert far.half_width > 10 * close.half_width
+    assert far.high - far.low > 10 * (close.high - close.low)
 
 
 def test_the_interval_holds_the_mean_as_often_as_it_says() -> None:
