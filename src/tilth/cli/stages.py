@@ -185,7 +185,7 @@ def _show_loop(folder: Path) -> None:
 
     result = read_result(LoopResult, folder / LOOP_RESULT)
     shown = [i for i, difficulty in enumerate(result.difficulties) if difficulty >= result.base_difficulty]
-    shown = shown[:: -(-len(shown) // 6)]  # what fits into a terminal; the report has all
+    shown = shown[:: -(-len(shown) // 5)]  # what fits into a terminal; the report has all
     rows: list[tuple[str, ...]] = []
     for arm in result.arms:
         intervals = [
@@ -194,11 +194,12 @@ def _show_loop(folder: Path) -> None:
         ]
         flops = sum(one.flops for one in result.of_arm(arm)) / len(result.seeds)
         cells = [f"{100 * x.mean:.0f}\n{100 * x.low:.0f}–{100 * x.high:.0f}" for x in intervals]
-        rows.append((arm, *(cells[i] for i in shown), f"{flops:.1e}"))
-    columns = ("arm", *(f"{result.difficulties[i]}" for i in shown), "FLOPs")
+        rows.append((arm, *(cells[i] for i in shown), f"{flops / 1e12:.2f}"))
+    columns = ("arm", *(f"{result.difficulties[i]}" for i in shown), "TFLOPs")
     seeds = f", mean of {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
-    title = f"% right on test problems, by difficulty{seeds}; below: 95% interval"
-    terminal.show_table(title, columns, rows, right=tuple(range(1, len(columns))), whole=(0, len(columns) - 1))
+    title = f"% right on test problems by difficulty{seeds}; below: 95% interval"
+    print(title)
+    terminal.show_table("", columns, rows, right=tuple(range(1, len(columns))), whole=range(len(columns)))
 
 
 def export(words: Sequence[str]) -> None:
