@@ -34,7 +34,7 @@ def character_class(code: int) -> str:
 
 
 def ranges() -> list[tuple[int, int, str]]:
-    """Every (first, last, class) in order; what lies between is `kOther`."""
+    """Every (first, last, class) in order; what is between is `kOther`."""
     found: list[tuple[int, int, str]] = []
     for name, run in groupby(range(0x110000), key=character_class):
         codes = list(run)

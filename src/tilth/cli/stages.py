@@ -89,7 +89,7 @@ def train(words: Sequence[str]) -> None:
         shape: tyro.conf.OmitArgPrefixes[Shape] = Shape(),
         training: tyro.conf.OmitArgPrefixes[TrainConfig] = TrainConfig(),
     ) -> tuple[Step, Path]:
-        """Pretrain a model on a dataset, tokenizing on the fly. Stopped or killed, the same command goes on.
+        """Pretrain a model on a dataset, tokenizing on the fly. Stopped or killed, the same command continues.
 
         Args:
             dataset: A dataset folder.

@@ -1,7 +1,7 @@
 """Documentation that a Python installation holds besides its source: language topics, docstrings of C modules.
 
 Modules written in C (`math`, `itertools`, `_json`) have no source on the machine, but they have docstrings; the
-reference of the language itself lies in `pydoc_data`. Both become plain text files, one a topic or module.
+reference of the language itself is in `pydoc_data`. Both become plain text files, one a topic or module.
 """
 
 from __future__ import annotations
