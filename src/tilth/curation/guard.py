@@ -1,12 +1,13 @@
 """Runs the operators in a process of their own, so that no document can hang or end the run.
 
 C code and `re` cannot be interrupted from within. So each worker starts one child process, sends it batches and gets
-outcomes back; the child sets a timer before each document whose default action ends the process, inside C code too.
-(A rule that handles SIGALRM and SIGPROF itself is not stopped.) A child that dies takes one batch along: it is done again document by document, and the one that is guilty
-becomes a dead letter with the reason. The limit counts CPU seconds (and ten times as many by the clock), so that a
-busy machine does not change what is kept; on a machine that is really slower, a document near the limit may still be
-lost: results that depend on time cannot be the same everywhere. The trade-off is a second process for each worker (the import of
-the parsers, about half a second), and batches that are copied through a pipe.
+outcomes back; the child sets a timer before each document whose default action ends the process, inside C code too. (A
+rule that handles SIGALRM and SIGPROF itself is not stopped.) A child that dies takes one batch along: it is done again
+document by document, and the one that is guilty becomes a dead letter with the reason. The limit counts CPU seconds
+(and ten times as many by the clock), so that a busy machine does not change what is kept; on a machine that is really
+slower, a document near the limit may still be lost: results that depend on time cannot be the same everywhere. The
+trade-off is a second process for each worker (the import of the parsers, about half a second), and batches that are
+copied through a pipe.
 """
 
 from __future__ import annotations
