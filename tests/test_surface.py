@@ -51,7 +51,7 @@ CONFIGS = {
     "beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at max_draws seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
-    "eval_every_tokens endpoints keys cache",
+    "eval_every_tokens endpoints keys cache live",
     "tilth.steps:Step": "name fn config inputs version label",
 }
 IN_IDENTITIES = (

@@ -61,6 +61,11 @@ class Context:
     """Name of a service -> key. They go to worker processes, but into no record, log or message."""
     cache: Path | None = None
     """Folder for what is fetched once and kept; None: nothing is kept."""
+    live: Path | None = None
+    """Folder for what is only looked at while a step is at work (partial ledger, samples); None: nothing is written.
+
+    A step gets a folder of its own. Nothing in it enters a result, and losing it loses nothing.
+    """
 
 
 class Executor(Protocol):

@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
@@ -143,7 +143,8 @@ def _execute(work: Work, context: Context) -> Done:
     _verify_inputs(work, verified)
     inputs = Inputs(folders={name: _path(*where) for name, where in work.needed.items()}, sources=work.sources)
     started = time.monotonic()
-    counts = work.fn(work.config, inputs, partial, context)
+    own = context if context.live is None else replace(context, live=context.live / work.label)
+    counts = work.fn(work.config, inputs, partial, own)
     seconds = time.monotonic() - started
     _check_sources(work, partial)
     clear_temporaries(partial)
