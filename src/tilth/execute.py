@@ -132,7 +132,7 @@ class _LocalRun:
         while self.waiting and self.waiting[0] < end and len(self.busy) < self.n_workers:
             index = self.waiting.popleft()
             task = workers.pickled_task(self.fn, self.shards[index])
-            worker = self.idle.pop() if self.idle else Worker()
+            worker = self.idle.pop() if self.idle else Worker(task)
             self.busy[worker] = index
             worker.start(task)
 

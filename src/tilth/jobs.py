@@ -30,7 +30,7 @@ class Jobs:
     def start(self, work: Work) -> None:
         """Starts a step."""
         task = workers.pickled_task(_perform, work, self.context)
-        worker = Worker()
+        worker = Worker(task)
         self.running[worker] = work, Replay(self.progress, work.label)
         worker.start(task)
 

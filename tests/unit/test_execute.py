@@ -247,3 +247,15 @@ def test_an_interrupted_worker_leaves_no_traceback(capfd: pytest.CaptureFixture[
     with pytest.raises(StepError, match="exit code 130"):
         list(LocalExecutor(workers=2).map(interrupt, [1, 2]))
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import math\n"
+        "from tilth.execute import Context, map_shards\n"
+        "print('begins')\n"
+        "print(list(map_shards(math.sqrt, [1, 4, 9], Context(workers=2))))\n"
+    )
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("begins\n[1.0, 2.0, 3.0]\n", "")
