@@ -1,9 +1,9 @@
 """Charts as markup: lines, bars, a funnel, a heat map, a table.
 
 Drawn here rather than by a library: the page must read well in light and dark, on a phone and on paper, and be the
-same byte for byte, so shapes carry CSS classes and no colours, fonts or ids of their own. matplotlib's SVG fixes all of
-these; pygal, plotly and altair need scripts. Bars, tables and heat maps are HTML, so that text wraps and screen readers
-read a list or a table. In exchange, ticks and scales are own code. Every function returns escaped markup; `tone` names a
+same byte for byte, so shapes carry CSS classes and no colours, fonts or ids of their own. matplotlib's SVG fixes these;
+pygal, plotly and altair need scripts. Bars, tables and heat maps are HTML, so that text wraps and screen readers read a
+list or a table. In exchange, ticks and scales are own code. Every function returns escaped markup; `tone` names a
 colour class of `style.css` (`clay`, `moss`, ...).
 
 Each chart is a `figure` that carries its numbers as CSV (`data-csv`), which `charts.js` offers as a file. A line chart

@@ -53,6 +53,8 @@ class Drops:
     total: int
     documents: tuple[DroppedDocument, ...]
     """By stage, reason and source."""
+    only_examples: bool = False
+    """They are those that the ledger names, not a sample of all."""
 
 
 def read_drops(folder: Path, *, most: int = MOST_DOCUMENTS) -> Drops | None:
@@ -99,7 +101,8 @@ def drops_of(ledger: Ledger) -> Drops:
         for reject in ledger.rejects
         for example in reject.examples
     ]
-    return Drops(total=sum(reject.documents for reject in ledger.rejects), documents=_sorted(documents))
+    total = sum(reject.documents for reject in ledger.rejects)
+    return Drops(total=total, documents=_sorted(documents), only_examples=True)
 
 
 def shares(counts: Mapping[Key, int], most: int) -> dict[Key, int]:

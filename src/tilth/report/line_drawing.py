@@ -62,7 +62,8 @@ def draw(shown: Sequence[Shown], levels: Sequence[Level], axes: Axes, shape: Sha
     """Returns the `svg` element; `shown` has at least two points."""
     frame = _frame(shown, levels, axes, shape)
     layers = [_grid(frame, axes), *(_level(level, frame) for level in levels)]
-    layers += [_curve(line, points, frame) for line, points in shown]
+    alone = sum(not line.faint for line, _ in shown) == 1
+    layers += [_curve(line, points, frame, alone=alone) for line, points in shown]
     layers += [_values(points, frame, axes) for line, points in shown if line.values]
     layers.append(_end_labels(shown, levels, frame, axes))
     return Markup(
@@ -189,11 +190,11 @@ def _level(level: Level, frame: _Frame) -> Markup:
     )
 
 
-def _curve(line: Line, points: Sequence[Point], frame: _Frame) -> Markup:
+def _curve(line: Line, points: Sequence[Point], frame: _Frame, *, alone: bool) -> Markup:
     drawn = [(frame.x(px), frame.y(py)) for px, py in points]
     path = "M" + "L".join(f"{num(x)},{num(y)}" for x, y in drawn)
     stroke = Markup('<path class="line {}{}" d="{}"/>').format(line.tone, " faint" if line.faint else "", path)
-    if line.faint:
+    if line.faint or (alone and len(drawn) >= _ALL_MARKERS):
         return stroke
     every = 1 if len(drawn) < _ALL_MARKERS else math.ceil(len(drawn) / _SPARSE_MARKERS)
     # Counted from the end, so that the last point is marked.

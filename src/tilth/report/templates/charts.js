@@ -3,22 +3,27 @@
 
 (() => {
   const button = (figure, rank) => {
-    const caption = figure.querySelector("figcaption b");
     const section = figure.closest("section");
-    const name = [section ? section.id : "chart", caption ? caption.textContent : String(rank + 1)].join(" ");
-    const link = document.createElement("button");
-    link.type = "button";
-    link.className = "csv";
-    link.textContent = "CSV";
-    link.setAttribute("aria-label", `Numbers of “${caption ? caption.textContent : name}” as a CSV file`);
-    link.addEventListener("click", () => {
+    let title = figure.querySelector("figcaption b");
+    for (let other = figure.previousElementSibling; other && !title; other = other.previousElementSibling) {
+      if (other.matches("h3")) title = other;
+    }
+    const name = `${section ? section.id : "chart"} ${title ? title.textContent : rank + 1}`;
+    const control = document.createElement("button");
+    control.type = "button";
+    control.className = "csv";
+    control.textContent = "CSV";
+    control.setAttribute("aria-label", `Numbers of “${title ? title.textContent : name}” as a CSV file`);
+    control.addEventListener("click", () => {
       const file = document.createElement("a");
       file.href = URL.createObjectURL(new Blob([figure.dataset.csv], { type: "text/csv" }));
       file.download = `${name.toLowerCase().replace(/[^\p{L}\p{N}]+/gu, "-")}.csv`;
       file.click();
       setTimeout(() => URL.revokeObjectURL(file.href), 1000);
     });
-    figure.prepend(link);
+    const scale = figure.querySelector(".scale");
+    if (scale) scale.prepend(control);
+    else figure.prepend(control);
   };
   document.querySelectorAll("figure[data-csv]").forEach(button);
 

@@ -15,6 +15,8 @@ from tilth.report.run import Entry, RunResults
 from tilth.report.views.training_sentences import BEFORE, COLUMNS, MODEL, row, takeaway
 from tilth.training.result import Metrics, TrainingSummary, TrainPoint
 
+_TOKENS = "tokens trained on"
+
 
 @dataclass(frozen=True)
 class Training:
@@ -91,7 +93,7 @@ def _loss_curve(logs: Sequence[_Log], several: bool) -> Markup:
             charts.Line(label="held out", points=held_out, tone="slate"),
         ]
     axes = charts.Axes(
-        x_label="tokens", y_label="Training loss" if several else "Loss", x_format=figures.axis, y_format=figures.bits
+        x_label=_TOKENS, y_label="Training loss" if several else "Loss", x_format=figures.axis, y_format=figures.bits
     )
     return charts.line_chart([line for line in lines if line.points], axes, note="nats per token")
 
@@ -102,6 +104,7 @@ def _held_out_curve(logs: Sequence[_Log], several: bool, baselines: Sequence[Ent
             label=log.label if several else "model",
             points=[(point.tokens, point.held_out_bits_per_byte) for point in log.metrics.held_out],
             tone=log.tone,
+            values=True,
         )
         for log in logs
     ]
@@ -111,7 +114,7 @@ def _held_out_curve(logs: Sequence[_Log], several: bool, baselines: Sequence[Ent
         charts.Level(label=label, value=value, tone=tone.split()[0])  # levels have a dash of their own
         for (label, value), tone in zip(compared, tones, strict=True)
     ]
-    axes = charts.Axes(x_label="tokens", y_label="Held-out text", y_format=figures.bits)
+    axes = charts.Axes(x_label=_TOKENS, y_label="Held-out text", y_format=figures.bits)
     return charts.line_chart(lines, axes, levels=levels, note="bits per byte")
 
 
@@ -124,7 +127,8 @@ def _rate_curve(logs: Sequence[_Log], several: bool) -> Markup:
         )
         for log in logs
     ]
-    return charts.line_chart(lines, charts.Axes(x_label="tokens", y_label="Learning rate"))
+    axes = charts.Axes(x_label=_TOKENS, y_label="Learning rate")
+    return charts.line_chart(lines, axes, note="step size, no unit")
 
 
 def _norm_curve(logs: Sequence[_Log], several: bool) -> Markup:
@@ -135,8 +139,8 @@ def _norm_curve(logs: Sequence[_Log], several: bool) -> Markup:
             lines.append(charts.Line(label="each step", points=averaged(points, 500), tone="moss", faint=True))
         label, tone = (log.label, log.tone) if several else ("gradient norm", "moss")
         lines.append(charts.Line(label=label, points=averaged(points, 80), tone=tone))
-    axes = charts.Axes(x_label="tokens", y_label="Gradient norm", y_format=_three_digits, log_y=True)
-    return charts.line_chart(lines, axes, note="before clipping, log scale")
+    axes = charts.Axes(x_label=_TOKENS, y_label="Gradient norm", y_format=_three_digits, log_y=True)
+    return charts.line_chart(lines, axes, note="length of the gradient before clipping, log scale")
 
 
 def _three_digits(value: float) -> str:
@@ -193,7 +197,10 @@ def _baseline_bars(baselines: Sequence[Entry[Baselines]]) -> Markup:
                 note="" if several and name in (MODEL, BEFORE) else note,
             )
             for label, name, value, note in ordered
-        ]
+        ],
+        width="bits per byte of held-out text, from 0",
+        full=figures.bits(max((value for _, _, value, _ in ordered if math.isfinite(value)), default=math.nan)),
+        columns=("bits per byte",),
     )
 
 
