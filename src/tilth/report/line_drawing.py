@@ -92,7 +92,8 @@ def num(value: float) -> str:
 def _frame(shown: Sequence[Shown], levels: Sequence[Level], axes: Axes, shape: Shape) -> _Frame:
     points = [point for _, points in shown for point in points]
     (x_low, x_high), (y_low, y_high) = _ranges(points, levels, axes)
-    top, bottom = 10 + shape.line * bool(axes.moments or axes.shaded), shape.height - 2.9 * shape.line
+    above = max(len(axes.moments), axes.shaded is not None)
+    top, bottom = 10 + shape.line * above, shape.height - 2.9 * shape.line
     y = Scale(low=y_low, high=y_high, start=bottom, end=top, log=axes.log_y)
     left = 12 + shape.character * max(len(name) for _, name in _y_ticks(y, axes))
     ends = [len(_cut(end.text, shape)) for end in _ends(shown, levels, axes)]
@@ -159,7 +160,7 @@ def _grid(frame: _Frame, axes: Axes) -> Markup:
             num((x.start + x.end) / 2), num(shape.height - 5), axes.x_label
         )
     )
-    shapes += [_moment(moment.label, moment.x, frame) for moment in axes.moments if math.isfinite(moment.x)]
+    shapes += [_moment(one.label, one.x, row, frame) for row, one in enumerate(axes.moments) if math.isfinite(one.x)]
     return Markup("").join(shapes)
 
 
@@ -174,13 +175,14 @@ def _x_ticks(x: Scale, axes: Axes, shape: Shape) -> list[tuple[float, str]]:
     return []
 
 
-def _moment(label: str, at: float, frame: _Frame) -> Markup:
+def _moment(label: str, at: float, row: int, frame: _Frame) -> Markup:
+    """A vertical line with its label above the plot, in a row of its own."""
     x, y = frame.x, frame.y
-    position = num(x(at))
+    position, top = num(x(at)), y.end - 4 - row * frame.shape.line
     anchor = "end" if x(at) > (x.start + x.end) / 2 else ""
     return Markup(
         '<line class="moment" x1="{}" x2="{}" y1="{}" y2="{}"/><text class="{}" x="{}" y="{}">{}</text>'
-    ).format(position, position, num(y.start), num(y.end - 4), anchor, position, num(y.end - 7), label)
+    ).format(position, position, num(y.start), num(top), anchor, position, num(top - 3), label)
 
 
 def _level(level: Level, frame: _Frame) -> Markup:

@@ -48,7 +48,9 @@ def view(run: RunResults) -> Training | None:
         takeaway=takeaway(run),
         facts=_facts(summary),
         table=charts.table(COLUMNS, [row(run, entry) for entry in run.trainings], tones) if several else None,
-        curves=tuple(filter(None, [_loss_curve(logs, several), _held_out_curve(logs, several, run.baselines)])),
+        curves=tuple(
+            filter(None, [_loss_curve(logs, several), _held_out_curve(logs, several, run.baselines, moments(summary))])
+        ),
         small_curves=tuple(filter(None, [_rate_curve(logs, several), _norm_curve(logs, several)])),
         baselines=_baseline_bars(run.baselines) if run.baselines else None,
         baseline_text=_baseline_text(run.baselines) if run.baselines else "",
@@ -71,12 +73,25 @@ def _facts(summary: TrainingSummary | None) -> str:
     parts = [
         f"{figures.short(summary.n_params)} parameters",
         f"{figures.short(summary.tokens)} tokens",
+        *([f"{passes:.3g} passes over the text"] if (passes := summary.epochs) is not None else []),
         figures.plural(summary.steps, "step"),
         figures.duration(summary.seconds),
         f"{figures.count(summary.tokens_per_second)} tokens per second",
         figures.flops(summary.flops),
     ]
     return " · ".join(parts)
+
+
+def moments(summary: TrainingSummary | None) -> tuple[charts.Moment, ...]:
+    """Returns where the weights that are kept were reached, if not at the end, and where training stopped early."""
+    if summary is None:
+        return ()
+    marks: list[charts.Moment] = []
+    if summary.best_tokens is not None and summary.best_tokens < summary.tokens:
+        marks.append(charts.Moment(label="kept", x=summary.best_tokens))
+    if summary.stopped_early:
+        marks.append(charts.Moment(label="stopped early", x=summary.tokens))
+    return tuple(marks)
 
 
 def _loss_curve(logs: Sequence[_Log], several: bool) -> Markup:
@@ -98,7 +113,9 @@ def _loss_curve(logs: Sequence[_Log], several: bool) -> Markup:
     return charts.line_chart([line for line in lines if line.points], axes, note="nats per token")
 
 
-def _held_out_curve(logs: Sequence[_Log], several: bool, baselines: Sequence[Entry[Baselines]]) -> Markup:
+def _held_out_curve(
+    logs: Sequence[_Log], several: bool, baselines: Sequence[Entry[Baselines]], moments: Sequence[charts.Moment]
+) -> Markup:
     lines = [
         charts.Line(
             label=log.label if several else "model",
@@ -114,7 +131,7 @@ def _held_out_curve(logs: Sequence[_Log], several: bool, baselines: Sequence[Ent
         charts.Level(label=label, value=value, tone=tone.split()[0])  # levels have a dash of their own
         for (label, value), tone in zip(compared, tones, strict=True)
     ]
-    axes = charts.Axes(x_label=_TOKENS, y_label="Held-out text", y_format=figures.bits)
+    axes = charts.Axes(x_label=_TOKENS, y_label="Held-out text", y_format=figures.bits, moments=moments)
     return charts.line_chart(lines, axes, levels=levels, note="bits per byte")
 
 
