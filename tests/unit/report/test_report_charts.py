@@ -95,7 +95,9 @@ def test_values_are_written_at_the_first_the_best_and_the_last_point() -> None:
     assert re.findall(r'<text class="label"[^>]*>([^<]*)<', drawn) == ["model 3.75"]
     assert drawn.count("l5,5") == 0 and drawn.count("a3.8,3.8 0 1 0 7.6,0") == 5, "each point is marked"
     (line,) = numbers(drawn, r'<line class="moment" x1="([\d.]+)"')
-    assert line == pytest.approx(numbers(drawn, r'd="M[\d.,L]*?L[\d.]+,[\d.]+L([\d.]+),')[0]) and ">kept</text>" in drawn
+    assert (
+        line == pytest.approx(numbers(drawn, r'd="M[\d.,L]*?L[\d.]+,[\d.]+L([\d.]+),')[0]) and ">kept</text>" in drawn
+    )
 
 
 def data_csv(drawn: str) -> list[list[str]]:

@@ -154,7 +154,10 @@ def test_two_corpora_are_listed_and_shown_one_by_one(run_files: Files, tmp_path:
     page = Page(html)
     assert page.open == [] and page.crossed == []
     assert "2 corpora: of 6,824 documents read, 4,022 (59%) were kept." in page.text
-    assert re.findall(r'<details class="corpus"[^>]*>\s*<summary>([^<]*)</summary>', html) == ["curate", "second corpus"]
+    assert re.findall(r'<details class="corpus"[^>]*>\s*<summary>([^<]*)</summary>', html) == [
+        "curate",
+        "second corpus",
+    ]
     assert html.count('<ol class="funnel">') == 2
 
 

@@ -135,7 +135,7 @@
     // Keys: left and right by one, with shift (or Page Up and Down) by a tenth; Home, End; Escape hides.
     const last = data.numbers.length - 1;
     const far = Math.max(1, Math.round(last / 10));
-    const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -far, PageDown: far, Home: -last, End: last };
+    const steps = { ArrowLeft: -1, ArrowRight: 1, PageUp: -far, PageDown: far, Home: -Infinity, End: Infinity };
     svg.tabIndex = 0;
     svg.setAttribute("aria-label", `${svg.getAttribute("aria-label")}. Arrow keys read the values.`);
     svg.addEventListener("keydown", (event) => {
@@ -143,7 +143,8 @@
       if (!(event.key in steps)) return;
       event.preventDefault();
       const step = steps[event.key] * (event.shiftKey ? far : 1);
-      speak(move(row < 0 ? (step > 0 ? Math.min(step - 1, last) : last) : Math.min(Math.max(row + step, 0), last)));
+      const from = row >= 0 ? row : (step > 0 ? -1 : last + 1);
+      speak(move(Math.min(Math.max(from + step, 0), last)));
     });
     svg.addEventListener("blur", hide);
   };

@@ -59,6 +59,8 @@ def in_words(name: str) -> str:
 
 def _sentence(drops: Drops) -> str:
     dropped = figures.plural(drops.total, "document")
+    if len(drops.documents) == drops.total == 1:
+        return "The only document that was dropped."
     if len(drops.documents) == drops.total:
         return f"All {dropped} that were dropped."
     which = "the first of each reason" if drops.only_examples else "a sample with some of every reason"
