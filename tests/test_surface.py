@@ -37,8 +37,8 @@ STAGES = {
     "muon next_token_loss read_metrics save_checkpoint text_loss train",
 }
 CONFIGS = {
-    "tilth.curation.config:CurationConfig": "operators languages text_field max_document_bytes document_seconds max_dead_letters "
-    "min_words max_words near_duplicate_threshold shingle_words num_permutations held_out_fraction held_out_by "
+    "tilth.curation.config:CurationConfig": "operators languages text_field max_document_bytes document_seconds "
+    "max_dead_letters min_words max_words near_duplicate_threshold shingle_words num_permutations held_out_fraction held_out_by "
     "shard_bytes seed",
     "tilth.tokenizer.config:TokenizerConfig": "vocab_size pattern special_tokens tie_break min_frequency "
     "max_token_length max_training_bytes weights superwords_from byte_fallback character_coverage",
