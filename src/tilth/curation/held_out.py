@@ -36,7 +36,9 @@ from tilth.curation.verdicts import Verdicts
 I64 = npt.NDArray[np.int64]
 
 TOLERANCE = 2.0
-"""The held-out share may be so many times smaller or larger than the fraction before another rule is used."""
+"""By the plain rule, the held-out share may be so many times smaller or larger than the fraction."""
+CLOSEST_TOLERANCE = 1.5
+"""By the closest hash, so many times."""
 TINY_BYTES = 300
 """Of less text nothing is held out."""
 MOST_TAILS = 16
@@ -80,15 +82,15 @@ def choose_held_out(names: Sequence[str], work: Path, config: CurationConfig, ve
     if total < TINY_BYTES:
         line = f"Nothing is held out: {total:,} bytes of text are too few to divide ({TINY_BYTES} are needed)."
         return HeldOut(Split(by=by, threshold=0.0, seed=seed, line=line if total else ""))
-    if _is_near(below, fraction * total) and below < total:
+    if _is_near(below, fraction * total, TOLERANCE) and below < total:
         return HeldOut(plain)
     parts = list(_all_sizes(names, work, config, verdicts))
     sizes = _Sizes(*(np.concatenate([getattr(part, name) for part in parts]) for name in vars(parts[0])))
     return _other_rule(sizes, work, config, below / total)
 
 
-def _is_near(held_out: float, target: float) -> bool:
-    return target / TOLERANCE <= held_out <= target * TOLERANCE
+def _is_near(held_out: float, target: float, tolerance: float) -> bool:
+    return target / tolerance <= held_out <= target * tolerance
 
 
 def _other_rule(sizes: _Sizes, work: Path, config: CurationConfig, plain_share: float) -> HeldOut:
@@ -99,7 +101,7 @@ def _other_rule(sizes: _Sizes, work: Path, config: CurationConfig, plain_share: 
     # Candidates hold out the groups up to each hash, but never all of them.
     held_out = np.cumsum(group_bytes)[:-1]
     closest = int(np.argmin(np.abs(np.log(held_out / (fraction * total))))) if len(held_out) else -1
-    if closest >= 0 and (by != "document" or _is_near(held_out[closest], fraction * total)):
+    if closest >= 0 and (by != "document" or _is_near(held_out[closest], fraction * total, CLOSEST_TOLERANCE)):
         threshold = float(shares[closest]) + 1 / SCALE
         line = (
             f"Held out: {held_out[closest] / total:.1%} of the text ({held_out[closest]:,} bytes), each {by} with a "
@@ -110,10 +112,10 @@ def _other_rule(sizes: _Sizes, work: Path, config: CurationConfig, plain_share: 
         line = f"Nothing is held out: all text is of one {by}. `--held-out-by document` holds out a part of it."
         return HeldOut(Split(by=by, threshold=0.0, seed=seed, line=line))
     cuts, tail_bytes = _tails(sizes, which, group_bytes, work, config)
+    ends = f"the end of the longest document{'s' if len(cuts) > 1 else ''}"
     line = (
-        f"Held out: {tail_bytes / total:.1%} of the text ({tail_bytes:,} bytes), the "
-        f"{'end of one document' if len(cuts) == 1 else f'ends of long documents, in {len(cuts)} pieces'}: "
-        "there are too few or too large documents to hold out whole ones."
+        f"Held out: {tail_bytes / total:.1%} of the text ({tail_bytes:,} bytes), {ends}; there are too few documents, "
+        "or too large ones, to hold out whole documents."
     )
     n_cut = sum(position > 0 for position in cuts.values())
     return HeldOut(Split(by=by, threshold=0.0, seed=seed, tails=n_cut, line=line), cuts)

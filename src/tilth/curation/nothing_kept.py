@@ -42,7 +42,7 @@ def check_something_kept(ledger: Ledger, out: Path) -> None:
         )
     reason, fix = _reason_and_fix(top, out)
     raise DataError(
-        f"Nothing was kept: {n_read:,} of {n_read:,} documents were dropped, {top.documents:,} of them {reason}.",
+        f"Nothing was kept: all of {n_read:,} documents were dropped, {top.documents:,} of them {reason}.",
         fix=f"{fix} {read_on}",
     )
 

@@ -113,14 +113,19 @@ def _tally(work: Path) -> Tally:
     return tally
 
 
+def _count(number: int, unit: str) -> str:
+    return f"{number:,} {unit}{'' if number == 1 else 's'}"
+
+
 def _lines(tally: Tally, choice: LanguageChoice | None, held_out: HeldOut, *, n_files: int) -> list[str]:
     """Returns what the user should know before the documents are written."""
     lines = list(tally.notes)
     if tally.cut["files"]:
         (read,) = tally.amounts(["read"])
+        cut, parts = tally.cut["files"], tally.cut["documents"]
         lines.append(
-            f"{n_files:,} files, {read.documents_out:,} documents: {tally.cut['files']:,} long text files were cut "
-            f"into {tally.cut['documents']:,} at headings, chapters or paragraphs."
+            f"{_count(n_files, 'file')}, {_count(read.documents_out, 'document')}: {_count(cut, 'long text file')} "
+            f"{'was' if cut == 1 else 'were'} cut into {parts:,} documents, at headings, chapters or paragraphs."
         )
     if choice is not None:
         kept = ", ".join(f"{code} ({choice.shares[code]:.0%})" for code in choice.kept)

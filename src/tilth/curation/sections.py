@@ -35,6 +35,8 @@ _CHAPTER = re.compile(
     r"|第\s*[\d一二三四五六七八九十百零〇]+\s*[章节節回卷部編编].{0,60})$",
     re.IGNORECASE,
 )
+_BARE = re.compile(rf"(?:{_WORDS})\s+(?:[ivxlcdm]+|\d+)\s*[.:—-]*$", re.IGNORECASE)
+"""Counts as a heading also without a blank line above it."""
 _NUMERAL = re.compile(r"(?:[IVXLC]+|\d{1,3})\.?$")
 _NUMBERED = re.compile(r"\d{1,3}(?:\.\d{1,3})*\.?\s+[^\W\d_].{0,80}$")
 
@@ -103,7 +105,7 @@ def _heading(part: Sequence[bytes]) -> tuple[int, bool]:
         return number, len(match.group(1)) == 1
     if number and _UNDERLINE.match(last):
         return _underlined(part)
-    if number and not part[-2].strip() and _CHAPTER.match(_line(last)):
+    if number and (_CHAPTER if not part[-2].strip() else _BARE).match(_line(last)):
         return number, True
     if number > 1 and not last.strip() and not part[-3].strip():
         title = _line(part[-2])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import PurePosixPath
 
-from tilth.curation.decoding import HEAD_BYTES, decode, is_binary, lines, open_unpacked
+from tilth.curation.decoding import HEAD_BYTES, is_binary, lines, open_unpacked
 from tilth.curation.read_result import FileReading, Read, ReadResult
 from tilth.curation.records import no_text_field, record, text_fields
 from tilth.errors import DataError
@@ -29,15 +30,23 @@ def read_csv(reading: FileReading) -> Iterator[ReadResult]:
     if is_binary(head):
         yield reading.reject("binary_file", PurePosixPath(reading.name).suffix, size=reading.file.bytes)
         return
+    try:
+        yield from _records(reading, _encoding(head))
+    except csv.Error as error:
+        raise DataError(f"malformed CSV: {error}") from None
+
+
+def _records(reading: FileReading, encoding: str) -> Iterator[ReadResult]:
     rejects: list[ReadResult] = []
-    rows = _rows(reading, _encoding(head), rejects)
+    rows = _rows(reading, encoding, rejects)
     header = [name.strip().lstrip("\ufeff") for name in next(rows, [])]
     if not any(header):
         return
-    first = list(islice(rows, _ROWS_LOOKED_AT))
     names = text_fields(header, reading.config)
+    first: list[list[str]] = []
     note = ""
     if not names and reading.config.text_field is None:
+        first = list(islice(rows, _ROWS_LOOKED_AT))
         names = (longest := _longest_column(header, first),)
         note = (
             f"{reading.source()}: the text is taken from `{longest}`, the column with the longest text; "
@@ -46,37 +55,28 @@ def read_csv(reading: FileReading) -> Iterator[ReadResult]:
     if not names:
         yield no_text_field(reading, header, size=reading.file.bytes)
         return
-    number = 0
-    try:
-        for number, row in enumerate(chain(first, rows), 1):
-            yield from rejects
-            rejects.clear()
-            if len(row) > len(header):
-                error = f"the row has {len(row)} fields, the header {len(header)}"
-                yield reading.dead_letter(error, record=number, size=sum(map(len, row)))
-                continue
-            fields = dict(zip(header, row, strict=False))
-            result = record(reading, number, fields, text_names=names if names[0] in fields else None)
-            if note and isinstance(result, Read):
-                result, note = replace(result, note=note), ""
-            yield result
+    for number, row in enumerate(chain(first, rows), 1):
         yield from rejects
-    except csv.Error as error:
-        raise DataError(f"malformed CSV after row {number}: {error}") from None
+        rejects.clear()
+        if len(row) > len(header):
+            error = f"the row has {len(row)} fields, the header {len(header)}"
+            yield reading.dead_letter(error, record=number, size=sum(map(len, row)))
+            continue
+        fields = dict(zip(header, row + [""] * (len(header) - len(row)), strict=True))
+        result = record(reading, number, fields, text_names=names)
+        if note and isinstance(result, Read):
+            result, note = replace(result, note=note), ""
+        yield result
+    yield from rejects
 
 
 def _encoding(head: bytes) -> str:
     """Returns the encoding of a file by its beginning, which may end within a character."""
-    for end in range(len(head), max(len(head) - 4, 0), -1):
-        try:
-            head[:end].decode("utf-8")
-        except UnicodeDecodeError:
-            continue
-        return "utf-8"
-    for encoding in ("cp1252", "latin-1"):
-        if decode(head, encoding) is not None:
-            return encoding
-    return "latin-1"
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD_BYTES)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
 
 
 def _rows(reading: FileReading, encoding: str, rejects: list[ReadResult]) -> Iterator[list[str]]:
