@@ -37,9 +37,9 @@ STAGES = {
     "muon next_token_loss read_metrics save_checkpoint text_loss train",
 }
 CONFIGS = {
-    "tilth.curation.config:CurationConfig": "operators languages text_field max_document_bytes document_seconds max_dead_letters "
-    "min_words max_words near_duplicate_threshold shingle_words num_permutations held_out_fraction held_out_by "
-    "shard_bytes seed",
+    "tilth.curation.config:CurationConfig": "operators languages text_field max_document_bytes document_seconds "
+    "max_dead_letters min_words max_words near_duplicate_threshold shingle_words num_permutations held_out_fraction "
+    "held_out_by shard_bytes seed",
     "tilth.tokenizer.config:TokenizerConfig": "vocab_size pattern special_tokens tie_break min_frequency "
     "max_token_length max_training_bytes weights superwords_from byte_fallback character_coverage",
     "tilth.model.config:ModelConfig": "vocab_size d_model n_layers n_heads n_kv_heads head_dim d_ff context_length "
@@ -166,7 +166,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
 When you change one, raise the `version` of every step that uses the config (`recipes/`): without that, it is served
 results made with the old default. A new field needs no version, if its default is what the step did before.
 """
-RECIPES = {"quickstart": "corpus depth vocab_size tokens rounds seed"}
+RECIPES = {"quickstart": "corpus depth vocab_size tokens rounds languages text_field seed"}
 
 
 def test_exports() -> None:

@@ -27,8 +27,7 @@ class CurationConfig:
     operators: tuple[str, ...] = BUILT_IN_OPERATORS
     """What documents pass, in order: built-in names, or one's own as `path/to/file.py:factory`."""
     languages: tuple[str, ...] | None = ("en",)
-    """ISO 639-1 codes of the languages to keep (`en de`), `auto` for the main ones of the corpus; empty: all. Source code
-    is exempt."""
+    """ISO 639-1 codes of the languages to keep, `auto` for the main ones of the corpus; empty: all. Code is exempt."""
     text_field: str | None = None
     """Column or field with the text, in JSONL, Parquet, CSV and TSV; None: `text`, `content`, `body`, ... or a chat."""
     max_document_bytes: int = 10_000_000

@@ -32,7 +32,7 @@ from tilth.user_code import load_object
 
 EXCERPT_CHARACTERS = 400
 """How much of a dropped document is kept for a person to judge the drop by."""
-RESERVED = ("read", "dedup")
+RESERVED = ("read", "languages", "dedup")
 """Names of the stages before and after the operators."""
 
 REJECTS = pa.schema(

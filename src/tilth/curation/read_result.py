@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pyarrow as pa
@@ -33,6 +33,10 @@ class Read:
     """`DOCUMENT_SCHEMA`, `lineage`, `GROUP`, `html` for a page, and the columns that came with it."""
     types: Mapping[str, pa.DataType] = field(default_factory=dict[str, pa.DataType])
     """Arrow types of the columns that came with it."""
+    part: int = 0
+    """Which part of a long text file it is, from 1; 0: a document by itself."""
+    note: str = ""
+    """What the user should know about how its file was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class FileReading:
         meta: Mapping[str, object] | None = None,
         group: str | None = None,
         columns: Mapping[str, object] | None = None,
+        part: int = 0,
     ) -> ReadResult:
         """Returns a document with clean line ends, or the reject `not_text` (None) or `empty_record`."""
         if text is None:
@@ -106,7 +111,8 @@ class FileReading:
         text = printable(text).replace("\r\n", "\n").replace("\r", "\n").strip()
         if not text:
             return self.reject("empty_record", record=record, size=size)
-        return self._read(text, None, record, url, meta, group, columns)
+        read = self._read(text, None, record, url, meta, group, columns)
+        return replace(read, part=part) if part else read
 
     def page(
         self,

@@ -160,8 +160,8 @@ def repetition(text: str, *, spaced: bool = True) -> Drop | None:
     """Returns the first of Gopher's repetition rules that prose breaks.
 
     The limits are those of web pages, and repetition grows with length: a text of more than `WINDOW_WORDS` is judged in
-    windows of about that many, and dropped if more than half of them break a rule. Where words have no spaces between
-    them (`spaced`), an n-gram is 2n characters.
+    windows of about that many, and dropped if more than half of them break a rule. The rules about n-grams are applied
+    where words are `spaced`: of characters, other shares are usual.
     Units: fractions of paragraphs, of lines, and of the characters of the text.
     Reasons: `duplicate_paragraphs`, `duplicate_paragraph_characters`, `duplicate_lines`, `duplicate_line_characters`,
     `top_{2,3,4}_gram`, `duplicate_{5..10}_grams`.
@@ -203,10 +203,7 @@ def _repetition(text: str, spaced: bool) -> Drop | None:
         )
         if drop is not None:
             return drop
-    if spaced:
-        return _ngrams(text.split(), len(text), 1, " ")
-    characters_alone = list("".join(text.split()))
-    return _ngrams(characters_alone, len(text), CHARACTERS_PER_WORD, "")
+    return _ngrams(text.split(), len(text)) if spaced else None
 
 
 def _repeated(pieces: Sequence[str]) -> tuple[int, int]:
@@ -217,20 +214,19 @@ def _repeated(pieces: Sequence[str]) -> tuple[int, int]:
     return again, characters
 
 
-def _ngrams(words: list[str], characters: int, units: int, space: str) -> Drop | None:
-    """Returns the first rule about n-grams that is broken; a word is `units` of `words`, joined by `space`."""
+def _ngrams(words: list[str], characters: int) -> Drop | None:
     for n, most in MAX_TOP_NGRAM.items():
-        counts = Counter(_windows(words, n * units))
+        counts = Counter(_windows(words, n))
         if counts:
             top, count = max(counts.items(), key=lambda item: item[1])
-            share = (sum(map(len, top)) + (n - 1) * len(space)) * count / characters
+            share = (sum(map(len, top)) + n - 1) * count / characters
             if share > most:
-                detail = f"{space.join(top)!r} {count} times: {share:.1%} > {most:.0%} of the characters"
+                detail = f"{' '.join(top)!r} {count} times: {share:.1%} > {most:.0%} of the characters"
                 return Drop(f"top_{n}_gram", detail, share, most)
-    if not _any_repeats(words, min(MAX_DUPLICATE_NGRAMS) * units):
+    if not _any_repeats(words, min(MAX_DUPLICATE_NGRAMS)):
         return None
     for n, most in MAX_DUPLICATE_NGRAMS.items():
-        share = _duplicate_characters(words, n * units) / characters
+        share = _duplicate_characters(words, n) / characters
         if drop := _above(f"duplicate_{n}_grams", share, most, "characters"):
             return drop
     return None

@@ -121,4 +121,4 @@ def test_code_is_not_judged_as_prose_nor_chinese_by_its_spaces(batch: Callable[.
     english = documents.set_column(4, "language", pa.array(["en"] * 3))
     outcome = rules.operator(CONFIG).apply(english)
     assert outcome.kept["source"].to_pylist() == ["code"]
-    assert set(outcome.rejects["reason"].to_pylist()) == {"too_few_words"}
+    assert set(outcome.rejects["reason"].to_pylist()) == {"too_few_words", "too_few_stop_words"}
