@@ -136,6 +136,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("page")
     run = copy.deepcopy(RUN)
     run["curate"]["ledger.json"]["rejects"][4]["examples"][0]["excerpt"] = "a line of text\n" * 99
+    run["curate"]["ledger.json"]["kept_examples"] = [
+        {"source": "folder/" + "long_name_" * 9, "id": "1", "excerpt": "text", "bytes": 4, "split": "train"}
+    ]
     folders = write_run(run, root / "runs")
     rows: list[dict[str, object]] = [
         {

@@ -88,7 +88,7 @@ def moments(summary: TrainingSummary | None) -> tuple[charts.Moment, ...]:
         return ()
     marks: list[charts.Moment] = []
     if summary.best_tokens is not None and summary.best_tokens < summary.tokens:
-        marks.append(charts.Moment(label="kept", x=summary.best_tokens))
+        marks.append(charts.Moment(label="weights kept", x=summary.best_tokens))
     if summary.stopped_early:
         marks.append(charts.Moment(label="stopped early", x=summary.tokens))
     return tuple(marks)
