@@ -7,12 +7,13 @@ of its files.
 from __future__ import annotations
 
 import zlib
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tilth.curation.result import Ledger
 from tilth.errors import DataError
@@ -68,23 +69,18 @@ def read_drops(folder: Path, *, most: int = MOST_DOCUMENTS) -> Drops | None:
     counts = Counter[Key]()
     lowest: dict[Key, list[_Ranked]] = {}
     for file, path in enumerate(paths):
-        for row, one in enumerate(_rows(path, ("id", "stage", "reason"))):
-            key = _key(one)
-            counts[key] += 1
-            ranked = lowest.setdefault(key, [])
-            ranked.append((zlib.crc32(_text(one.get("id")).encode("utf-8", "replace")), file, row))
+        for row, (id_, *key) in enumerate(_rows(path, ("id", "stage", "reason"))):
+            stage, reason = map(_text, key)
+            counts[stage, reason] += 1
+            ranked = lowest.setdefault((stage, reason), [])
+            ranked.append((zlib.crc32(_text(id_).encode("utf-8", "replace")), file, row))
             if len(ranked) >= 2 * most:  # so that memory stays small
-                lowest[key] = nsmallest(most, ranked)
-    chosen: dict[int, set[int]] = {}
+                lowest[stage, reason] = nsmallest(most, ranked)
+    chosen: dict[int, list[int]] = {}
     for key, number in shares(counts, most).items():
         for _, file, row in nsmallest(number, lowest[key]):
-            chosen.setdefault(file, set()).add(row)
-    documents = [
-        _document(one)
-        for file, rows in chosen.items()
-        for row, one in enumerate(_rows(paths[file], _COLUMNS))
-        if row in rows
-    ]
+            chosen.setdefault(file, []).append(row)
+    documents = [_document(*row) for file, rows in chosen.items() for row in _rows(paths[file], _COLUMNS, sorted(rows))]
     return Drops(total=counts.total(), documents=_sorted(documents))
 
 
@@ -120,21 +116,28 @@ def _sorted(documents: Iterable[DroppedDocument]) -> tuple[DroppedDocument, ...]
     return tuple(sorted(documents, key=lambda one: (one.stage, one.reason, one.source, one.id, one.excerpt)))
 
 
-def _key(row: Mapping[str, Any]) -> Key:
-    return _text(row["stage"]), _text(row["reason"])
-
-
-def _document(row: Mapping[str, Any]) -> DroppedDocument:
-    stage, reason = _key(row)
+def _document(
+    id_: object,
+    corpus: object,
+    source: object,
+    stage: object,
+    reason: object,
+    detail: object,
+    measure: float | None,
+    limit: float | None,
+    excerpt: object,
+    size: int | None,
+) -> DroppedDocument:
+    """From the columns in `_COLUMNS`."""
     return DroppedDocument(
-        source=_text(row.get("source")),
-        stage=stage,
-        reason=reason,
-        detail=_text(row.get("detail")) or _measured(row.get("measure"), row.get("limit")),
-        excerpt=_text(row.get("excerpt")),
-        bytes=int(row.get("bytes") or 0),
-        id=_text(row.get("id")),
-        corpus=_text(row.get("corpus")),
+        source=_text(source),
+        stage=_text(stage),
+        reason=_text(reason),
+        detail=_text(detail) or _measured(measure, limit),
+        excerpt=_text(excerpt),
+        bytes=int(size or 0),
+        id=_text(id_),
+        corpus=_text(corpus),
     )
 
 
@@ -148,18 +151,27 @@ def _text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _rows(path: Path, columns: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The rows of a file with those of the columns that it has."""
+def _rows(path: Path, columns: Sequence[str], rows: Sequence[int] | None = None) -> Iterator[tuple[Any, ...]]:
+    """The values of the columns in each row, or in these rows; None in place of a column that the file lacks."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            there = set(file.schema_arrow.names)
-            missing = {"stage", "reason"} - there
+            there = [name for name in columns if name in file.schema_arrow.names]
+            missing = {"stage", "reason"} - set(there)
             if missing:
                 raise DataError(f"{path} has no column `{min(missing)}`.", fix="Curate again into a new folder.")
-            for batch in file.iter_batches(batch_size=_ROWS, columns=[name for name in columns if name in there]):
-                yield from cast("list[dict[str, Any]]", batch.to_pylist())
+            first = 0
+            for batch in file.iter_batches(batch_size=_ROWS, columns=there):
+                size = batch.num_rows
+                if rows is not None:
+                    inside = rows[bisect_left(rows, first) : bisect_left(rows, first + size)]
+                    batch = batch.take(pa.array([row - first for row in inside], pa.int64()))
+                empty = [None] * batch.num_rows
+                yield from zip(
+                    *(batch.column(name).to_pylist() if name in there else empty for name in columns), strict=True
+                )
+                first += size
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} cannot be read: {error}", fix="Curate again into a new folder.") from error
