@@ -53,8 +53,6 @@ class Context:
     """Rows that go through a model at a time in training, to save memory; None: all of a step."""
     checkpoint_seconds: float = 30.0
     """Most seconds of training between checkpoints: the most work that a kill loses."""
-    eval_every_tokens: int = 500_000
-    """Tokens between measurements on held-out text; the start and the end are always measured."""
     endpoints: Mapping[str, str] = field(default_factory=dict[str, str])
     """Name of a service -> URL."""
     keys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)

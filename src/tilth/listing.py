@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from typing import Any
 from tilth.errors import DataError
 from tilth.paths import filesystem, is_url, local_path, printable_name
 from tilth.reading import with_retries
+
+GLOB = re.compile(r"[*?\[]")
+"""Characters that make a path a glob."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,9 +34,13 @@ class InputFile:
     """Why the file must not be read (`a FIFO`, `a link that leaves the corpus`); empty if it can be."""
 
 
-def list_files(root: str, exclude: Sequence[str] = (), *, follow_links: bool = False) -> list[InputFile]:
+def list_files(
+    root: str, exclude: Sequence[str] = (), *, follow_links: bool = False, include: str = ""
+) -> list[InputFile]:
     """Returns the files at or below `root`, sorted by name.
 
+    With the glob `include` (`"*.txt"`, `"*/notes"`, matched as a shell does against a name or the folders above it)
+    only what matches.
     Hidden files and folders (a name that starts with a dot), `__pycache__`, and names that match one of the `exclude`
     globs (`"*/test/*"`, matched against `/` + name) are left out. What is no regular file is listed as `skipped`; so
     are links that lead out of `root`, unless `follow_links`.
@@ -42,7 +50,26 @@ def list_files(root: str, exclude: Sequence[str] = (), *, follow_links: bool = F
         files = with_retries(root, lambda: list(_remote_files(root, exclude)), remote=True)
     else:
         files = list(_local_files(local_path(root), exclude, follow_links))
+    if include:
+        files = [file for file in files if _is_included(file.name, include)]
     return sorted(files, key=lambda file: file.name)
+
+
+def split_glob(path: str) -> tuple[str, str]:
+    """Divides a path with a glob into the folder before it and the glob; the glob is empty where there is none."""
+    parts = path.split("/")
+    first = next((index for index, part in enumerate(parts) if GLOB.search(part)), None)
+    if first is None:
+        return path, ""
+    folder = "/".join(parts[:first]) or ("/" if first and path.startswith("/") else ".")
+    return folder, "/".join(part for part in parts[first:] if part)
+
+
+def _is_included(name: str, glob: str) -> bool:
+    if "**" in glob:
+        return fnmatch.fnmatchcase(name, glob) or fnmatch.fnmatchcase(name, glob.replace("**/", ""))
+    wanted, parts = glob.split("/"), name.split("/")
+    return len(parts) >= len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
 def _is_left_out(name: str, exclude: Sequence[str]) -> bool:

@@ -62,13 +62,18 @@ class Source:
     exclude: tuple[str, ...] = ()
     follow_links: bool = False
     """Whether symbolic links that lead out of the folder are followed."""
+    include: str = ""
+    """A glob: of the folder's files only those that match, or that are in a folder that does."""
 
     def files(self) -> list[InputFile]:
         """Returns the files in the order of their names.
 
-        Raises: DataError if the path does not exist.
+        Raises: DataError if the path does not exist, or if nothing matches `include`.
         """
-        return list_files(self.path, self.exclude, follow_links=self.follow_links)
+        files = list_files(self.path, self.exclude, follow_links=self.follow_links, include=self.include)
+        if self.include and not files:
+            raise DataError(f"Nothing in {self.path} matches `{self.include}`.", fix="Mend the glob; `ls` shows names.")
+        return files
 
     def listing(self, runs: Path) -> Listing:
         """Looks at the files: hashes local ones, asks for the version of remote ones; reads no remote content.

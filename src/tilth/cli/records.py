@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,10 @@ from tilth.cli.terminal import duration, size
 from tilth.errors import ConfigError, DataError, StepError
 from tilth.outputs import wrong_contents
 from tilth.step_record import RECORD, StepRecord, read_record
+
+_MOST_SHOWN = 5
+"""Documents that `show --id` prints whole; of more, the sources are listed."""
+_MOST_LISTED = 40
 
 
 def ls(words: Sequence[str]) -> None:
@@ -100,7 +105,8 @@ def show(words: Sequence[str]) -> None:
 
         Args:
             paths: Folders of steps, or anything in them.
-            id: Follow one document instead: its source, or why it was dropped.
+            id: Follow one document instead, by its id or the end of its source (`encodings/cp1006.py`): where it came
+                from, or why it was dropped.
         """
         if not paths:
             raise ConfigError("No folder is given.", fix="`tilth show FOLDER`; `tilth ls` lists the folders of steps.")
@@ -158,28 +164,38 @@ def _show_record(folder: Path) -> None:
 
 
 def _show_document(folder: Path, wanted: str) -> None:
-    found = False
-    for ancestor in _ancestry(folder):
-        for path, row in _rows(ancestor, wanted):
-            found = True
-            print(f"{path}")
-            for key, value in row.items():
-                text = str(value)
-                if value is not None and text:
-                    print(f"  {key:<9} {text if len(text) <= 400 else text[:400] + f' ... ({len(text):,} characters)'}")
+    found = [match for ancestor in _ancestry(folder) for match in _rows(ancestor, wanted)]
+    sources = sorted({str(row["source"]) for _, row in found})
+    if len(sources) > _MOST_SHOWN:
+        print(f"{len(sources):,} documents match `{wanted}`:")
+        print("\n".join(f"  {source}" for source in sources[:_MOST_LISTED]))
+        if len(sources) > _MOST_LISTED:
+            print(f"  and {len(sources) - _MOST_LISTED:,} more")
+        return
+    for path, row in found:
+        print(f"{path}")
+        for key, value in row.items():
+            text = str(value)
+            if value is not None and text:
+                print(f"  {key:<9} {text if len(text) <= 400 else text[:400] + f' ... ({len(text):,} characters)'}")
     if not found:
         raise DataError(
-            f"No dataset or table of dropped documents in {folder}, or in what it was made from, has the id {wanted}.",
-            fix="Ids are the `id` column of a dataset, and of `rejects/`.",
+            f"Nothing in {folder}, or in what it was made from, has the id or source `{wanted}`: no document that was "
+            "kept or dropped.",
+            fix="Give an `id`, or a file's name as in `source`, or the end of one: `encodings/cp1006.py`.",
         )
 
 
 def _rows(folder: Path, wanted: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yields the rows whose id is `wanted`, or whose source is, or ends in it; a part `#n` may be left out."""
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    pattern = rf"(^|/){re.escape(wanted)}(#\d+)?$"
     for path in sorted(folder.rglob("*.parquet")):
-        if "id" not in pq.read_schema(path).names:  # a table of something else
+        if not {"id", "source"} <= set(pq.read_schema(path).names):  # a table of something else
             continue
-        table = pq.read_table(path, filters=[("id", "=", wanted)])
+        by_source = pc.match_substring_regex(pc.field("source"), pattern)
+        table = pq.read_table(path, filters=(pc.field("id") == wanted) | by_source)
         for row in table.to_pylist():
             yield path, row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,12 @@ from tilth.cli import terminal
 from tilth.cli.options import DatasetFolder, ModelFolder, RuntimeOptions, call, call_with_options, run_single
 from tilth.cli.terminal import size
 from tilth.curation.config import CurationConfig
+from tilth.curation.result import LEDGER
 from tilth.errors import ConfigError, DataError
 from tilth.improve.config import LoopConfig
 from tilth.inference.config import SamplingParams
 from tilth.model.config import ModelConfig
+from tilth.perform import partial_folder
 from tilth.recipes import singles
 from tilth.steps import Step
 from tilth.training.config import TrainConfig
@@ -41,7 +44,8 @@ def curate(words: Sequence[str]) -> None:
         """Read, extract, filter and deduplicate text; every drop is kept with its reason.
 
         Args:
-            corpus: Files, folders or URLs with text, source code, JSONL, Parquet, HTML or WARC, as PATH or NAME=PATH.
+            corpus: Files, folders, globs or URLs with text, source code, JSONL, CSV, Parquet, HTML or WARC, as PATH or
+                NAME=PATH.
             out: Folder for the datasets `train` and `held_out`, the rejects and the ledger.
             exclude: Globs of files to leave out, such as `*/tests/*`.
             follow_links: Also read what symbolic links outside of the corpus lead to.
@@ -55,11 +59,27 @@ def curate(words: Sequence[str]) -> None:
         return singles.curate(corpus, curation, exclude, follow_links=follow_links), out
 
     options, (step, out) = call_with_options(build, words, "curate", RuntimeOptions())
-    _show_ledger(run_single(step, out, options.context()))
+    _clear_if_nothing_kept(out)
+    try:
+        _show_ledger(run_single(step, out, options.context()))
+    except DataError:
+        if (partial_folder(out) / LEDGER).is_file():  # nothing was kept: the table says why
+            _show_ledger(partial_folder(out))
+        raise
+
+
+def _clear_if_nothing_kept(out: Path) -> None:
+    """Removes what a curation left that kept nothing, so that the command can be given again with other options."""
+    from tilth.curation.result import Ledger
+    from tilth.results import read_result
+
+    partial = partial_folder(out)
+    if (partial / LEDGER).is_file() and not read_result(Ledger, partial / LEDGER).train.documents:
+        shutil.rmtree(partial)
 
 
 def _show_ledger(folder: Path) -> None:
-    from tilth.curation.result import LEDGER, Ledger
+    from tilth.curation.result import Ledger
     from tilth.results import read_result
 
     ledger = read_result(Ledger, folder / LEDGER)

@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Mapping
 
-from tilth.curation.config import CurationConfig
+from tilth.curation.config import AUTO, CurationConfig
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
 from tilth.recipes import singles, step_functions
@@ -30,6 +30,8 @@ OUTSIDE_THE_LIBRARY = (
     "*/idle_test/*",
 )
 """Left out of the Python installation: other people's packages, build leftovers, and tests (odd text on purpose)."""
+COMPARED_BYTES = 200_000
+"""Held-out text on which the trained model is compared with simple predictors; it begins with `eval_bytes` of it."""
 
 
 def quickstart(
@@ -39,6 +41,8 @@ def quickstart(
     vocab_size: int = 4096,
     tokens: int | None = None,
     rounds: int = 8,
+    languages: tuple[str, ...] = (AUTO,),
+    text_field: str | None = None,
     seed: int = 0,
 ) -> Step:
     """Grow a small model from text, run the self-improving loop, and write a report.
@@ -49,13 +53,15 @@ def quickstart(
         vocab_size: Tokens in the vocabulary.
         tokens: Training budget in tokens; None: 750,000 for each layer.
         rounds: Rounds of the self-improving loop, each on strings that are one letter longer.
+        languages: Languages to keep, such as `en de`; `auto`: the main ones of the text.
+        text_field: Field with the text in JSONL, Parquet, CSV and TSV; None: `text`, `content`, ..., or a chat.
         seed: Seed of everything that is drawn by chance.
     """
     model = ModelConfig.from_depth(depth, vocab_size=vocab_size)
     return chain(
         corpus,
         name="quickstart",
-        curation=CurationConfig(),
+        curation=CurationConfig(languages=languages, text_field=text_field),
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
         model=model,
         training=TrainConfig(tokens=tokens or 750_000 * depth, seed=seed),
@@ -75,7 +81,7 @@ def chain(
 ) -> Step:
     """Ties the steps of the main job for any configs; returns the last, the report, which has `name` as its title."""
     curate = (
-        Step("curate", step_functions.curate, curation, python_text())
+        Step("curate", step_functions.curate, curation, python_text(), version=step_functions.CURATE_VERSION)
         if corpus is None
         else singles.curate([corpus], curation)
     )
@@ -91,7 +97,7 @@ def chain(
     )
     data = data | {"pretrain": pretrain}
     samples = Step("samples", step_functions.sample, step_functions.Sampling(seed=training.seed), data)
-    baselines = Step("baselines", step_functions.measure_baselines, {"max_bytes": training.eval_bytes}, data)
+    baselines = Step("baselines", step_functions.measure_baselines, {"max_bytes": COMPARED_BYTES}, data)
     improve = Step("improve", step_functions.improve, loop)
     model_files = {
         "model": pretrain / "model",

@@ -34,6 +34,10 @@ def write_documentation(config: Mapping[str, str], inputs: Inputs, out: Path, co
     return {"files": write_python_text(out / "text")}
 
 
+CURATE_VERSION = 2
+"""Raised when the same text is curated to other documents."""
+
+
 def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Curates all files of all inputs; the name of an input is that of its corpus."""
     from tilth.curation import curate
@@ -70,7 +74,7 @@ def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context:
     return {"vocab_size": tokenizer.vocab_size, "bytes": train.n_bytes}
 
 
-PRETRAIN_VERSION = 2
+PRETRAIN_VERSION = 3
 """Goes up whenever equal configs and inputs give other weights."""
 
 
@@ -241,8 +245,22 @@ def open_documents(folder: Path) -> Dataset:
 
     dataset = Dataset.open(folder)
     if not dataset.n_documents:
-        raise DataError(
-            f"{folder} holds no document: curation dropped everything.",
-            fix=f"{folder.parent / 'ledger.json'} says what was dropped and why.",
-        )
+        raise DataError(f"{folder} holds no document{_why_empty(folder)}.", fix=_more_text(folder))
     return dataset
+
+
+def _why_empty(folder: Path) -> str:
+    """Returns what the ledger beside a dataset says about how little was kept."""
+    from tilth.curation.result import LEDGER, Ledger
+    from tilth.results import read_result
+
+    if not (folder.parent / LEDGER).is_file():
+        return ""
+    ledger = read_result(Ledger, folder.parent / LEDGER)
+    kept = ledger.train.bytes + ledger.held_out.bytes
+    why = f": curation kept {kept:,} bytes of text in all, too few to hold a part out"
+    return why if folder.name == "held_out" else f": curation kept {kept:,} bytes of text in all"
+
+
+def _more_text(folder: Path) -> str:
+    return f"Give more text. {folder.parent / 'ledger.json'} says what was dropped and why."
