@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -156,6 +156,24 @@ def fingerprint(item: Input, context: Context) -> str:
     return Identities(context.runs).fingerprint(item)
 
 
+def steps_of(target: Step) -> list[Step]:
+    """Returns `target` and all steps it needs, each after its inputs, one for each label; looks at no file."""
+    ordered: dict[str, Step] = {}
+    seen: set[int] = set()
+
+    def visit(step: Step) -> None:
+        if id(step) in seen:
+            return
+        seen.add(id(step))
+        for item in step.inputs.values():
+            if (needed := step_of(item)) is not None:
+                visit(needed)
+        ordered.setdefault(step.label, step)
+
+    visit(target)
+    return list(ordered.values())
+
+
 # Planning
 
 State: TypeAlias = Literal["cached", "partial", "new", "damaged"]
@@ -289,26 +307,34 @@ def run(target: Step, context: Context) -> list[StepResult]:
     """
     identities = Identities(context.runs)
     ordered = _in_order(target, identities)
-    results = {id(result.step): result for result in _run_each(ordered, identities, context)}
+    results = {id(result.step): result for result in _run_each(ordered, identities, context, None)}
     return [results[id(step)] for step in ordered]
 
 
-def run_each(target: Step, context: Context) -> Iterator[StepResult]:
+Started: TypeAlias = Callable[[Work], None] | None
+"""Called with each step's work before that begins; it may turn out to be cached."""
+
+
+def run_each(target: Step, context: Context, *, started: Started = None) -> Iterator[StepResult]:
     """Like `run`, but yields each result as it comes."""
     identities = Identities(context.runs)
-    yield from _run_each(_in_order(target, identities), identities, context)
+    yield from _run_each(_in_order(target, identities), identities, context, started)
 
 
-def _run_each(ordered: list[Step], identities: Identities, context: Context) -> Iterator[StepResult]:
+def _run_each(ordered: list[Step], identities: Identities, context: Context, started: Started) -> Iterator[StepResult]:
     if context.jobs > 1:
-        yield from _run_side_by_side(ordered, identities, context)
+        yield from _run_side_by_side(ordered, identities, context, started)
         return
     for step in ordered:
         work = identities.work(step, identities.folder(step))
+        if started is not None:
+            started(work)
         yield _result(step, work, perform(work, context))
 
 
-def _run_side_by_side(ordered: list[Step], identities: Identities, context: Context) -> Iterator[StepResult]:
+def _run_side_by_side(
+    ordered: list[Step], identities: Identities, context: Context, started: Started
+) -> Iterator[StepResult]:
     waiting = {identities.fingerprint(step): step for step in ordered}
     steps = dict(waiting)
     done: set[str] = set()
@@ -320,6 +346,8 @@ def _run_side_by_side(ordered: list[Step], identities: Identities, context: Cont
                     continue
                 del waiting[found]
                 work = identities.work(step, identities.folder(step))
+                if started is not None:
+                    started(work)
                 if finished_record(work.folder, found) is None:
                     jobs.start(work)
                     continue

@@ -1,0 +1,283 @@
+"""What the page shows of steps at work: how far they are, and what they have so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from markupsafe import Markup
+
+from tilth.curation.result import Ledger, RejectExample
+from tilth.inference.result import LiveSample
+from tilth.progress import BarState
+from tilth.report import charts, figures
+from tilth.report.run import RunResults
+from tilth.report.views import training as training_view
+from tilth.report.views.curation import in_words
+
+LiveState = Literal["waiting", "at work", "done", "cached"]
+MOST_REASONS = 12
+MOST_EARLIER_SAMPLES = 12
+MOST_MESSAGES = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepState:
+    """Where one step is."""
+
+    label: str
+    state: LiveState = "waiting"
+    seconds: float = 0.0
+    """That it took, where it is done."""
+    started_at: float = 0.0
+    """On the monotonic clock."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its results are there."""
+        return self.state in ("done", "cached")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarRow:
+    """One bar; `share` is in 0..1, or None where the total is unknown."""
+
+    name: str
+    share: float | None
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepRow:
+    """One step with the bars of its work."""
+
+    label: str
+    state: LiveState
+    text: str
+    bars: tuple[BarRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Steps:
+    """How far the run is."""
+
+    sentence: str
+    rows: tuple[StepRow, ...]
+
+
+def steps(
+    states: Sequence[StepState], bars: Sequence[BarState], expected: Mapping[str, float], *, began: float, now: float
+) -> Steps:
+    """Returns how far the run is; `expected` are seconds by label, times are on the monotonic clock."""
+    at_work = [state.label for state in states if state.state == "at work"]
+    rows: list[StepRow] = []
+    for state in states:
+        own = _own_bars(state.label, at_work, bars) if state.state == "at work" else []
+        rows.append(
+            StepRow(
+                label=state.label,
+                state=state.state,
+                text=_step_text(state, expected.get(state.label), now),
+                bars=tuple(_bar_row(bar, name, now) for bar, name in own),
+            )
+        )
+    return Steps(
+        sentence=_sentence(states, at_work, _seconds_left(states, bars, expected, now), now - began), rows=tuple(rows)
+    )
+
+
+def _own_bars(label: str, at_work: Sequence[str], bars: Sequence[BarState]) -> list[tuple[BarState, str]]:
+    """Returns the bars of a step with their names; those of steps in other processes begin with the step's label."""
+    named = [(bar, bar.name.removeprefix(f"{label}: ")) for bar in bars if bar.name.startswith(f"{label}: ")]
+    if named or len(at_work) != 1:
+        return named
+    return [(bar, bar.name) for bar in bars]
+
+
+def _step_text(state: StepState, expected: float | None, now: float) -> str:
+    if state.state == "cached":
+        return "done in an earlier run"
+    if state.state == "done":
+        return figures.duration(state.seconds)
+    if state.state == "at work":
+        return figures.duration(max(now - state.started_at, 0.05))
+    return "" if expected is None else f"about {figures.duration(expected)}"
+
+
+def _bar_row(bar: BarState, name: str, now: float) -> BarRow:
+    show = figures.size if bar.unit == "bytes" else figures.short
+    unit = "" if bar.unit == "bytes" else f" {bar.unit}"
+    total = f" of {show(bar.total)}" if bar.total else ""
+    parts = [f"{show(bar.done)}{total}{unit}"]
+    if (left := bar.seconds_left(now)) is not None and bar.total and bar.done < bar.total:
+        parts.append(f"{figures.duration(max(left, 0.1))} left")
+    parts += [
+        f"{key.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value}"
+        for key, value in bar.facts.items()
+    ]
+    share = min(bar.done / bar.total, 1.0) if bar.total else None
+    return BarRow(name=name, share=share, text=" · ".join(parts))
+
+
+def _seconds_left(
+    states: Sequence[StepState], bars: Sequence[BarState], expected: Mapping[str, float], now: float
+) -> float | None:
+    """Returns the seconds to the end of the run; None where a step's time is not known."""
+    at_work = [state.label for state in states if state.state == "at work"]
+    total = 0.0
+    for state in states:
+        if state.is_done:
+            continue
+        bound = expected.get(state.label)
+        if bound is None:
+            return None
+        if state.state == "at work":
+            own = [bar.seconds_left(now) or 0.0 for bar, _ in _own_bars(state.label, at_work, bars)]
+            bound = max(bound - (now - state.started_at), *own, 0.0)
+        total += bound
+    return total
+
+
+def _sentence(states: Sequence[StepState], at_work: Sequence[str], left: float | None, elapsed: float) -> str:
+    done = sum(state.is_done for state in states)
+    since = f"{figures.duration(max(elapsed, 0.1))} since the start"
+    if left is not None:
+        since += f", about {figures.duration(max(left, 1.0))} left"
+    what = f"At work: {figures.join(list(at_work))}" if at_work else "Looking at the input files"
+    if done == len(states):
+        what = "Writing the page"
+    return f"{what}. {done} of {figures.plural(len(states), 'step')} done, {since}."
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One continuation, and when it was written."""
+
+    when: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """One passage, continued again and again."""
+
+    label: str
+    prompt: str
+    newest: Row
+    earlier: tuple[Row, ...]
+    """The newest first."""
+
+
+def samples(trainings: Sequence[tuple[str, Sequence[LiveSample]]]) -> list[Samples] | None:
+    """Returns the continuations by each training that has some; None where none has."""
+    found: list[Samples] = []
+    for label, rows in trainings:
+        if not rows:
+            continue
+        newest_first = [Row(when=_when(row), text=row.text.removeprefix(row.prompt)) for row in reversed(rows)]
+        earlier = training_view.thinned([(i, 0.0) for i in range(1, len(newest_first))], MOST_EARLIER_SAMPLES)
+        found.append(
+            Samples(
+                label=label if len(trainings) > 1 else "",
+                prompt=rows[-1].prompt,
+                newest=newest_first[0],
+                earlier=tuple(newest_first[int(i)] for i, _ in earlier),
+            )
+        )
+    return found or None
+
+
+def _when(sample: LiveSample) -> str:
+    return f"after {figures.short(sample.tokens)} tokens, {figures.duration(sample.seconds)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves:
+    """The curves of one training so far."""
+
+    label: str
+    curves: tuple[Markup, ...]
+
+
+def training(trainings: Sequence[tuple[str, RunResults | None]]) -> list[Curves] | None:
+    """Returns the loss on training and held-out text of each training at work; None where there is none."""
+    found: list[Curves] = []
+    for label, results in trainings:
+        view = None if results is None else training_view.view(results)
+        if view is not None and view.curves:
+            found.append(Curves(label=label if len(trainings) > 1 else "", curves=view.curves))
+    return found or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """The documents that one stage dropped for one reason so far."""
+
+    reason: str
+    stage: str
+    text: str
+    examples: tuple[RejectExample, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartialLedger:
+    """A curation so far."""
+
+    label: str
+    sentence: str
+    bars: Markup | None
+    reasons: tuple[Reason, ...]
+    more: int
+    """Reasons that are not listed."""
+
+
+def curation(ledgers: Sequence[tuple[str, Ledger | None]]) -> list[PartialLedger] | None:
+    """Returns the curations at work; None where there is none."""
+    found = [_partial(label, ledger) for label, ledger in ledgers if ledger is not None and ledger.stages]
+    return found or None
+
+
+def _partial(label: str, ledger: Ledger) -> PartialLedger:
+    read, kept = ledger.stages[0].documents_in, ledger.train.documents + ledger.held_out.documents
+    rejects = sorted((r for r in ledger.rejects if r.documents), key=lambda r: (-r.documents, r.stage, r.reason))
+    share = f" ({figures.percent(kept / read)})" if read else ""
+    return PartialLedger(
+        label=label,
+        sentence=f"{figures.plural(read, 'document')} read so far; {figures.count(kept)}{share} passed the rules. "
+        "Duplicates are looked for when all are read.",
+        bars=charts.bars(
+            [
+                charts.Bar(
+                    label=in_words(r.reason),
+                    text=figures.count(r.documents),
+                    parts=[charts.Part(value=r.documents, tone="ochre", tip=figures.plural(r.documents, "document"))],
+                )
+                for r in rejects[:MOST_REASONS]
+            ]
+        )
+        if rejects
+        else None,
+        reasons=tuple(
+            Reason(
+                reason=in_words(r.reason),
+                stage=in_words(r.stage),
+                text=f"{figures.plural(r.documents, 'document')}, {figures.size(r.bytes)}",
+                examples=r.examples,
+            )
+            for r in rejects[:MOST_REASONS]
+        ),
+        more=max(len(rejects) - MOST_REASONS, 0),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Messages:
+    """The last lines that the steps printed."""
+
+    lines: tuple[str, ...]
+
+
+def messages(lines: Sequence[str]) -> Messages | None:
+    """Returns the last lines, the newest first; None where there are none."""
+    return Messages(lines=tuple(reversed(lines[-MOST_MESSAGES:]))) if lines else None
