@@ -156,24 +156,6 @@ def fingerprint(item: Input, context: Context) -> str:
     return Identities(context.runs).fingerprint(item)
 
 
-def steps_of(target: Step) -> list[Step]:
-    """Returns `target` and all steps it needs, each after its inputs, one for each label; looks at no file."""
-    ordered: dict[str, Step] = {}
-    seen: set[int] = set()
-
-    def visit(step: Step) -> None:
-        if id(step) in seen:
-            return
-        seen.add(id(step))
-        for item in step.inputs.values():
-            if (needed := step_of(item)) is not None:
-                visit(needed)
-        ordered.setdefault(step.label, step)
-
-    visit(target)
-    return list(ordered.values())
-
-
 # Planning
 
 State: TypeAlias = Literal["cached", "partial", "new", "damaged"]

@@ -21,6 +21,7 @@ from tilth.curation.columns import unify
 from tilth.curation.config import CurationConfig
 from tilth.curation.global_dedup import find_duplicates
 from tilth.curation.guard import stop_guard
+from tilth.curation.live_ledger import watched
 from tilth.curation.read import is_read
 from tilth.curation.read_result import FileReading
 from tilth.curation.result import LEDGER, Amount, InputAmount, Ledger, Split
@@ -73,7 +74,8 @@ def _run(files: Sequence[InputFile], out: Path, work: Path, config: CurationConf
     tasks = plan_tasks(files, config)
     n_partitions = 1 + sum(file.bytes for file in files if _is_opened(file)) // _PARTITION_BYTES
     fn = partial(run_task, work=work, config=config, n_partitions=n_partitions)
-    _drain(map_shards(fn, [task for task in tasks if not task.record(work).exists()], context, name="read and filter"))
+    unread = [task for task in tasks if not task.record(work).exists()]
+    _drain(watched(map_shards(fn, unread, context, name="read and filter"), work, _inputs(files), context.live))
     _check_dead_letters(files, work, config)
     names = shard_names(work)
     records = [read_json(record) for record in task_records(work)]

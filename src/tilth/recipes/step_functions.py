@@ -85,18 +85,22 @@ class Pretraining:
 def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Trains a model, tokenizing on the fly."""
     from tilth.model import save_model
+    from tilth.recipes.live_samples import live_samples
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
     from tilth.training import initial_model, train
 
     save_model(initial_model(config.model, config.training.seed), out / "initial_model")
+    tokenizer, text = Tokenizer.load(inputs["tokenizer"]), open_documents(inputs["train"])
+    held_out = Dataset.open(inputs["held_out"]) if "held_out" in inputs else None
     result = train(
         config.model,
         config.training,
-        open_documents(inputs["train"]),
-        Tokenizer.load(inputs["tokenizer"]),
+        text,
+        tokenizer,
         out,
-        held_out=Dataset.open(inputs["held_out"]) if "held_out" in inputs else None,
+        held_out=held_out,
+        watch=live_samples(context, tokenizer, [held_out, text]),
         context=replace(context, device=torch_device(context)),
     )
     summary = result.summary

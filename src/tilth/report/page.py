@@ -80,7 +80,13 @@ def page_text(run: RunResults, *, live: LivePart | None = None) -> str:
     return (
         environment()
         .get_template("report.html.j2")
-        .render(header=header.view(run), sections=_sections(run), live=live and _live(live), **_inlined())
+        .render(
+            header=header.view(run),
+            sections=_sections(run),
+            unfinished=run.unfinished,
+            live=live and _live(live),
+            **_inlined(),
+        )
     )
 
 

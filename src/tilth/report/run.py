@@ -47,6 +47,8 @@ class RunResults:
     """The command that repeats the run; None: not shown."""
     chat_command: str | None = None
     """The command to chat with the model; None: not shown."""
+    unfinished: str = ""
+    """How the run ended, where that was before its end."""
     ledgers: tuple[Entry[Ledger], ...] = ()
     tokenizers: tuple[Entry[TokenizerStatistics], ...] = ()
     trainings: tuple[Entry[TrainingRun], ...] = ()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,12 +55,13 @@ def train(
     *,
     held_out: Dataset | None = None,
     compile: bool = False,
+    watch: Callable[[Transformer, int], None] | None = None,
     context: Context | None = None,
 ) -> TrainResult:
     """Trains a new model of a shape, or a given one further (in place); or continues from `out/checkpoint`.
 
     Writes `metrics.jsonl`, `model/` and `summary.json`. `compile` puts the model through torch.compile: about a minute
-    first, then faster steps.
+    first, then faster steps. `watch` is called every half minute or so with the model and the tokens trained on.
     Raises: ConfigError for settings that do not fit each other, a device that is not there, or if `out` holds another
     training; TilthError if the loss is not finite.
     """
@@ -97,6 +98,7 @@ def train(
             out=out,
             identity=identity,
             evaluate=evaluate if excerpt else None,
+            watch=watch and (lambda _, tokens: watch(network, tokens)),
             total_tokens=math.ceil(config.tokens / step_tokens) * step_tokens,
             context=context,
         )
