@@ -157,7 +157,7 @@ class LivePage:
         self._page += 1
         live = page.LivePart(
             parts=self._parts(steps),
-            started_at=self.record.started_at,
+            run=self.record,
             page=self._page,
             updated=time.time(),
             every_seconds=self.every_seconds,

@@ -23,6 +23,7 @@ from tilth.files import write_bytes
 from tilth.report import figures
 from tilth.report.run import RunResults
 from tilth.report.views import cost, curation, header, loop, provenance, samples, tokenizer, training
+from tilth.run_record import RunRecord
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -65,8 +66,7 @@ class LivePart:
 
     parts: Mapping[str, str]
     """Key of each part -> its markup, from `live_part`."""
-    started_at: str
-    """Tells runs in the same folder apart."""
+    run: RunRecord
     page: int
     """Counts how often the page was written."""
     updated: float
@@ -98,6 +98,8 @@ def live_part(key: str, view: object) -> str:
 def _live(live: LivePart) -> Mapping[str, object]:
     script, digest = _script("live.js")
     added = {
+        "begun": live.run.started_at.replace("T", " ")[:16] + " UTC",
+        "command": live.run.command,
         "parts": {key: Markup(part) for key, part in live.parts.items()},
         "script": script,
         "script_hash": digest,
