@@ -51,7 +51,8 @@ def _is_left_out(name: str, exclude: Sequence[str]) -> bool:
     return last.startswith(".") or last == "__pycache__" or any(fnmatch.fnmatchcase(rooted, glob) for glob in exclude)
 
 
-def _missing(root: object) -> DataError:
+def missing(root: object) -> DataError:
+    """Returns the error for a corpus that is not there."""
     return DataError(f"{root} does not exist.", fix="Give the path or URL of a file or a folder.")
 
 
@@ -62,7 +63,7 @@ def _local_files(root: Path, exclude: Sequence[str], follow_links: bool) -> Iter
     try:
         facts = root.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise _missing(root) from None
+        raise missing(root) from None
     if stat.S_ISREG(facts.st_mode):
         yield InputFile(path=str(root), name=printable_name(root.name), bytes=facts.st_size)
         return
@@ -150,7 +151,7 @@ def _remote_files(root: str, exclude: Sequence[str]) -> Iterator[InputFile]:
     try:
         facts: dict[str, Any] = fs.info(inner)  # of a web server it asks for the head alone
     except FileNotFoundError:
-        raise _missing(root) from None
+        raise missing(root) from None
     if facts["type"] != "directory":
         yield InputFile(path=root, name=base.rpartition("/")[2], bytes=_size(facts))
         return

@@ -21,6 +21,7 @@ from typing import Any, cast
 
 from tilth.errors import DataError
 from tilth.files import InputFile, list_files, open_binary, write_json
+from tilth.listing import missing
 from tilth.paths import filesystem, is_url, local_path
 from tilth.reading import with_retries
 
@@ -69,6 +70,11 @@ class Source:
         Raises: DataError if the path does not exist.
         """
         return list_files(self.path, self.exclude, follow_links=self.follow_links)
+
+    def check_exists(self) -> None:
+        """Raises DataError if nothing is at a local path; of a URL that is found out when it is listed."""
+        if not is_url(self.path) and not local_path(self.path).exists():
+            raise missing(self.path)
 
     def listing(self, runs: Path) -> Listing:
         """Looks at the files: hashes local ones, asks for the version of remote ones; reads no remote content.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import tyro
 
@@ -68,6 +69,14 @@ class RuntimeOptions:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions(RuntimeOptions):
+    """How this machine does the work, and what the run is called."""
+
+    name: str | None = None
+    """Name of the run, a folder in `--runs` (default: made from the corpus or the recipe)."""
+
+
 Chosen = TypeVar("Chosen", bound=RuntimeOptions)
 
 ModelFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -99,6 +108,18 @@ def call_with_options(fn: Callable[..., T], words: Sequence[str], verb: str, def
     combined.__doc__ = fn.__doc__
     combined.__name__ = getattr(fn, "__name__", "recipe")
     return call(combined, words, verb)
+
+
+def given_fields(fn: Callable[..., object], arguments: Mapping[str, object]) -> dict[str, str]:
+    """Returns the arguments of a call that are not the defaults of `fn`, as text."""
+    parameters = inspect.signature(fn).parameters
+    return {name: _text(value) for name, value in arguments.items() if value != parameters[name].default}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return shlex.join(map(str, cast("Sequence[object]", value)))
+    return str(value)
 
 
 def run_single(step: Step, out: Path, context: Context) -> Path:
