@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -15,19 +15,24 @@ from tilth import steps
 from tilth.cli import terminal
 from tilth.cli.options import RecipeOptions, call_with_options, given_fields
 from tilth.cli.terminal import duration
-from tilth.errors import DataError, StepError
+from tilth.errors import StepError
 from tilth.execute import Context
 from tilth.recipes import BUILT_IN, load_recipe
+from tilth.recipes.live_run import live_run
 from tilth.recipes.run_page import chat_command, write_page
-from tilth.run_record import LIVE, ActiveRun, RunRecord, begin, find_run, name_from
+from tilth.run_record import ActiveRun, RunRecord, begin, find_run, name_from
 from tilth.sources import Source
 from tilth.steps import Step
 
 Named = TypeVar("Named", bound=RecipeOptions)
 
 
+@dataclass(frozen=True, kw_only=True)
 class RunOptions(RecipeOptions):
     """How this machine does the work, and what the run is called."""
+
+    open: bool = False
+    """Open the page of the run in the browser, and serve it as long as the run lasts."""
 
 
 def run(words: Sequence[str]) -> None:
@@ -36,26 +41,17 @@ def run(words: Sequence[str]) -> None:
     for source in call.sources:
         source.check_exists()
     with call.begin() as active:
-        context = replace(call.context, live=active.folder / LIVE)
-        results: list[steps.StepResult] = []
-        for result in steps.run_each(call.target, context):
-            results.append(result)
-            active.add_step(result.step.label, result.folder)
-            state = "cached" if result.cached else "done in"
-            terminal.say(f"  {result.step.label:<12} {state:<8} {duration(result.seconds):>10}   {result.folder}")
-        if all(result.cached for result in results):
+        with live_run(active, call.target, call.context, serve=call.options.open) as live:
+            for result in steps.run_each(call.target, live.context, started=live.started):
+                active.add_step(result.step.label, result.folder)
+                live.finished(result)
+                state = "cached" if result.cached else "done in"
+                terminal.say(f"  {result.step.label:<12} {state:<8} {duration(result.seconds):>10}   {result.folder}")
+        if live.all_cached:
             terminal.say("Everything is cached: nothing was run.")
-        folders = [result.folder for result in results]
-        _write_page(active.record, folders, context)
-        if chat := chat_command(active.record, folders, context.runs):
+        terminal.say(f"\nReport:  {live.path}" if live.path else f"\nNo report: {live.problem}")
+        if chat := chat_command(active.record, live.folders, call.context.runs):
             terminal.say(f"Chat:    {chat}")
-
-
-def _write_page(record: RunRecord, folders: Sequence[Path], context: Context) -> None:
-    try:
-        terminal.say(f"\nReport:  {write_page(record, folders, context)}")
-    except DataError as error:  # a step of the user's own may write what only looks like a result of ours
-        terminal.say(f"\nNo report: {error.message}")
 
 
 def plan(words: Sequence[str]) -> None:

@@ -33,6 +33,9 @@ class LiveRun:
     problem: str = ""
     """Why there is none."""
     folders: list[Path] = field(default_factory=list[Path])
+    """Of the steps that are done."""
+    all_cached: bool = True
+    """Whether no step had to be run so far."""
 
     def started(self, work: Work) -> None:
         """Notes that a step begins."""
@@ -41,6 +44,7 @@ class LiveRun:
     def finished(self, result: StepResult) -> None:
         """Notes that a step is done."""
         self.folders.append(result.folder)
+        self.all_cached = self.all_cached and result.cached
         self.page.finished(result.step.label, result.folder, cached=result.cached, seconds=result.seconds)
 
 

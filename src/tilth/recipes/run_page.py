@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tilth.execute import Context
@@ -13,8 +14,13 @@ EXPORTED = "generation_config.json"
 """The file by which the folder of a model to chat with is known."""
 
 
-def write_page(record: RunRecord, folders: Iterable[Path], context: Context, out: Path | None = None) -> Path:
-    """Renders the page from the results in the folders of steps; returns its path, `runs/<name>/report.html`."""
+def write_page(
+    record: RunRecord, folders: Iterable[Path], context: Context, out: Path | None = None, *, unfinished: str = ""
+) -> Path:
+    """Renders the page from the results in the folders of steps; returns its path, `runs/<name>/report.html`.
+
+    `unfinished` says how the run ended, where that was before its end.
+    """
     from tilth.report import collect, render
 
     folders = list(folders)
@@ -24,7 +30,7 @@ def write_page(record: RunRecord, folders: Iterable[Path], context: Context, out
         run_command=record.command,
         chat_command=chat_command(record, folders, context.runs),
     )
-    return render(results, out or context.runs / record.name / PAGE)
+    return render(replace(results, unfinished=unfinished), out or context.runs / record.name / PAGE)
 
 
 def chat_command(record: RunRecord, folders: Iterable[Path], runs: Path) -> str | None:

@@ -60,10 +60,10 @@
   };
 
   const check = () => {
-    const seconds = Date.now() / 1000 - newest.updated;
-    const limit = 4 * newest.every + GRACE_SECONDS;
+    const stale = Date.now() / 1000 - newest.updated > 4 * newest.every + GRACE_SECONDS;
     const when = new Date(newest.updated * 1000).toLocaleString();
-    say(seconds > limit ? `This page is no longer updated: the last update was at ${when}. The run was ended, or it is stopped; the same command continues it.` : "");
+    region.classList.toggle("stale", stale);
+    say(stale ? `This page is no longer updated: the last update was at ${when}. The process has ended or is stopped. The same command continues the run.` : "");
   };
   const poll = () => {
     const script = document.createElement("script");
