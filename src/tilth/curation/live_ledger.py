@@ -16,6 +16,8 @@ from tilth.results import write_result
 
 SHARE = 0.02
 """Share of the time that the ledger takes at most."""
+LEAST_SECONDS = 1.0
+"""Between two writes."""
 _EXAMPLES = 3
 
 
@@ -39,7 +41,7 @@ class LiveLedger:
                 self._seen.add(record.stem)
                 self._add(record)
         write_result(self.live / LEDGER, self.ledger())
-        self._due = time.monotonic() + max(1.0, (time.monotonic() - began) / SHARE)
+        self._due = time.monotonic() + max(LEAST_SECONDS, (time.monotonic() - began) / SHARE)
 
     def ledger(self) -> Ledger:
         """Returns the sum; what passed the operators counts as kept for training, since nothing is split off yet."""

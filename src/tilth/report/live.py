@@ -71,7 +71,7 @@ class LivePage:
         self._shown: frozenset[str] = frozenset()
         """Labels of the steps whose results are in the page."""
         self._page = 0
-        self._page_due = 0.0
+        self._page_due, self._pause = 0.0, every_seconds
         self._began = time.monotonic()
         self._told = False
 
@@ -117,15 +117,13 @@ class LivePage:
     # In the thread
 
     def _keep_up(self) -> None:
-        pause = self.every_seconds
         while not self._stopped.is_set():
-            self._changed.wait(pause)
+            self._changed.wait(self._pause)
             self._changed.clear()
             if self._stopped.is_set():
                 return
-            pause = max(self.every_seconds, self._try(self._refresh) / SHARE)
-            # However often steps end, the page is not rendered more often than this.
-            self._stopped.wait(min(pause, 0.5))
+            self._pause = max(self.every_seconds, self._try(self._refresh) / SHARE)
+            self._stopped.wait(self._pause / 4)  # however often steps end
 
     def _try(self, write: Callable[[], None]) -> float:
         """Calls a function that may fail; returns the processor's seconds that it took."""
@@ -160,7 +158,7 @@ class LivePage:
             run=self.record,
             page=self._page,
             updated=time.time(),
-            every_seconds=self.every_seconds,
+            every_seconds=self._pause,
         )
         write_bytes(self.folder / PAGE, page.page_text(results, live=live).encode("utf-8"))
 
@@ -170,7 +168,7 @@ class LivePage:
             "started": self.record.started_at,
             "page": self._page,
             "updated": time.time(),
-            "every": self.every_seconds,
+            "every": self._pause,
             "parts": self._parts(self._snapshot()),
         }
         write_bytes(self.live / STATE, _script(state))

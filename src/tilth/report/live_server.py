@@ -23,8 +23,8 @@ class PageServer:
 
     def __init__(self, folder: Path) -> None:
         """Raises: OSError if no port can be had."""
-        self.watched = threading.Event()
-        self._fetched_at = 0.0
+        self.seconds_to_reload = SECONDS_TO_RELOAD
+        self._is_open, self._fetched_at = False, 0.0
         served = self
         files = {
             "/": (folder / PAGE, "text/html; charset=utf-8"),
@@ -40,6 +40,8 @@ class PageServer:
                     self.send_error(404)
                     return
                 file, kind = files[path]
+                if file.name == STATE:
+                    served.note_open()
                 try:
                     content = file.read_bytes()
                 except OSError:
@@ -52,7 +54,8 @@ class PageServer:
                 self.send_header("X-Content-Type-Options", "nosniff")
                 self.end_headers()
                 self.wfile.write(content)
-                served.note(path)
+                if file.name == PAGE:
+                    served.note_fetched()
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Says nothing: the terminal shows the run."""
@@ -64,12 +67,13 @@ class PageServer:
         self.url = f"http://{self.host}/"
         self._thread = threading.Thread(target=self._server.serve_forever, name="page server", daemon=True)
 
-    def note(self, path: str) -> None:
-        """Notes that a browser fetched a file."""
-        if path.startswith(f"/{LIVE}"):
-            self.watched.set()
-        else:
-            self._fetched_at = time.monotonic()
+    def note_open(self) -> None:
+        """Notes that a page asks for the newest state."""
+        self._is_open = True
+
+    def note_fetched(self) -> None:
+        """Notes that a browser has the page as it is now."""
+        self._fetched_at = time.monotonic()
 
     def __enter__(self) -> PageServer:
         self._thread.start()
@@ -85,10 +89,14 @@ class PageServer:
         """Opens the page in the browser, from a thread: some browsers keep their caller waiting."""
         threading.Thread(target=webbrowser.open, args=(self.url,), daemon=True).start()
 
-    def wait_for_reload(self) -> None:
-        """Waits a few seconds until a page that was open has fetched the final one, which then needs no server."""
+    def wait_for_reload(self) -> bool:
+        """Waits a few seconds until a page that is open has fetched the final one, which then needs no server.
+
+        Returns whether it has; also True where no page is open.
+        """
         ended = time.monotonic()
-        while self.watched.is_set() and self._fetched_at < ended < time.monotonic() + SECONDS_TO_RELOAD:
-            if time.monotonic() - ended > SECONDS_TO_RELOAD:
-                return
-            time.sleep(0.1)
+        while self._is_open and self._fetched_at < ended:
+            if time.monotonic() > ended + self.seconds_to_reload:
+                return False
+            time.sleep(0.05)
+        return True
