@@ -68,7 +68,9 @@ def live_run(active: ActiveRun, target: Step, context: Context, *, serve: bool =
                 yield live
         except BaseException as error:
             with suppress(Exception):  # the error that ended the run is the one to tell
-                write_page(active.record, live.folders, context, unfinished=_unfinished(error, live, len(labels)))
+                write_page(
+                    active.record, live.folders, context, unfinished=_unfinished(error, len(live.folders), len(labels))
+                )
             raise
         else:
             try:
@@ -94,10 +96,11 @@ def _server(stack: ExitStack, folder: Path, progress: RecordedProgress) -> PageS
     return server
 
 
-def _unfinished(error: BaseException, live: LiveRun, n_steps: int) -> str:
+def _unfinished(error: BaseException, n_done: int, n_steps: int) -> str:
     """Says on the final page how the run ended before its end."""
-    done = f"{len(live.folders)} of {n_steps} steps are done, and the same command continues the run."
+    done = f"{n_done} of {n_steps} steps are done."
     if not isinstance(error, Exception):
-        return f"The run was stopped: {done}"
-    text = error.message if isinstance(error, TilthError) else f"{type(error).__name__}: {error}"
-    return f"The run failed: {text.rstrip('.')}. {done[0].upper()}{done[1:]}"
+        return f"The run was stopped. {done} The same command continues it."
+    if isinstance(error, TilthError):
+        return " ".join(filter(None, [f"The run failed. {error.message}", error.fix, done]))
+    return f"The run failed: {type(error).__name__}: {error}. {done}"

@@ -46,6 +46,7 @@ class BarRow:
     name: str
     share: float | None
     text: str
+    facts: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,15 +110,14 @@ def _bar_row(bar: BarState, name: str, now: float) -> BarRow:
     show = figures.size if bar.unit == "bytes" else figures.short
     unit = "" if bar.unit == "bytes" else f" {bar.unit}"
     total = f" of {show(bar.total)}" if bar.total else ""
-    parts = [f"{show(bar.done)}{total}{unit}"]
+    text = f"{show(bar.done)}{total}{unit}"
     if (left := bar.seconds_left(now)) is not None and bar.total and bar.done < bar.total:
-        parts.append(f"{figures.duration(max(left, 0.1))} left")
-    parts += [
-        f"{key.replace('_', ' ')} {value:.4g}" if isinstance(value, float) else f"{key.replace('_', ' ')} {value}"
-        for key, value in bar.facts.items()
-    ]
+        text += f", {figures.duration(max(left, 0.1))} left"
     share = min(bar.done / bar.total, 1.0) if bar.total else None
-    return BarRow(name=name, share=share, text=" · ".join(parts))
+    facts = [
+        f"{in_words(key)} {f'{value:.4g}' if isinstance(value, float) else value}" for key, value in bar.facts.items()
+    ]
+    return BarRow(name=name, share=share, text=text, facts=" · ".join(facts))
 
 
 def _seconds_left(
@@ -172,9 +172,8 @@ class Samples:
 def samples(trainings: Sequence[tuple[str, Sequence[LiveSample]]]) -> list[Samples] | None:
     """Returns the continuations by each training that has some; None where none has."""
     found: list[Samples] = []
+    trainings = [(label, rows) for label, rows in trainings if rows]
     for label, rows in trainings:
-        if not rows:
-            continue
         newest_first = [Row(when=_when(row), text=row.text.removeprefix(row.prompt)) for row in reversed(rows)]
         earlier = training_view.thinned([(i, 0.0) for i in range(1, len(newest_first))], MOST_EARLIER_SAMPLES)
         found.append(
@@ -202,12 +201,9 @@ class Curves:
 
 def training(trainings: Sequence[tuple[str, RunResults | None]]) -> list[Curves] | None:
     """Returns the loss on training and held-out text of each training at work; None where there is none."""
-    found: list[Curves] = []
-    for label, results in trainings:
-        view = None if results is None else training_view.view(results)
-        if view is not None and view.curves:
-            found.append(Curves(label=label if len(trainings) > 1 else "", curves=view.curves))
-    return found or None
+    views = [(label, training_view.view(results)) for label, results in trainings if results is not None]
+    found = [(label, view.curves) for label, view in views if view is not None and view.curves]
+    return [Curves(label=label if len(found) > 1 else "", curves=curves) for label, curves in found] or None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,15 +241,15 @@ def _partial(label: str, ledger: Ledger) -> PartialLedger:
     return PartialLedger(
         label=label,
         sentence=f"{figures.plural(read, 'document')} read so far; {figures.count(kept)}{share} passed the rules. "
-        "Duplicates are looked for when all are read.",
+        "The search for duplicates follows when all are read.",
         bars=charts.bars(
             [
                 charts.Bar(
-                    label=in_words(r.reason),
-                    text=figures.count(r.documents),
-                    parts=[charts.Part(value=r.documents, tone="ochre", tip=figures.plural(r.documents, "document"))],
+                    label=name,
+                    text=figures.count(n),
+                    parts=[charts.Part(value=n, tone=tone, tip=figures.plural(n, "document"))],
                 )
-                for r in rejects[:MOST_REASONS]
+                for name, n, tone in (("passed", kept, "moss"), ("dropped", read - kept, "ochre"))
             ]
         )
         if rejects
