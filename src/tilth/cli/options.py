@@ -14,6 +14,7 @@ import tyro
 
 from tilth import steps
 from tilth.cli import terminal
+from tilth.cli.arguments import REGISTRY, as_list, merged
 from tilth.errors import ConfigError
 from tilth.execute import Context
 from tilth.model.device import check_device
@@ -86,7 +87,7 @@ TokenizerFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="T
 
 def call(fn: Callable[..., T], words: Sequence[str], verb: str) -> T:
     """Calls `fn` with the arguments that `words` give it; shows help or the mistake, and exits, where they don't."""
-    return tyro.cli(fn, prog=f"tilth {verb}", args=list(words))
+    return tyro.cli(fn, prog=f"tilth {verb}", args=merged(words, fn), registry=REGISTRY)
 
 
 def call_with_options(fn: Callable[..., T], words: Sequence[str], verb: str, default: Chosen) -> tuple[Chosen, T]:
@@ -100,7 +101,7 @@ def call_with_options(fn: Callable[..., T], words: Sequence[str], verb: str, def
         names = ", ".join(f"`{name}`" for name in sorted(taken))
         raise ConfigError(f"`{verb}` has fields named as options of every recipe: {names}.", fix="Rename the fields.")
     hints = get_type_hints(fn, include_extras=True)
-    parameters = [p.replace(annotation=hints[p.name]) for p in inspect.signature(fn).parameters.values()]
+    parameters = [p.replace(annotation=as_list(hints[p.name])) for p in inspect.signature(fn).parameters.values()]
     flat = tyro.conf.OmitArgPrefixes[type(default)]
     runtime = inspect.Parameter("runtime", inspect.Parameter.KEYWORD_ONLY, default=default, annotation=flat)
     combined.__signature__ = inspect.Signature([*parameters, runtime])  # pyright: ignore[reportFunctionMemberAccess]
