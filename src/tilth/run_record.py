@@ -23,6 +23,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from tilth.errors import ConfigError, DataError, StepError, TilthError
+from tilth.listing import RUNS_MARK
 from tilth.paths import check_local, is_url, local_path
 from tilth.results import read_result, write_result
 
@@ -126,6 +127,7 @@ def begin(
     """
     check_local(runs)
     runs.mkdir(parents=True, exist_ok=True)
+    (runs / RUNS_MARK).touch()
     record = RunRecord(
         name=name or "", recipe=recipe, command=command, fields=dict(fields), corpora=tuple(corpora), started_at=_now()
     )
@@ -237,7 +239,7 @@ def check_name(name: str, runs: Path, taken: Collection[str] = ()) -> None:
     else:
         return
     raise ConfigError(
-        f"A run cannot be named {name!r}: this {problem}.",
+        f"A run cannot be named {name!r}: the name {problem}.",
         fix="Use letters, digits, `-` and `_`, such as `--name my-novel-2`.",
     )
 
@@ -260,6 +262,10 @@ def name_from(corpora: Iterable[str], recipe: str) -> str:
 
     `texts/My novel.txt` gives `my-novel`, `mine.py:sizes` gives `sizes`.
     """
+    corpora = list(corpora)
+    parents = {corpus.rpartition("/")[0] for corpus in corpora}
+    if len(corpora) > _NAMED_CORPORA and len(parents) == 1:  # the files of one folder
+        corpora = [next(iter(parents)) or "."]
     names = list(dict.fromkeys(slug(_last_part(corpus)) for corpus in corpora))
     if not names:
         return slug(recipe.rpartition(":")[2])

@@ -15,7 +15,7 @@ from tilth import steps
 from tilth.cli import terminal
 from tilth.cli.options import RecipeOptions, call_with_options, given_fields
 from tilth.cli.terminal import duration
-from tilth.errors import StepError
+from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
 from tilth.recipes import BUILT_IN, load_recipe
 from tilth.recipes.live_run import live_run
@@ -54,11 +54,22 @@ def run(words: Sequence[str]) -> None:
             terminal.say(f"Chat:    {chat}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(RecipeOptions):
+    """How this machine does the work, and how the answer is printed."""
+
+    json: bool = False
+    """Print one JSON document."""
+
+
 def plan(words: Sequence[str]) -> None:
     """`tilth plan RECIPE [--field value ...]`."""
-    call = _recipe("plan", words, RecipeOptions())
+    call = _recipe("plan", words, PlanOptions())
     target, context = call.target, call.context
     planned = steps.plan(target, context)
+    if call.options.json:
+        terminal.show_json({"run": call.name, "recipe": call.recipe, "steps": [_planned_json(p) for p in planned]})
+        return
     terminal.show_table("", ("step", "state", "seconds", "why"), [_planned_row(p) for p in planned])
     for path, basis in {path: basis for p in planned for path, basis in p.source_bases.items()}.items():
         if basis != "content":
@@ -75,6 +86,20 @@ def plan(words: Sequence[str]) -> None:
         terminal.say(
             f"{len(new)} steps to run; {len(new) - len(known)} of them have no earlier run to estimate the time from."
         )
+
+
+def _planned_json(planned: steps.Planned) -> dict[str, Any]:
+    return {
+        "step": planned.step.label,
+        "name": planned.step.name,
+        "fingerprint": planned.fingerprint,
+        "folder": str(planned.folder),
+        "state": planned.state,
+        "seconds": planned.record.seconds if planned.record else None,
+        "seconds_of_last": planned.last.seconds if planned.last else None,
+        "reasons": planned.reasons,
+        "sources": dict(planned.source_bases),
+    }
 
 
 def _planned_row(planned: steps.Planned) -> tuple[str, str, str, str]:
@@ -94,18 +119,26 @@ def why(words: Sequence[str]) -> None:
     name, *rest = words or ["--help"]
     if name in ("-h", "--help"):
         terminal.say(
-            "usage: tilth why STEP [RECIPE [--field value ...]]\n\n"
+            "usage: tilth why STEP [RECIPE [--field value ...]] [--json]\n\n"
             "Says which config value or input made a step of a recipe (default: quickstart) new."
         )
         return
     recipe = rest if rest and not rest[0].startswith("-") else ["quickstart", *rest]
-    call = _recipe("why", recipe, RecipeOptions())
+    if name in BUILT_IN or ".py" in name:
+        raise ConfigError(
+            f"`{name}` is a recipe, and `tilth why` takes a step first.",
+            fix=f"`tilth plan {name}` lists the steps; ask for one of them: `tilth why STEP {name}`.",
+        )
+    call = _recipe("why", recipe, PlanOptions())
     target, context = call.target, call.context
     by_label = {step.label: step for step in steps.in_order(target, context)}
     if name not in by_label:
         message, fix = terminal.unknown_word("step", name, by_label, f"tilth plan {recipe[0]}")
         raise StepError(message, fix=fix)
     lines = steps.why(by_label[name], context)
+    if call.options.json:
+        terminal.show_json({"step": name, "is_cached": not lines, "reasons": lines})
+        return
     for line in lines or [f"{name} is cached: nothing made it new."]:
         print(line)
 
