@@ -50,7 +50,7 @@ CHECKPOINT = "checkpoint"
 READ_SECONDS = 0.5
 """Seconds between reads of losses from the device."""
 REPEATED_SIGNAL_SECONDS = 2.0
-"""A signal that comes again within this time is the same wish: `timeout` and some launchers send it twice."""
+"""A signal that comes again within this time is the same wish: launchers and the parent of a worker send it twice."""
 
 LossFunction = Callable[[nn.Module, Batch], Tensor]
 """Returns the sum of each target's weight times its loss, a scalar with gradients. It should call the module itself,
@@ -349,6 +349,8 @@ def _deferred_interrupts(wanted: bool) -> Generator[_Interrupt]:
         yield interrupt
         return
     for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:  # in a worker, whose parent decides, or under `nohup`
+            continue
         interrupt.previous[number] = signal.signal(number, interrupt.receive)
     try:
         yield interrupt
