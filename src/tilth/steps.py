@@ -13,9 +13,10 @@ function finds finished there it does not redo.
 
 from __future__ import annotations
 
+import glob
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +26,7 @@ from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
 from tilth.identity import canonical, changes, fingerprint_of
 from tilth.jobs import Jobs
-from tilth.paths import check_local
+from tilth.paths import check_local, is_url, local_path
 from tilth.perform import Counts as Counts
 from tilth.perform import Done, StepFn, Work, finished_record, full_config, function_sha256, partial_folder, perform
 from tilth.perform import Inputs as Inputs
@@ -56,17 +57,24 @@ class Step:
     """What the recipe calls it (default: its name); steps of one kind with different configs need different labels."""
 
     def __post_init__(self) -> None:
-        # It is a folder under `runs`: nothing is ever written, or looked for, outside of that.
-        if self.name in ("", ".", "..") or not _FOLDER_NAME.fullmatch(self.name):
+        # Both are folders under `runs`: nothing is ever written, or looked for, outside of that.
+        for kind, name in (("named", self.name), ("labelled", self.label or self.name)):
+            if not _is_folder_name(name):
+                raise ConfigError(
+                    f"A step cannot be {kind} {name!r}: that is the name of a folder.",
+                    fix="Use letters, digits, `-` and `_`.",
+                )
+        if not callable(self.fn):
             raise ConfigError(
-                f"A step cannot be named {self.name!r}: its name is a folder.", fix="Use letters, digits, `-` and `_`."
+                f"The function of the step {self.label or self.name!r} is {self.fn!r:.80}.",
+                fix="Give a function of four arguments: `fn(config, inputs, out, context)`.",
             )
         # A copy: the caller's dict may grow, a step may not.
-        object.__setattr__(self, "inputs", MappingProxyType(dict(self.inputs)))
+        object.__setattr__(self, "inputs", MappingProxyType(_checked_inputs(self.label or self.name, self.inputs)))
         object.__setattr__(self, "label", self.label or self.name)
 
     def __truediv__(self, path: str) -> Part:
-        return Part(self, path)
+        return Part(self, str(path))
 
 
 @dataclass(frozen=True)
@@ -87,9 +95,46 @@ class Part:
 Input: TypeAlias = Step | Part | Source
 
 
+def _is_folder_name(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and _FOLDER_NAME.fullmatch(name) is not None
+
+
+def _checked_inputs(label: str, inputs: object) -> dict[str, Input]:
+    """Returns a copy of a step's inputs; raises ConfigError for what cannot be one."""
+    if not isinstance(inputs, Mapping):
+        raise ConfigError(f"The inputs of the step {label!r} are a {type(inputs).__name__}.", fix=_INPUTS)
+    items = cast("Mapping[object, object]", inputs)
+    for name, item in items.items():
+        if not isinstance(name, str) or not isinstance(item, Step | Part | Source):
+            raise ConfigError(f"The input {name!r} of the step {label!r} is a {type(item).__name__}.", fix=_INPUTS)
+    return dict(cast("Mapping[str, Input]", items))
+
+
+_INPUTS = 'Inputs are a mapping of names to steps, parts of steps, or sources: `{"texts": Source("folder")}`.'
+
+
 def step_of(item: Input) -> Step | None:
     """Returns the step that an input comes from; None for a source."""
     return item.step if isinstance(item, Part) else item if isinstance(item, Step) else None
+
+
+def needed_steps(target: Step) -> list[Step]:
+    """Returns `target` and all steps that it needs, each object once and after its inputs."""
+    ordered: list[Step] = []
+    seen: set[int] = set()
+    waiting: list[tuple[Step, bool]] = [(target, False)]
+    while waiting:
+        step, is_ready = waiting.pop()
+        if is_ready:
+            ordered.append(step)
+            continue
+        if id(step) in seen:
+            continue
+        seen.add(id(step))
+        waiting.append((step, True))
+        needed = [made_by for item in step.inputs.values() if (made_by := step_of(item)) is not None]
+        waiting += [(made_by, False) for made_by in reversed(needed)]
+    return ordered
 
 
 # Identity
@@ -115,7 +160,9 @@ class Identities:
         if isinstance(item, Part):
             return f"{self.fingerprint(item.step)}/{item.path}"
         if id(item) not in self._steps:
-            self._steps[id(item)] = item, fingerprint_of(self.of(item))
+            for step in needed_steps(item):  # each after its inputs: no chain of steps is too long
+                if id(step) not in self._steps:
+                    self._steps[id(step)] = step, fingerprint_of(self.of(step))
         return self._steps[id(item)][1]
 
     def listing(self, source: Source) -> Listing:
@@ -190,15 +237,7 @@ def in_order(target: Step, context: Context) -> list[Step]:
 def _in_order(target: Step, identities: Identities) -> list[Step]:
     ordered: dict[str, Step] = {}
     labels: dict[str, str] = {}
-    seen: set[int] = set()
-
-    def visit(step: Step) -> None:
-        if id(step) in seen:
-            return
-        seen.add(id(step))
-        for item in step.inputs.values():
-            if (needed := step_of(item)) is not None:
-                visit(needed)
+    for step in needed_steps(target):
         found = identities.fingerprint(step)
         if labels.setdefault(step.label, found) != found:
             raise StepError(
@@ -206,8 +245,6 @@ def _in_order(target: Step, identities: Identities) -> list[Step]:
                 fix="Give each step a label of its own: `Step(..., label=...)`.",
             )
         _check_same_function(ordered.setdefault(found, step), step)
-
-    visit(target)
     return list(ordered.values())
 
 
@@ -257,15 +294,27 @@ def records(runs: Path, name: str) -> list[StepRecord]:
     return sorted(found, key=lambda record: record.finished_at, reverse=True)
 
 
-def finished_folders(runs: Path, name: str = "*") -> list[Path]:
-    """Returns the folders of finished steps, of one kind or of all; a `.partial` is never finished."""
-    return sorted(path.parent for path in runs.glob(f"{name}/*/{RECORD}") if path.parent.suffix != ".partial")
+def finished_folders(runs: Path, name: str | None = None) -> list[Path]:
+    """Returns the folders of finished steps, of one kind or of all; a `.partial` is never finished.
+
+    The links in the folders of runs are not followed: each step is listed once.
+    """
+    return _step_folders(runs, f"{'*' if name is None else glob.escape(name)}/*/{RECORD}")
 
 
 def unrecorded_folders(runs: Path) -> list[Path]:
     """Returns the folders that were a finished step's, but lack the record that every finished step has."""
-    claimed = sorted(path.parent for path in runs.glob("*/*/.step.claim.json") if path.parent.suffix != ".partial")
+    claimed = _step_folders(runs, "*/*/.step.claim.json")
     return [folder for folder in claimed if not os.path.lexists(folder / RECORD)]
+
+
+def _step_folders(runs: Path, pattern: str) -> list[Path]:
+    folders = (path.parent for path in runs.glob(pattern))
+    return sorted(
+        folder
+        for folder in folders
+        if folder.suffix != ".partial" and not folder.is_symlink() and not folder.parent.is_symlink()
+    )
 
 
 # Running
@@ -348,7 +397,8 @@ def run_into(step: Step, folder: Path, context: Context) -> StepResult:
     Raises: StepError or ConfigError if the folder holds something else, finished or unfinished.
     """
     identities = Identities(context.runs)
-    work = identities.work(step, _output_folder(folder))
+    sources = [item for item in step.inputs.values() if isinstance(item, Source)]
+    work = identities.work(step, _output_folder(folder, sources))
     try:
         return _result(step, work, perform(work, context))
     except StepError as error:
@@ -361,12 +411,24 @@ def run_into(step: Step, folder: Path, context: Context) -> StepResult:
         ) from None
 
 
-def _output_folder(folder: Path) -> Path:
+def _is_within(folder: Path, source: Source) -> bool:
+    root = None if is_url(source.path) else local_path(source.path).resolve()
+    return root is not None and root.is_dir() and root in folder.resolve().parents
+
+
+def _output_folder(folder: Path, sources: Iterable[Source]) -> Path:
     """Returns where to work for an output folder that a user named; a link is followed.
 
-    Raises: ConfigError for a URL, and for a folder without a name beside which no other can be made.
+    Raises: ConfigError for a URL, for a folder in a source, and for one without a name beside which no other can be
+    made.
     """
     check_local(folder)
+    for source in sources:
+        if _is_within(folder, source):
+            raise ConfigError(
+                f"The output {folder} is inside the corpus {source.path}: it would be read as part of it.",
+                fix="Name a folder outside of the corpus.",
+            )
     if not folder.name or folder.name == "..":
         raise ConfigError(f"The output cannot be `{folder}` itself.", fix="Name a folder in it.")
     return folder.resolve() if folder.is_symlink() else folder

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
 
 import tyro
 
 from tilth import steps
 from tilth.cli import terminal
+from tilth.cli.arguments import REGISTRY, as_list, merged
 from tilth.errors import ConfigError
 from tilth.execute import Context
 from tilth.model.device import check_device
@@ -65,6 +67,14 @@ class RuntimeOptions:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions(RuntimeOptions):
+    """How this machine does the work, and what the run is called."""
+
+    name: str | None = None
+    """Name of the run, a folder in `--runs` (default: made from the corpus or the recipe)."""
+
+
 Chosen = TypeVar("Chosen", bound=RuntimeOptions)
 
 ModelFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
@@ -74,7 +84,7 @@ TokenizerFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="T
 
 def call(fn: Callable[..., T], words: Sequence[str], verb: str) -> T:
     """Calls `fn` with the arguments that `words` give it; shows help or the mistake, and exits, where they don't."""
-    return tyro.cli(fn, prog=f"tilth {verb}", args=list(words))
+    return tyro.cli(fn, prog=f"tilth {verb}", args=merged(words, fn), registry=REGISTRY)
 
 
 def call_with_options(fn: Callable[..., T], words: Sequence[str], verb: str, default: Chosen) -> tuple[Chosen, T]:
@@ -88,7 +98,7 @@ def call_with_options(fn: Callable[..., T], words: Sequence[str], verb: str, def
         names = ", ".join(f"`{name}`" for name in sorted(taken))
         raise ConfigError(f"`{verb}` has fields named as options of every recipe: {names}.", fix="Rename the fields.")
     hints = get_type_hints(fn, include_extras=True)
-    parameters = [p.replace(annotation=hints[p.name]) for p in inspect.signature(fn).parameters.values()]
+    parameters = [p.replace(annotation=as_list(hints[p.name])) for p in inspect.signature(fn).parameters.values()]
     flat = tyro.conf.OmitArgPrefixes[type(default)]
     runtime = inspect.Parameter("runtime", inspect.Parameter.KEYWORD_ONLY, default=default, annotation=flat)
     combined.__signature__ = inspect.Signature([*parameters, runtime])  # pyright: ignore[reportFunctionMemberAccess]
@@ -96,6 +106,18 @@ def call_with_options(fn: Callable[..., T], words: Sequence[str], verb: str, def
     combined.__doc__ = fn.__doc__
     combined.__name__ = getattr(fn, "__name__", "recipe")
     return call(combined, words, verb)
+
+
+def given_fields(fn: Callable[..., object], arguments: Mapping[str, object]) -> dict[str, str]:
+    """Returns the arguments of a call that are not the defaults of `fn`, as text."""
+    parameters = inspect.signature(fn).parameters
+    return {name: _text(value) for name, value in arguments.items() if value != parameters[name].default}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return shlex.join(map(str, cast("Sequence[object]", value)))
+    return str(value)
 
 
 def run_single(step: Step, out: Path, context: Context) -> Path:

@@ -2,42 +2,66 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from tilth import steps
 from tilth.cli import terminal
-from tilth.cli.options import Chosen, RuntimeOptions, call_with_options
+from tilth.cli.options import RecipeOptions, call_with_options, given_fields
 from tilth.cli.terminal import duration
-from tilth.errors import StepError
+from tilth.errors import DataError, StepError
 from tilth.execute import Context
 from tilth.recipes import BUILT_IN, load_recipe
+from tilth.recipes.run_page import chat_command, write_page
+from tilth.run_record import LIVE, ActiveRun, RunRecord, begin, find_run, name_from
+from tilth.sources import Source
 from tilth.steps import Step
+
+Named = TypeVar("Named", bound=RecipeOptions)
+
+
+class RunOptions(RecipeOptions):
+    """How this machine does the work, and what the run is called."""
 
 
 def run(words: Sequence[str]) -> None:
     """`tilth run RECIPE [--field value ...]`."""
-    _, target, context = _recipe("run", words, RuntimeOptions())
-    results: list[steps.StepResult] = []
-    for result in steps.run_each(target, context):
-        results.append(result)
-        state = "cached" if result.cached else "done in"
-        terminal.say(f"  {result.step.label:<12} {state:<8} {duration(result.seconds):>10}   {result.folder}")
-    if all(result.cached for result in results):
-        terminal.say("Everything is cached: nothing was run.")
-    for result in results:
-        if (result.folder / "report.html").exists():
-            terminal.say(f"\nReport:  {result.folder / 'report.html'}")
-        if (result.folder / "generation_config.json").exists():
-            terminal.say(f"Chat:    tilth chat {result.folder}")
+    call = _recipe("run", words, RunOptions())
+    for source in call.sources:
+        source.check_exists()
+    with call.begin() as active:
+        context = replace(call.context, live=active.folder / LIVE)
+        results: list[steps.StepResult] = []
+        for result in steps.run_each(call.target, context):
+            results.append(result)
+            active.add_step(result.step.label, result.folder)
+            state = "cached" if result.cached else "done in"
+            terminal.say(f"  {result.step.label:<12} {state:<8} {duration(result.seconds):>10}   {result.folder}")
+        if all(result.cached for result in results):
+            terminal.say("Everything is cached: nothing was run.")
+        folders = [result.folder for result in results]
+        _write_page(active.record, folders, context)
+        if chat := chat_command(active.record, folders, context.runs):
+            terminal.say(f"Chat:    {chat}")
+
+
+def _write_page(record: RunRecord, folders: Sequence[Path], context: Context) -> None:
+    try:
+        terminal.say(f"\nReport:  {write_page(record, folders, context)}")
+    except DataError as error:  # a step of the user's own may write what only looks like a result of ours
+        terminal.say(f"\nNo report: {error.message}")
 
 
 def plan(words: Sequence[str]) -> None:
     """`tilth plan RECIPE [--field value ...]`."""
-    _, target, context = _recipe("plan", words, RuntimeOptions())
+    call = _recipe("plan", words, RecipeOptions())
+    target, context = call.target, call.context
     planned = steps.plan(target, context)
     terminal.show_table("", ("step", "state", "seconds", "why"), [_planned_row(p) for p in planned])
     for path, basis in {path: basis for p in planned for path, basis in p.source_bases.items()}.items():
@@ -79,7 +103,8 @@ def why(words: Sequence[str]) -> None:
         )
         return
     recipe = rest if rest and not rest[0].startswith("-") else ["quickstart", *rest]
-    _, target, context = _recipe("why", recipe, RuntimeOptions())
+    call = _recipe("why", recipe, RecipeOptions())
+    target, context = call.target, call.context
     by_label = {step.label: step for step in steps.in_order(target, context)}
     if name not in by_label:
         message, fix = terminal.unknown_word("step", name, by_label, f"tilth plan {recipe[0]}")
@@ -90,7 +115,7 @@ def why(words: Sequence[str]) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportOptions(RuntimeOptions):
+class ReportOptions(RecipeOptions):
     """How this machine does the work, and where the report is written."""
 
     out: Path = Path("report.html")
@@ -99,14 +124,14 @@ class ReportOptions(RuntimeOptions):
 
 def report(words: Sequence[str]) -> None:
     """`tilth report RECIPE [--field value ...] [--out FILE]`."""
-    chosen, target, context = _recipe("report", words, ReportOptions())
-    done = [p.folder for p in steps.plan(target, context) if p.state == "cached"]
+    call = _recipe("report", words, ReportOptions())
+    done = [p.folder for p in steps.plan(call.target, call.context) if p.state == "cached"]
     if not done:
         raise StepError("No step of this recipe is done yet.", fix="`tilth run` with the same words runs it.")
-    from tilth.report import collect, render
-
-    command = shlex.join(["tilth", "run", *_without_out(words)])
-    print(render(collect(done, name=words[0], run_command=command), chosen.out))
+    record = find_run(call.context.runs, call.recipe, call.fields)
+    if record is None:  # its steps were done by runs of other fields
+        record = RunRecord(name=call.name, recipe=call.recipe, command=call.command, started_at="")
+    print(write_page(record, done, call.context, call.options.out))
 
 
 def _without_out(words: Sequence[str]) -> list[str]:
@@ -121,7 +146,53 @@ def _without_out(words: Sequence[str]) -> list[str]:
     return kept
 
 
-def _recipe(verb: str, words: Sequence[str], default: Chosen) -> tuple[Chosen, Step, Context]:
+@dataclass(frozen=True)
+class RecipeCall(Generic[Named]):
+    """A recipe with its fields, as the words of a command gave them."""
+
+    recipe: str
+    words: tuple[str, ...]
+    """All words after the verb."""
+    fields: Mapping[str, str]
+    """Fields that are not at their default, as text."""
+    options: Named
+    target: Step
+    context: Context
+
+    @property
+    def command(self) -> str:
+        """Returns the command line that runs the recipe."""
+        return shlex.join(["tilth", "run", *_without_out(self.words)])
+
+    @property
+    def sources(self) -> list[Source]:
+        """Returns the sources of all steps, each once."""
+        steps_ = steps.needed_steps(self.target)
+        found = [item for step in steps_ for item in step.inputs.values() if isinstance(item, Source)]
+        return list(dict.fromkeys(found))
+
+    @property
+    def name(self) -> str:
+        """Returns a name made from the corpora that the words name, or else from the recipe."""
+        named = {*self.words, *(word.partition("=")[2] for word in self.words)}
+        return name_from([source.path for source in self.sources if source.path in named], self.recipe)
+
+    def begin(self) -> AbstractContextManager[ActiveRun]:
+        """Begins the run: see `run_record.begin`."""
+        built_in = [load_recipe(name)() for name in BUILT_IN]
+        return begin(
+            self.context.runs,
+            name=self.options.name,
+            recipe=self.recipe,
+            command=self.command,
+            fields=self.fields,
+            corpora=[source.path for source in self.sources],
+            suggestion=self.name,
+            taken={step.name for target in (self.target, *built_in) for step in steps.needed_steps(target)},
+        )
+
+
+def _recipe(verb: str, words: Sequence[str], default: Named) -> RecipeCall[Named]:
     """Finds the recipe that the first word names, and builds it from the other words."""
     if not words or words[0].startswith("-"):
         listing = "\n".join(f"  {name:<12} {recipe.summary}" for name, recipe in BUILT_IN.items())
@@ -130,5 +201,12 @@ def _recipe(verb: str, words: Sequence[str], default: Chosen) -> tuple[Chosen, S
         terminal.say(f"`tilth {verb} RECIPE --help` shows its fields.")
         sys.exit(0 if words and words[0] in ("-h", "--help") else 2)
     name, *rest = words
-    options, target = call_with_options(load_recipe(name), rest, f"{verb} {name}", default)
-    return options, target, options.context()
+    recipe, given = load_recipe(name), dict[str, str]()
+
+    @functools.wraps(recipe)
+    def recorded(**arguments: Any) -> Step:
+        given.update(given_fields(recipe, arguments))
+        return recipe(**arguments)
+
+    options, target = call_with_options(recorded, rest, f"{verb} {name}", default)
+    return RecipeCall(name, tuple(words), given, options, target, options.context())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tilth.curation.config import CurationConfig
 from tilth.improve.config import LoopConfig
@@ -36,7 +36,7 @@ COMPARED_BYTES = 200_000
 
 def quickstart(
     *,
-    corpus: str | None = None,
+    corpus: str | tuple[str, ...] = (),
     depth: int = 4,
     vocab_size: int = 4096,
     tokens: int | None = None,
@@ -46,11 +46,12 @@ def quickstart(
     """Grow a small model from text, run the self-improving loop, and write a report.
 
     Args:
-        corpus: File, folder or URL with text, code, JSONL, Parquet, HTML or WARC; None: this machine's Python.
+        corpus: Files, folders or URLs with text, code, JSONL, Parquet, HTML or WARC, each PATH or NAME=PATH; none: the
+            source and documentation of this machine's Python.
         depth: The one dial: layers of the model; its width and the training tokens follow from it.
         vocab_size: Tokens in the vocabulary.
         tokens: Training budget in tokens; None: 750,000 for each layer.
-        rounds: Rounds of the self-improving loop, each on strings that are one letter longer.
+        rounds: Rounds of the self-improving loop, each on strings that are one letter longer; 0 leaves the loop out.
         seed: Seed of everything that is drawn by chance.
     """
     model = ModelConfig.from_depth(depth, vocab_size=vocab_size)
@@ -60,26 +61,28 @@ def quickstart(
         curation=CurationConfig(),
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
         model=model,
-        training=TrainConfig(tokens=tokens or 750_000 * depth, seed=seed),
-        loop=LoopConfig(rounds=rounds, seeds=(seed,)),
+        training=TrainConfig(tokens=750_000 * depth if tokens is None else tokens, seed=seed),
+        loop=LoopConfig(rounds=rounds, seeds=(seed,)) if rounds else None,
     )
 
 
 def chain(
-    corpus: str | None,
+    corpus: str | Sequence[str] | None,
     *,
     name: str,
     curation: CurationConfig,
     tokenizer: TokenizerConfig,
     model: ModelConfig,
     training: TrainConfig,
-    loop: LoopConfig,
+    loop: LoopConfig | None,
 ) -> Step:
-    """Ties the steps of the main job for any configs; returns the last, the report, which has `name` as its title."""
+    """Ties the steps of the main job for any configs; returns the last, the report, which has `name` as its title.
+
+    Without a `corpus` it is the text of this machine's Python; without a `loop` that is left out.
+    """
+    corpora = [corpus] if isinstance(corpus, str) else list(corpus or ())
     curate = (
-        Step("curate", step_functions.curate, curation, python_text())
-        if corpus is None
-        else singles.curate([corpus], curation)
+        singles.curate(corpora, curation) if corpora else Step("curate", step_functions.curate, curation, python_text())
     )
     data: dict[str, Input] = {"train": curate / "train", "held_out": curate / "held_out"}
     vocabulary = Step("tokenizer", step_functions.train_tokenizer, tokenizer, data)
@@ -94,14 +97,14 @@ def chain(
     data = data | {"pretrain": pretrain}
     samples = Step("samples", step_functions.sample, step_functions.Sampling(seed=training.seed), data)
     baselines = Step("baselines", step_functions.measure_baselines, {"max_bytes": COMPARED_BYTES}, data)
-    improve = Step("improve", step_functions.improve, loop)
+    improve = [] if loop is None else [Step("improve", step_functions.improve, loop)]
     model_files = {
         "model": pretrain / "model",
         "tokenizer": vocabulary,
         "baselines": baselines / "baselines.json",
     }
     export = Step("export", step_functions.export, {}, model_files)
-    shown = (curate, vocabulary, pretrain, samples, baselines, improve, export)
+    shown = (curate, vocabulary, pretrain, samples, baselines, *improve, export)
     return Step("report", step_functions.write_report, {"name": name}, {step.label: step for step in shown})
 
 

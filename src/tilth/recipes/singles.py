@@ -24,14 +24,20 @@ def curate(
 ) -> Step:
     """Curates files, folders or URLs, each `PATH` or `NAME=PATH`: the name enters the ids of its documents.
 
-    Raises: ConfigError if two of them have one name.
+    Raises: ConfigError if two of them have one name, or are one.
     """
     inputs: dict[str, Input] = {}
+    paths: dict[str, str] = {}
     for word in corpus:
         name, path = named_corpus(word)
-        if name in inputs:
-            raise ConfigError(f"Two corpora are called `{name}`.", fix=f"Give one of them another name: `NAME={path}`.")
-        inputs[name] = Source(path, exclude, follow_links)
+        if name in paths and paths[name] == path:
+            raise ConfigError(f"The corpus `{path}` is given twice.", fix="Give it once.")
+        if name in paths:
+            raise ConfigError(
+                f"Two corpora are called `{name}`: {paths[name]} and {path}.",
+                fix=f"Give one of them another name: `{name}-2={path}`.",
+            )
+        inputs[name], paths[name] = Source(path, exclude, follow_links), path
     return Step("curate", step_functions.curate, config, inputs)
 
 
