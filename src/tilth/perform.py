@@ -99,6 +99,8 @@ def finished_record(folder: Path, fingerprint: str) -> StepRecord | None:
     if record is None:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return None
+        if not folder.is_dir():
+            raise StepError(f"{folder} is a file, not a folder.", fix="Name another folder.")
         raise StepError(
             f"{folder} holds something that is no step's output: it has no {RECORD}.",
             fix="Choose another folder, or delete this one.",

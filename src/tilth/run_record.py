@@ -239,7 +239,7 @@ def check_name(name: str, runs: Path, taken: Collection[str] = ()) -> None:
     else:
         return
     raise ConfigError(
-        f"A run cannot be named {name!r}: this {problem}.",
+        f"A run cannot be named {name!r}: the name {problem}.",
         fix="Use letters, digits, `-` and `_`, such as `--name my-novel-2`.",
     )
 
@@ -262,6 +262,10 @@ def name_from(corpora: Iterable[str], recipe: str) -> str:
 
     `texts/My novel.txt` gives `my-novel`, `mine.py:sizes` gives `sizes`.
     """
+    corpora = list(corpora)
+    parents = {corpus.rpartition("/")[0] for corpus in corpora}
+    if len(corpora) > _NAMED_CORPORA and len(parents) == 1:  # the files of one folder
+        corpora = [next(iter(parents)) or "."]
     names = list(dict.fromkeys(slug(_last_part(corpus)) for corpus in corpora))
     if not names:
         return slug(recipe.rpartition(":")[2])

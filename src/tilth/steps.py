@@ -14,6 +14,7 @@ function finds finished there it does not redo.
 from __future__ import annotations
 
 import glob
+import inspect
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -64,9 +65,9 @@ class Step:
                     f"A step cannot be {kind} {name!r}: that is the name of a folder.",
                     fix="Use letters, digits, `-` and `_`.",
                 )
-        if not callable(self.fn):
+        if problem := _problem_of(self.fn):
             raise ConfigError(
-                f"The function of the step {self.label or self.name!r} is {self.fn!r:.80}.",
+                f"The function of the step {self.label or self.name!r} {problem}.",
                 fix="Give a function of four arguments: `fn(config, inputs, out, context)`.",
             )
         # A copy: the caller's dict may grow, a step may not.
@@ -93,6 +94,21 @@ class Part:
 
 
 Input: TypeAlias = Step | Part | Source
+
+
+def _problem_of(fn: object) -> str:
+    """Returns why a step cannot call `fn`, or nothing."""
+    if not callable(fn):
+        return f"is {fn!r:.80}"
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # of some functions written in C
+        return ""
+    try:
+        signature.bind(None, None, None, None)
+    except TypeError:
+        return f"is {getattr(fn, '__name__', type(fn).__name__)}{signature}"
+    return ""
 
 
 def _is_folder_name(name: object) -> bool:

@@ -7,6 +7,7 @@ A file is loaded as a module of its own unique name, so that `random.py` does no
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
 import importlib.abc
@@ -40,7 +41,13 @@ def load_object(spec: str) -> object:
         raise ConfigError(f"`{spec}` names no object.", fix="Write `path/to/file.py:name` or `package.module:name`.")
     module = _load_file(Path(target)) if target.endswith(".py") else _load_module(target, spec)
     if not hasattr(module, name):
-        raise ConfigError(f"{target} has no `{name}`.", fix="The part after `:` is a name that the file defines.")
+        names = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        close = difflib.get_close_matches(name, names, n=2)
+        raise ConfigError(
+            f"{target} has no `{name}`.",
+            fix=f"The part after `:` is a name that the file defines{': ' if names else '.'}"
+            + (f"{', '.join(f'`{key}`' for key in close or names[:8])}." if names else ""),
+        )
     return getattr(module, name)
 
 
@@ -84,7 +91,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise ConfigError(f"The file {path} does not exist.")
+        raise ConfigError(f"The file {path} does not exist.", fix="Give the path of a Python file.")
     name = module_name(path)
     if name in sys.modules and _CONTENTS.get(name) != path.read_bytes():
         del sys.modules[name]

@@ -122,6 +122,18 @@ def _short_path(path: str) -> str:
     return path.removeprefix(here)
 
 
+_DENIED = "Change the permissions of it, or name another path (`--runs`, `--out`)."
+_OTHER_PATH = "Name another path: a file has this one, or one above it, where a folder is needed."
+_FIXES = {
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EEXIST: _OTHER_PATH,
+    errno.ENOTDIR: _OTHER_PATH,
+    errno.ENOENT: "Check the path: it, or a folder on the way to it, does not exist.",
+    errno.ENAMETOOLONG: "Name a shorter path.",
+    errno.EMFILE: "Allow more open files (`ulimit -n`), or use fewer `--workers`.",
+}
+
 _FULL = re.compile(
     r"No space left on device|Disk quota exceeded|Read-only file system|File too large|StorageFull|"
     r"PytorchStreamWriter failed writing|could not be written$|"
@@ -141,4 +153,5 @@ def _fault_of_the_system(error: Exception) -> tuple[str, str | None] | None:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if full or _FULL.search(text):
         return text, "Make room where tilth writes (`--runs`, `--out`); the same command continues from here."
-    return text, None
+    number = error.errno if isinstance(error, OSError) else None
+    return text, _FIXES.get(number or 0, "Check the path and the disk; `--debug` shows the traceback.")

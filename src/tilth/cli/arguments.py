@@ -48,6 +48,36 @@ def _count_rule(type_info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int] |
     )
 
 
+@REGISTRY.primitive_rule
+def _optional_count_rule(type_info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[int | None] | None:
+    """`int | None`: tyro's own rule for unions tells two errors where there is one."""
+    if get_origin(type_info.type) not in (Union, types.UnionType) or {*get_args(type_info.type)} != {int, type(None)}:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="{None}|INT",
+        instance_from_str=lambda words: None if words[0] == "None" else count(words[0]),
+        is_instance=lambda value: value is None or (isinstance(value, int) and not isinstance(value, bool)),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def annotated(fn: Callable[..., object]) -> list[inspect.Parameter]:
+    """Returns the named parameters of a function as tyro takes them.
+
+    One without an annotation has the type of its default, or is text; `*args` and `**kwargs` are left out.
+    """
+    hints = get_type_hints(fn, include_extras=True)
+    found: list[inspect.Parameter] = []
+    for parameter in inspect.signature(fn).parameters.values():
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            continue
+        default = parameter.default
+        guess = str if default in (inspect.Parameter.empty, None) else cast("Any", type(default))
+        found.append(parameter.replace(annotation=as_list(hints.get(parameter.name, guess))))
+    return found
+
+
 def as_list(annotation: Any) -> Any:
     """Returns `tuple[X, ...]` for a union with it, such as `str | tuple[str, ...]`: a command line gives lists."""
     if get_origin(annotation) in (Union, types.UnionType):

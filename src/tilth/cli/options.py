@@ -8,13 +8,13 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import tyro
 
 from tilth import steps
 from tilth.cli import terminal
-from tilth.cli.arguments import REGISTRY, as_list, merged
+from tilth.cli.arguments import REGISTRY, annotated, merged
 from tilth.errors import ConfigError
 from tilth.execute import Context
 from tilth.model.device import check_device
@@ -43,8 +43,10 @@ class RuntimeOptions:
     checkpoint_seconds: float = Context.checkpoint_seconds
     """Most seconds of training between checkpoints."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises ConfigError if a value cannot work here, before anything is done with it."""
         check_local(self.runs)
+        check_device(self.device)
         for name in ("workers", "jobs", "micro_batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -54,7 +56,6 @@ class RuntimeOptions:
 
     def context(self) -> Context:
         """Returns the context that steps run in."""
-        check_device(self.device)
         return Context(
             runs=self.runs,
             workers=self.workers or os.cpu_count() or 1,
@@ -91,14 +92,14 @@ def call_with_options(fn: Callable[..., T], words: Sequence[str], verb: str, def
     """Like `call`, with the fields of `default` added to the options of `fn`; returns both."""
 
     def combined(*, runtime: Chosen, **arguments: Any) -> tuple[Chosen, T]:
+        runtime.check()
         return runtime, fn(**arguments)
 
     taken = {field.name for field in fields(default)} & set(inspect.signature(fn).parameters)
     if taken:
         names = ", ".join(f"`{name}`" for name in sorted(taken))
         raise ConfigError(f"`{verb}` has fields named as options of every recipe: {names}.", fix="Rename the fields.")
-    hints = get_type_hints(fn, include_extras=True)
-    parameters = [p.replace(annotation=as_list(hints[p.name])) for p in inspect.signature(fn).parameters.values()]
+    parameters = annotated(fn)
     flat = tyro.conf.OmitArgPrefixes[type(default)]
     runtime = inspect.Parameter("runtime", inspect.Parameter.KEYWORD_ONLY, default=default, annotation=flat)
     combined.__signature__ = inspect.Signature([*parameters, runtime])  # pyright: ignore[reportFunctionMemberAccess]

@@ -13,11 +13,13 @@ from typing import Any, Generic, TypeVar
 
 from tilth import steps
 from tilth.cli import terminal
+from tilth.cli.look import show_look
 from tilth.cli.options import RecipeOptions, call_with_options, given_fields
 from tilth.cli.terminal import duration
-from tilth.errors import DataError, StepError
+from tilth.errors import ConfigError, DataError, StepError
 from tilth.execute import Context
 from tilth.recipes import BUILT_IN, load_recipe
+from tilth.recipes.estimates import Estimate, estimate
 from tilth.recipes.run_page import chat_command, write_page
 from tilth.run_record import LIVE, ActiveRun, RunRecord, begin, find_run, name_from
 from tilth.sources import Source
@@ -26,8 +28,12 @@ from tilth.steps import Step
 Named = TypeVar("Named", bound=RecipeOptions)
 
 
+@dataclass(frozen=True, kw_only=True)
 class RunOptions(RecipeOptions):
     """How this machine does the work, and what the run is called."""
+
+    yes: bool = False
+    """Ask nothing before the run begins."""
 
 
 def run(words: Sequence[str]) -> None:
@@ -35,6 +41,9 @@ def run(words: Sequence[str]) -> None:
     call = _recipe("run", words, RunOptions())
     for source in call.sources:
         source.check_exists()
+    if not show_look(call.target, steps.plan(call.target, call.context), call.context, yes=call.options.yes):
+        terminal.say("Nothing was run.")
+        return
     with call.begin() as active:
         context = replace(call.context, live=active.folder / LIVE)
         results: list[steps.StepResult] = []
@@ -58,35 +67,78 @@ def _write_page(record: RunRecord, folders: Sequence[Path], context: Context) ->
         terminal.say(f"\nNo report: {error.message}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlanOptions(RecipeOptions):
+    """How this machine does the work, and how the answer is printed."""
+
+    json: bool = False
+    """Print one JSON document."""
+
+
 def plan(words: Sequence[str]) -> None:
     """`tilth plan RECIPE [--field value ...]`."""
-    call = _recipe("plan", words, RecipeOptions())
+    call = _recipe("plan", words, PlanOptions())
     target, context = call.target, call.context
     planned = steps.plan(target, context)
-    terminal.show_table("", ("step", "state", "seconds", "why"), [_planned_row(p) for p in planned])
+    estimates = {p.step.label: None if p.record else estimate(p, context) for p in planned}
+    if call.options.json:
+        rows = [_planned_json(p, estimates[p.step.label]) for p in planned]
+        terminal.show_json({"run": call.name, "recipe": call.recipe, "steps": rows})
+        return
+    show_look(target, planned, context, yes=True)
+    rows = [_planned_row(p, estimates[p.step.label]) for p in planned]
+    terminal.show_table("", ("step", "state", "time", "why"), rows)
     for path, basis in {path: basis for p in planned for path, basis in p.source_bases.items()}.items():
         if basis != "content":
             terminal.say(f"{path} is identified by {basis}: its files were not read.")
     if damaged := [p.step.label for p in planned if p.state == "damaged"]:
         terminal.say(f"{', '.join(damaged)}: the output is damaged. `tilth check {context.runs}` lists the files.")
     new = [p for p in planned if p.state in ("new", "partial")]
-    known = [p.last.seconds for p in new if p.last]
+    known = [expected for p in new if (expected := estimates[p.step.label])]
     if not new and not damaged:
         terminal.say("Everything is cached: nothing would run.")
     elif len(known) == len(new):
-        terminal.say(f"{len(new)} steps to run, about {duration(sum(known))} by the last runs of their kinds.")
+        terminal.say(f"{_count(new)} to run, about {_about(sum(one.seconds for one in known))}.")
     else:
         terminal.say(
-            f"{len(new)} steps to run; {len(new) - len(known)} of them have no earlier run to estimate the time from."
+            f"{_count(new)} to run; {len(new) - len(known)} of them have no earlier run to estimate the time from, "
+            f"the others take about {_about(sum(one.seconds for one in known))}."
         )
 
 
-def _planned_row(planned: steps.Planned) -> tuple[str, str, str, str]:
+def _count(planned: Sequence[steps.Planned]) -> str:
+    return f"{len(planned)} {'step' if len(planned) == 1 else 'steps'}"
+
+
+def _about(seconds: float) -> str:
+    """An estimate is not told to the second."""
+    if seconds < 1:
+        return "1 s"
+    return duration(seconds) if seconds < 10 else duration(float(f"{seconds:.2g}"))
+
+
+def _planned_json(planned: steps.Planned, expected: Estimate | None) -> dict[str, Any]:
+    return {
+        "step": planned.step.label,
+        "name": planned.step.name,
+        "fingerprint": planned.fingerprint,
+        "folder": str(planned.folder),
+        "state": planned.state,
+        "seconds": planned.record.seconds if planned.record else None,
+        "estimated_seconds": expected.seconds if expected else None,
+        "estimated_from_run": expected.from_run if expected else None,
+        "nearest_run": planned.last.fingerprint if planned.last else None,
+        "reasons": planned.reasons,
+        "sources": dict(planned.source_bases),
+    }
+
+
+def _planned_row(planned: steps.Planned, expected: Estimate | None) -> tuple[str, str, str, str]:
     label = planned.step.label
     if planned.record is not None:
         return label, "cached", duration(planned.record.seconds), ""
     state = {"partial": "continues", "damaged": "damaged"}.get(planned.state, "will run")
-    last = f"~{duration(planned.last.seconds)}" if planned.last else "?"
+    last = f"~{_about(expected.seconds)}" if expected else "?"
     reasons = planned.reasons
     more = f" (and {len(reasons) - 1} more: `tilth why {label}`)" if len(reasons) > 1 else ""
     # A partial folder whose newest earlier run is equal in all that is compared has no reason to name.
@@ -98,18 +150,26 @@ def why(words: Sequence[str]) -> None:
     name, *rest = words or ["--help"]
     if name in ("-h", "--help"):
         terminal.say(
-            "usage: tilth why STEP [RECIPE [--field value ...]]\n\n"
+            "usage: tilth why STEP [RECIPE [--field value ...]] [--json]\n\n"
             "Says which config value or input made a step of a recipe (default: quickstart) new."
         )
         return
     recipe = rest if rest and not rest[0].startswith("-") else ["quickstart", *rest]
-    call = _recipe("why", recipe, RecipeOptions())
+    if name in BUILT_IN or ".py" in name:
+        raise ConfigError(
+            f"`{name}` is a recipe, and `tilth why` takes a step first.",
+            fix=f"`tilth plan {name}` lists the steps; ask for one of them: `tilth why STEP {name}`.",
+        )
+    call = _recipe("why", recipe, PlanOptions())
     target, context = call.target, call.context
     by_label = {step.label: step for step in steps.in_order(target, context)}
     if name not in by_label:
         message, fix = terminal.unknown_word("step", name, by_label, f"tilth plan {recipe[0]}")
         raise StepError(message, fix=fix)
     lines = steps.why(by_label[name], context)
+    if call.options.json:
+        terminal.show_json({"step": name, "is_cached": not lines, "reasons": lines})
+        return
     for line in lines or [f"{name} is cached: nothing made it new."]:
         print(line)
 

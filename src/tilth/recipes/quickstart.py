@@ -13,6 +13,7 @@ import sysconfig
 from collections.abc import Mapping, Sequence
 
 from tilth.curation.config import CurationConfig
+from tilth.errors import ConfigError
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
 from tilth.recipes import singles, step_functions
@@ -54,6 +55,8 @@ def quickstart(
         rounds: Rounds of the self-improving loop, each on strings that are one letter longer; 0 leaves the loop out.
         seed: Seed of everything that is drawn by chance.
     """
+    if rounds < 0:
+        raise ConfigError(f"`--rounds` is {rounds}.", fix="Give 0 or more; 0 leaves the loop out.")
     model = ModelConfig.from_depth(depth, vocab_size=vocab_size)
     return chain(
         corpus,

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tilth.curation.config import CurationConfig
-from tilth.errors import ConfigError
+from tilth.errors import ConfigError, DataError
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
+from tilth.paths import is_url
 from tilth.recipes import step_functions
 from tilth.sources import Source
 from tilth.steps import RECORD, Input, Step
@@ -28,7 +30,7 @@ def curate(
     """
     inputs: dict[str, Input] = {}
     paths: dict[str, str] = {}
-    for word in corpus:
+    for word in expanded(corpus):
         name, path = named_corpus(word)
         if name in paths and paths[name] == path:
             raise ConfigError(f"The corpus `{path}` is given twice.", fix="Give it once.")
@@ -39,6 +41,23 @@ def curate(
             )
         inputs[name], paths[name] = Source(path, exclude, follow_links), path
     return Step("curate", step_functions.curate, config, inputs)
+
+
+def expanded(corpus: Iterable[str]) -> list[str]:
+    """Returns the words with patterns such as `texts/*`, which a shell leaves alone in quotes, replaced by their files.
+
+    Raises: DataError if a pattern matches nothing.
+    """
+    found: list[str] = []
+    for word in corpus:
+        if is_url(word) or Path(word).exists() or not glob.has_magic(word):
+            found.append(word)
+            continue
+        matches = sorted(glob.glob(word, recursive=True))  # noqa: PTH207 (a `Path` globs no absolute pattern)
+        if not matches:
+            raise DataError(f"No file matches `{word}`.", fix="Give the path or URL of a file or a folder.")
+        found += matches
+    return found
 
 
 def named_corpus(word: str) -> tuple[str, str]:
