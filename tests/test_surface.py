@@ -44,14 +44,15 @@ CONFIGS = {
     "max_token_length max_training_bytes weights superwords_from byte_fallback character_coverage",
     "tilth.model.config:ModelConfig": "vocab_size d_model n_layers n_heads n_kv_heads head_dim d_ff context_length "
     "rope_theta norm_eps tie_embeddings",
-    "tilth.training.config:TrainConfig": "tokens global_batch_tokens optimizer learning_rate muon_learning_rate "
-    "schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip seed eval_bytes",
+    "tilth.training.config:TrainConfig": "tokens max_epochs global_batch_tokens optimizer learning_rate "
+    "muon_learning_rate schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip seed eval_bytes "
+    "held_out_points patience",
     "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples test_problems "
     "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate warmup_fraction decay_fraction beta1 "
     "beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at max_draws seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
-    "eval_every_tokens endpoints keys cache live",
+    "endpoints keys cache live",
     "tilth.steps:Step": "name fn config inputs version label",
 }
 IN_IDENTITIES = (
@@ -107,6 +108,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
     },
     "tilth.training.config:TrainConfig": {
         "tokens": 3000000,
+        "max_epochs": 16.0,
         "global_batch_tokens": 2048,
         "optimizer": "muon",
         "learning_rate": 0.008,
@@ -119,7 +121,9 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "beta2": 0.95,
         "gradient_clip": 1.0,
         "seed": 0,
-        "eval_bytes": 200000,
+        "eval_bytes": 50000,
+        "held_out_points": 12,
+        "patience": 3,
     },
     "tilth.improve.config:LoopConfig": {
         "rounds": 8,

@@ -74,6 +74,9 @@ class Jobs:
         for worker in self.running:
             worker.process.terminate()
         for worker, (_, replay) in self.running.items():
+            for event in worker.last_words():  # what it kept, in the end
+                if isinstance(event, ProgressEvent) and event.kind == "say":
+                    replay.show(event)
             worker.end()
             replay.close()
         self.running.clear()

@@ -235,7 +235,7 @@ class Planned:
     record: StepRecord | None
     """The record of the cached run."""
     last: StepRecord | None
-    """The newest record of a step of this kind with another identity, if possible with the same label."""
+    """The nearest record of a step of this kind with another identity: see `_nearest`."""
     reasons: list[str]
     """What made it new, as `why` says it; what is wrong with it, if it is damaged."""
     source_bases: Mapping[str, str]
@@ -289,13 +289,27 @@ def _planned(step: Step, identities: Identities) -> Planned:
     except StepError as error:
         state, reasons = "damaged", [error.message]
     bases = {item.path: identities.listing(item).basis for item in step.inputs.values() if isinstance(item, Source)}
-    return Planned(step, found, folder, state, record, _last(step, identities), reasons, bases)
+    return Planned(step, found, folder, state, record, _nearest(step, identities), reasons, bases)
 
 
-def _last(step: Step, identities: Identities) -> StepRecord | None:
-    found = identities.fingerprint(step)
-    others = [r for r in records(identities.runs, step.name) if r.fingerprint != found]
-    return next((r for r in others if r.label == step.label), others[0] if others else None)
+def _nearest(step: Step, identities: Identities) -> StepRecord | None:
+    """Returns the earlier run that differs in the fewest fields and inputs; of equals, the newest.
+
+    Those with the step's label come first: a recipe may hold several steps of one kind.
+    """
+    new = identities.of(step)
+    others = [r for r in records(identities.runs, step.name) if r.fingerprint != identities.fingerprint(step)]
+    if not others:
+        return None
+    config = full_config(step.config)
+
+    def distance(record: StepRecord) -> tuple[bool, int]:
+        fields = len(changes(_with_new_defaults(record.config, config, new["config"]), config))
+        names = new["inputs"].keys() | record.inputs.keys()
+        inputs = sum(new["inputs"].get(name) != record.inputs.get(name) for name in names)
+        return record.label != step.label, fields + inputs + (record.version != new["version"])
+
+    return min(others, key=distance)
 
 
 def records(runs: Path, name: str) -> list[StepRecord]:
@@ -464,24 +478,31 @@ def _output_folder(folder: Path, sources: Iterable[Source]) -> Path:
 
 
 def why(step: Step, context: Context) -> list[str]:
-    """Says in plain lines what made a step new: the fields and inputs that differ from the newest finished run.
+    """Says in plain lines what made a step new: the fields and inputs that differ from the nearest finished run.
 
-    A changed input is followed to its own cause. Empty if the step is cached.
+    A changed input is followed to its own cause, each cause once. Empty if the step is cached.
     """
     return _planned(step, Identities(context.runs)).reasons
 
 
 def _reasons(step: Step, identities: Identities, *, begun: bool) -> list[str]:
-    last = _last(step, identities)
+    last = _nearest(step, identities)
     if last is None:
         return [f"{step.label} was begun and has not ended." if begun else f"{step.label} has not been run before."]
     return _differences(step, last, identities)
 
 
-def _differences(step: Step, record: StepRecord, identities: Identities) -> list[str]:
-    """Says how a step differs from a finished run of the same kind, most direct causes first."""
+def _differences(
+    step: Step, record: StepRecord, identities: Identities, told: set[tuple[str, str]] | None = None
+) -> list[str]:
+    """Says how a step differs from a finished run of the same kind, most direct causes first.
+
+    `told` are the pairs of fingerprints, before and now, whose differences were named: several inputs may come from
+    one step.
+    """
     lines: list[str] = []
     new = identities.of(step)
+    told = set() if told is None else told
     if new["version"] != record.version:
         lines.append(f"{step.label}: version {record.version} -> {new['version']}")
     config = full_config(step.config)
@@ -495,7 +516,7 @@ def _differences(step: Step, record: StepRecord, identities: Identities) -> list
             lines.append(f"{step.label}: input {name} {'removed' if now is None else 'added'}")
             continue
         lines.append(f"{step.label}: input {name} {before} -> {now}")
-        lines += [f"  {line}" for line in _causes(step.inputs[name], before, identities)]
+        lines += [f"  {line}" for line in _causes(step.inputs[name], before, identities, told)]
     return lines
 
 
@@ -508,12 +529,16 @@ def _with_new_defaults(old: Any, full: Any, identity: Any) -> Any:
     return merged | {key: item for key, item in now.items() if key not in before and key not in stated}
 
 
-def _causes(item: Input, old: str, identities: Identities) -> list[str]:
+def _causes(item: Input, old: str, identities: Identities, told: set[tuple[str, str]]) -> list[str]:
+    made = old.split("/")[0], identities.fingerprint(item).split("/")[0]
+    if made in told:
+        return []
+    told.add(made)
     if isinstance(item, Source):
         return item.changes_since(old, identities.runs)
     made_by = item.step if isinstance(item, Part) else item
     try:
-        record = read_record(identities.runs / made_by.name / old.split("/")[0])
+        record = read_record(identities.runs / made_by.name / made[0])
     except StepError:
         return []
-    return [] if record is None else _differences(made_by, record, identities)
+    return [] if record is None else _differences(made_by, record, identities, told)

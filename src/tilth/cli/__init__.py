@@ -94,7 +94,7 @@ def _call(verb: str, words: list[str], *, debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        terminal.say("\nStopped. The same command continues from here.")
+        terminal.say("\nStopped. What is finished is kept: the same command continues with the rest.")
         return 130
     except Exception as error:
         if debug or (message := _fault_of_the_system(error) or _fault_of_a_recipe(error)) is None:

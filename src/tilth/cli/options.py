@@ -42,14 +42,12 @@ class RuntimeOptions:
     """Rows that go through a model at a time in training; lower it if memory runs out (default: all of a step)."""
     checkpoint_seconds: float = Context.checkpoint_seconds
     """Most seconds of training between checkpoints."""
-    eval_every_tokens: int = Context.eval_every_tokens
-    """Tokens between measurements on held-out text while training."""
 
     def check(self) -> None:
         """Raises ConfigError if a value cannot work here, before anything is done with it."""
         check_local(self.runs)
         check_device(self.device)
-        for name in ("workers", "jobs", "micro_batch_size", "eval_every_tokens"):
+        for name in ("workers", "jobs", "micro_batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`--{name.replace('_', '-')}` is {value}.", fix="Give 1 or more.")
@@ -67,7 +65,6 @@ class RuntimeOptions:
             jobs=self.jobs,
             micro_batch_size=self.micro_batch_size,
             checkpoint_seconds=self.checkpoint_seconds,
-            eval_every_tokens=self.eval_every_tokens,
         )
 
 

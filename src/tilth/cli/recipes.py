@@ -13,11 +13,13 @@ from typing import Any, Generic, TypeVar
 
 from tilth import steps
 from tilth.cli import terminal
+from tilth.cli.look import show_look
 from tilth.cli.options import RecipeOptions, call_with_options, given_fields
 from tilth.cli.terminal import duration
 from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
 from tilth.recipes import BUILT_IN, load_recipe
+from tilth.recipes.estimates import Estimate, estimate
 from tilth.recipes.live_run import live_run
 from tilth.recipes.run_page import chat_command, write_page
 from tilth.run_record import ActiveRun, RunRecord, begin, find_run, name_from
@@ -33,6 +35,8 @@ class RunOptions(RecipeOptions):
 
     open: bool = False
     """Open the page of the run in the browser, and serve it as long as the run lasts."""
+    yes: bool = False
+    """Ask nothing before the run begins."""
 
 
 def run(words: Sequence[str]) -> None:
@@ -42,6 +46,11 @@ def run(words: Sequence[str]) -> None:
         source.check_exists()
     with call.begin() as active:
         with live_run(active, call.target, call.context, serve=call.options.open) as live:
+            planned = steps.plan(call.target, call.context)
+            if not show_look(call.target, planned, call.context, yes=call.options.yes):
+                terminal.say("Nothing was run.")
+                sys.exit(0)
+            live.page.expect(_expected(planned, call.context))
             for result in steps.run_each(call.target, live.context, started=live.started):
                 active.add_step(result.step.label, result.folder)
                 live.finished(result)
@@ -52,6 +61,12 @@ def run(words: Sequence[str]) -> None:
         terminal.say(f"\nReport:  {live.path}" if live.path else f"\nNo report: {live.problem}")
         if chat := chat_command(active.record, live.folders, call.context.runs):
             terminal.say(f"Chat:    {chat}")
+
+
+def _expected(planned: Sequence[steps.Planned], context: Context) -> dict[str, float]:
+    """Returns the seconds that steps will take, about, by label, where that is known."""
+    estimates = {p.step.label: estimate(p, context) for p in planned if p.record is None}
+    return {label: found.seconds for label, found in estimates.items() if found is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,28 +82,44 @@ def plan(words: Sequence[str]) -> None:
     call = _recipe("plan", words, PlanOptions())
     target, context = call.target, call.context
     planned = steps.plan(target, context)
+    estimates = {p.step.label: None if p.record else estimate(p, context) for p in planned}
     if call.options.json:
-        terminal.show_json({"run": call.name, "recipe": call.recipe, "steps": [_planned_json(p) for p in planned]})
+        rows = [_planned_json(p, estimates[p.step.label]) for p in planned]
+        terminal.show_json({"run": call.name, "recipe": call.recipe, "steps": rows})
         return
-    terminal.show_table("", ("step", "state", "seconds", "why"), [_planned_row(p) for p in planned])
+    show_look(target, planned, context, yes=True)
+    rows = [_planned_row(p, estimates[p.step.label]) for p in planned]
+    terminal.show_table("", ("step", "state", "time", "why"), rows)
     for path, basis in {path: basis for p in planned for path, basis in p.source_bases.items()}.items():
         if basis != "content":
             terminal.say(f"{path} is identified by {basis}: its files were not read.")
     if damaged := [p.step.label for p in planned if p.state == "damaged"]:
         terminal.say(f"{', '.join(damaged)}: the output is damaged. `tilth check {context.runs}` lists the files.")
     new = [p for p in planned if p.state in ("new", "partial")]
-    known = [p.last.seconds for p in new if p.last]
+    known = [expected for p in new if (expected := estimates[p.step.label])]
     if not new and not damaged:
         terminal.say("Everything is cached: nothing would run.")
     elif len(known) == len(new):
-        terminal.say(f"{len(new)} steps to run, about {duration(sum(known))} by the last runs of their kinds.")
+        terminal.say(f"{_count(new)} to run, about {_about(sum(one.seconds for one in known))}.")
     else:
         terminal.say(
-            f"{len(new)} steps to run; {len(new) - len(known)} of them have no earlier run to estimate the time from."
+            f"{_count(new)} to run; {len(new) - len(known)} of them have no earlier run to estimate the time from, "
+            f"the others take about {_about(sum(one.seconds for one in known))}."
         )
 
 
-def _planned_json(planned: steps.Planned) -> dict[str, Any]:
+def _count(planned: Sequence[steps.Planned]) -> str:
+    return f"{len(planned)} {'step' if len(planned) == 1 else 'steps'}"
+
+
+def _about(seconds: float) -> str:
+    """An estimate is not told to the second."""
+    if seconds < 1:
+        return "1 s"
+    return duration(seconds) if seconds < 10 else duration(float(f"{seconds:.2g}"))
+
+
+def _planned_json(planned: steps.Planned, expected: Estimate | None) -> dict[str, Any]:
     return {
         "step": planned.step.label,
         "name": planned.step.name,
@@ -96,18 +127,20 @@ def _planned_json(planned: steps.Planned) -> dict[str, Any]:
         "folder": str(planned.folder),
         "state": planned.state,
         "seconds": planned.record.seconds if planned.record else None,
-        "seconds_of_last": planned.last.seconds if planned.last else None,
+        "estimated_seconds": expected.seconds if expected else None,
+        "estimated_from_run": expected.from_run if expected else None,
+        "nearest_run": planned.last.fingerprint if planned.last else None,
         "reasons": planned.reasons,
         "sources": dict(planned.source_bases),
     }
 
 
-def _planned_row(planned: steps.Planned) -> tuple[str, str, str, str]:
+def _planned_row(planned: steps.Planned, expected: Estimate | None) -> tuple[str, str, str, str]:
     label = planned.step.label
     if planned.record is not None:
         return label, "cached", duration(planned.record.seconds), ""
     state = {"partial": "continues", "damaged": "damaged"}.get(planned.state, "will run")
-    last = f"~{duration(planned.last.seconds)}" if planned.last else "?"
+    last = f"~{_about(expected.seconds)}" if expected else "?"
     reasons = planned.reasons
     more = f" (and {len(reasons) - 1} more: `tilth why {label}`)" if len(reasons) > 1 else ""
     # A partial folder whose newest earlier run is equal in all that is compared has no reason to name.

@@ -75,7 +75,9 @@ def _run(files: Sequence[InputFile], out: Path, work: Path, config: CurationConf
     n_partitions = 1 + sum(file.bytes for file in files if _is_opened(file)) // _PARTITION_BYTES
     fn = partial(run_task, work=work, config=config, n_partitions=n_partitions)
     unread = [task for task in tasks if not task.record(work).exists()]
-    _drain(watched(map_shards(fn, unread, context, name="read and filter"), work, _inputs(files), context.live))
+    n_done = len(tasks) - len(unread)
+    results = map_shards(fn, unread, context, name="read and filter", done=n_done)
+    _drain(watched(results, work, _inputs(files), context.live))
     _check_dead_letters(files, work, config)
     names = shard_names(work)
     records = [read_json(record) for record in task_records(work)]
@@ -90,7 +92,7 @@ def _run(files: Sequence[InputFile], out: Path, work: Path, config: CurationConf
     shards = [OutputShard(index=index, name=name) for index, name in enumerate(names)]
     todo = [shard for shard in shards if not (work / "final" / f"{shard.name}.json").exists()]
     write = partial(write_shard, work=work, out=out, split=split, schema=schema, operators=operators)
-    _drain(map_shards(write, todo, context, name="write"))
+    _drain(map_shards(write, todo, context, name="write", done=len(shards) - len(todo)))
     _finish(files, shards, out, work, split, ["read", *operators, "dedup"])
 
 

@@ -31,6 +31,8 @@ OUTSIDE_THE_LIBRARY = (
     "*/idle_test/*",
 )
 """Left out of the Python installation: other people's packages, build leftovers, and tests (odd text on purpose)."""
+COMPARED_BYTES = 200_000
+"""Held-out text on which the trained model is compared with simple predictors; it begins with `eval_bytes` of it."""
 
 
 def quickstart(
@@ -97,7 +99,7 @@ def chain(
     )
     data = data | {"pretrain": pretrain}
     samples = Step("samples", step_functions.sample, step_functions.Sampling(seed=training.seed), data)
-    baselines = Step("baselines", step_functions.measure_baselines, {"max_bytes": training.eval_bytes}, data)
+    baselines = Step("baselines", step_functions.measure_baselines, {"max_bytes": COMPARED_BYTES}, data)
     improve = [] if loop is None else [Step("improve", step_functions.improve, loop)]
     model_files = {
         "model": pretrain / "model",

@@ -44,7 +44,13 @@ def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) 
     files = [replace(file, corpus=name) for name, found in corpora.items() for file in found]
     ledger = curate(files, out, config, context)
     kept = ledger.train.documents + ledger.held_out.documents
-    return {"documents_in": ledger.table()[0][2], "documents_out": kept, "dead_letters": ledger.n_dead_letters}
+    n_bytes = sum(file.bytes for file in files)
+    return {
+        "source_bytes": n_bytes,
+        "documents_in": ledger.table()[0][2],
+        "documents_out": kept,
+        "dead_letters": ledger.n_dead_letters,
+    }
 
 
 def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
@@ -70,7 +76,7 @@ def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context:
     return {"vocab_size": tokenizer.vocab_size, "bytes": train.n_bytes}
 
 
-PRETRAIN_VERSION = 2
+PRETRAIN_VERSION = 3
 """Goes up whenever equal configs and inputs give other weights."""
 
 

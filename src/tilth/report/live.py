@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -51,23 +52,22 @@ class LivePage:
         labels: Sequence[str],
         progress: RecordedProgress,
         *,
-        expected: Mapping[str, float] | None = None,
         every_seconds: float = EVERY_SECONDS,
     ) -> None:
-        """Takes the run's folder and record, and the labels of its steps in order.
-
-        `expected` are the seconds that steps are expected to take, by label, where that is known.
-        """
+        """Takes the run's folder and record, and the labels of its steps in order."""
         self.folder, self.record, self.progress = folder, record, progress
-        self.every_seconds, self.expected = every_seconds, dict(expected or {})
+        self.every_seconds = every_seconds
         self.live = folder / LIVE
         """`Context.live` of the run."""
         self._steps = {label: StepState(label=label) for label in labels}
         self._folders: dict[str, Path] = {}
+        self._expected: Mapping[str, float] = {}
         self._lock, self._changed, self._stopped = threading.Lock(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._keep_up, name="live page", daemon=True)
         self._metrics: dict[str, MetricsReader] = {}
         self._samples: dict[str, SamplesReader] = {}
+        self._made = dict.fromkeys(("steps", "samples", "training", "curation", "messages"), "")
+        """The parts of the region."""
         self._shown: frozenset[str] = frozenset()
         """Labels of the steps whose results are in the page."""
         self._page = 0
@@ -92,6 +92,11 @@ class LivePage:
         self._changed.set()
         if self._thread.is_alive():
             self._thread.join()
+
+    def expect(self, seconds: Mapping[str, float]) -> None:
+        """Takes the seconds that steps will take, about, by label, where that is known."""
+        self._expected = dict(seconds)
+        self._changed.set()
 
     def started(self, label: str, folder: Path) -> None:
         """Notes that a step is at work; its output will be `folder`."""
@@ -182,14 +187,21 @@ class LivePage:
         pending = [step for step in steps if step.label in self._folders and step.label not in self._shown]
         begun = [step for step in steps if step.label in self._folders and step.state != "cached"]
         now = time.monotonic()
-        shown = {
-            "steps": views.steps(steps, self.progress.bars(), self.expected, began=self._began, now=now),
-            "samples": views.samples([(step.label, self._samples_of(step.label)) for step in begun]),
-            "training": views.training([(step.label, self._metrics_of(step.label)) for step in pending]),
-            "curation": views.curation([(step.label, self._ledger_of(step.label)) for step in pending]),
-            "messages": views.messages(self.progress.lines()),
+        views_of: dict[str, Callable[[], object]] = {
+            "steps": lambda: views.steps(steps, self.progress.bars(), self._expected, began=self._began, now=now),
+            "samples": lambda: views.samples([(step, self._samples_of(step.label)) for step in begun]),
+            "training": lambda: views.training([(step.label, self._metrics_of(step.label)) for step in pending]),
+            "curation": lambda: views.curation([(step.label, self._ledger_of(step.label)) for step in pending]),
+            "messages": lambda: views.messages(self.progress.lines()),
         }
-        return {key: "" if view is None else page.live_part(key, view) for key, view in shown.items()}
+        for key, view_of in views_of.items():
+            self._try(partial(self._make_part, key, view_of))
+        return dict(self._made)
+
+    def _make_part(self, key: str, view_of: Callable[[], object]) -> None:
+        """Makes one part anew; where that fails, it stays as it was, and the others go on."""
+        view = view_of()
+        self._made[key] = "" if view is None else page.live_part(key, view)
 
     def _ledger_of(self, label: str) -> Ledger | None:
         path = self.live / label / LEDGER

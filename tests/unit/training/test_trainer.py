@@ -282,17 +282,21 @@ def test_waiting_for_the_device_is_time_of_the_steps(tmp_path: Path) -> None:
     assert trainer.checkpoint is not None and read_state(trainer.checkpoint)["seconds"] == trainer.seconds
 
 
-def test_evaluations_come_at_the_start_by_tokens_and_at_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("steps", "points", "expected"), [(7, 3, [0, 3, 5, 7]), (2, 12, [0, 1, 2]), (24, 12, list(range(0, 25, 2)))]
+)
+def test_evaluations_come_at_the_start_and_evenly_to_the_end(
+    tmp_path: Path, steps: int, points: int, expected: list[int]
+) -> None:
     modes: list[bool] = []
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         modes.append(model.training)
         return {"held_out_bits_per_byte": 1.0, "held_out_nats_per_token": 2.0}
 
-    context = Context(eval_every_tokens=130)
-    trained(model_of(), steps=7, evaluate=evaluate, out=tmp_path, context=context)
-    assert [point.tokens for point in read_metrics(tmp_path / "metrics.jsonl").held_out] == [0, 180, 300, 420]
-    assert modes == [False] * 4
+    trained(model_of(), steps=steps, evaluate=evaluate, points=points, out=tmp_path)
+    assert [point.step for point in read_metrics(tmp_path / "metrics.jsonl").held_out] == expected
+    assert modes == [False] * len(expected)
 
 
 @pytest.mark.parametrize("ahead", [0, 2])

@@ -162,23 +162,26 @@ class Row:
 class Samples:
     """One passage, continued again and again."""
 
-    label: str
+    title: str
     prompt: str
     newest: Row
     earlier: tuple[Row, ...]
     """The newest first."""
 
 
-def samples(trainings: Sequence[tuple[str, Sequence[LiveSample]]]) -> list[Samples] | None:
+def samples(trainings: Sequence[tuple[StepState, Sequence[LiveSample]]]) -> list[Samples] | None:
     """Returns the continuations by each training that has some; None where none has."""
     found: list[Samples] = []
-    trainings = [(label, rows) for label, rows in trainings if rows]
-    for label, rows in trainings:
+    trainings = [(step, rows) for step, rows in trainings if rows]
+    for step, rows in trainings:
+        of = f" of {step.label}" if len(trainings) > 1 else ""
         newest_first = [Row(when=_when(row), text=row.text.removeprefix(row.prompt)) for row in reversed(rows)]
         earlier = training_view.thinned([(i, 0.0) for i in range(1, len(newest_first))], MOST_EARLIER_SAMPLES)
         found.append(
             Samples(
-                label=label if len(trainings) > 1 else "",
+                title=f"What the model{of} wrote while it was trained"
+                if step.is_done
+                else f"What the model{of} writes now",
                 prompt=rows[-1].prompt,
                 newest=newest_first[0],
                 earlier=tuple(newest_first[int(i)] for i, _ in earlier),
