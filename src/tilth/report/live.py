@@ -66,7 +66,7 @@ class LivePage:
         self._thread = threading.Thread(target=self._keep_up, name="live page", daemon=True)
         self._metrics: dict[str, MetricsReader] = {}
         self._samples: dict[str, SamplesReader] = {}
-        self._made = dict.fromkeys(("steps", "samples", "training", "curation", "messages"), "")
+        self._made: dict[str, str] = dict.fromkeys(("steps", "samples", "training", "curation", "messages"), "")
         """The parts of the region."""
         self._shown: frozenset[str] = frozenset()
         """Labels of the steps whose results are in the page."""

@@ -15,7 +15,7 @@ import pytest
 from tilth.curation.result import LEDGER
 from tilth.files import write_bytes, write_json
 from tilth.inference.result import LIVE_SAMPLES
-from tilth.progress import SILENT, RecordedProgress
+from tilth.progress import SILENT, BarState, RecordedProgress
 from tilth.report import collect, render
 from tilth.report.live import STATE, LivePage
 from tilth.report.views.live import StepState, steps
@@ -159,15 +159,22 @@ def test_an_error_in_rendering_is_said_once_and_ends_nothing(tmp_path: Path) -> 
     assert "ledger.json" in line and line.endswith("The run continues.")
 
 
-def test_time_left_is_told_where_each_step_left_has_an_estimate() -> None:
+def test_time_left_is_that_of_the_steps_whose_time_is_known() -> None:
     states = [
         StepState(label="curate", state="done", seconds=3.0),
         StepState(label="pretrain", state="at work", started_at=100.0),
         StepState(label="report"),
     ]
-    told = steps(states, (), {"pretrain": 60.0, "report": 10.0}, began=97.0, now=120.0)
-    assert told.sentence == "At work: pretrain. 1 of 3 steps done, 23 s since the start, about 50 s left."
-    assert "left" not in steps(states, (), {"pretrain": 60.0}, began=97.0, now=120.0).sentence
+
+    def told(expected: dict[str, float], *bars: BarState) -> str:
+        return steps(states, bars, expected, began=97.0, now=120.0).sentence
+
+    begin = "At work: pretrain. 1 of 3 steps done, 23 s since the start"
+    assert told({"pretrain": 60.0, "report": 10.0}) == f"{begin}, about 50 s left."
+    assert told({"pretrain": 60.0}) == f"{begin}, at least 40 s left."
+    assert told({}) == f"{begin}."
+    training = BarState(name="train", unit="tokens", total=300, done=200, done_at_start=0, started_at=110.0)
+    assert told({"pretrain": 60.0, "report": 10.0}, training) == f"{begin}, about 15 s left."
 
 
 @pytest.mark.slow

@@ -84,7 +84,7 @@ def steps(
             )
         )
     return Steps(
-        sentence=_sentence(states, at_work, _seconds_left(states, bars, expected, now), now - began), rows=tuple(rows)
+        sentence=_sentence(states, at_work, _time_left(states, bars, expected, now), now - began), rows=tuple(rows)
     )
 
 
@@ -120,34 +120,34 @@ def _bar_row(bar: BarState, name: str, now: float) -> BarRow:
     return BarRow(name=name, share=share, text=text, facts=" · ".join(facts))
 
 
-def _seconds_left(
-    states: Sequence[StepState], bars: Sequence[BarState], expected: Mapping[str, float], now: float
-) -> float | None:
-    """Returns the seconds to the end of the run; None where a step's time is not known."""
+def _time_left(states: Sequence[StepState], bars: Sequence[BarState], expected: Mapping[str, float], now: float) -> str:
+    """Says how long the run still takes; `at least` where the time of some step is not known."""
     at_work = [state.label for state in states if state.state == "at work"]
-    total = 0.0
+    known: list[float] = []
+    is_all = True
     for state in states:
         if state.is_done:
             continue
-        bound = expected.get(state.label)
-        if bound is None:
-            return None
-        if state.state == "at work":
-            own = [bar.seconds_left(now) or 0.0 for bar, _ in _own_bars(state.label, at_work, bars)]
-            bound = max(bound - (now - state.started_at), *own, 0.0)
-        total += bound
-    return total
+        left = expected.get(state.label)
+        own = [bar for bar, _ in _own_bars(state.label, at_work, bars)] if state.state == "at work" else []
+        by_bar = [seconds for bar in own if (seconds := bar.seconds_left(now)) is not None]
+        if by_bar and any(bar.unit == "tokens" for bar in own):  # training, which is nearly all of its step
+            left = max(by_bar)
+        elif left is not None and state.state == "at work":
+            left = max(left - (now - state.started_at), *by_bar, 0.0)
+        is_all = is_all and left is not None
+        known += [] if left is None else [left]
+    total = sum(known)
+    return f"{'about' if is_all else 'at least'} {figures.duration(total)} left" if total >= 1 else ""
 
 
-def _sentence(states: Sequence[StepState], at_work: Sequence[str], left: float | None, elapsed: float) -> str:
+def _sentence(states: Sequence[StepState], at_work: Sequence[str], left: str, elapsed: float) -> str:
     done = sum(state.is_done for state in states)
-    since = f"{figures.duration(max(elapsed, 0.1))} since the start"
-    if left is not None:
-        since += f", about {figures.duration(max(left, 1.0))} left"
     what = f"At work: {figures.join(list(at_work))}" if at_work else "Looking at the input files"
     if done == len(states):
         what = "Writing the page"
-    return f"{what}. {done} of {figures.plural(len(states), 'step')} done, {since}."
+    since = f"{figures.duration(max(elapsed, 0.1))} since the start"
+    return f"{what}. {done} of {figures.plural(len(states), 'step')} done, {', '.join(filter(None, [since, left]))}."
 
 
 @dataclass(frozen=True, kw_only=True)
