@@ -328,7 +328,7 @@ def test_nothing_to_train_is_refused() -> None:
         Trainer(model, batches(), optimizers={}, schedule=Schedule(steps=1))
 
 
-def test_a_look_at_the_model_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_at_the_model_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer_module, "FIRST_WATCH_SECONDS", 0.0)
     monkeypatch.setattr(trainer_module, "WATCH_SECONDS", 0.0)
     monkeypatch.setattr(trainer_module, "WATCH_SHARE", 1e9)
