@@ -228,9 +228,11 @@ def _ray_result(ray: Any, task: Any) -> Any:
 
 
 def map_shards(
-    fn: Callable[[S], R], shards: Sequence[S], context: Context, *, name: str = "", unit: str = "shards"
+    fn: Callable[[S], R], shards: Sequence[S], context: Context, *, name: str = "", unit: str = "shards", done: int = 0
 ) -> Iterator[R]:
     """Yields `fn(shard)` for each shard, in order, and shows progress under `name`.
+
+    `done` shards were finished by an earlier attempt: progress counts them.
 
     `fn` and the shards must pickle (a module-level function, or `functools.partial` of one).
     Raises: whatever `fn` raises; StepError if a worker dies again and again; DependencyError without Ray for `ray`.
@@ -240,7 +242,7 @@ def map_shards(
         if context.executor == "ray"
         else LocalExecutor(context.workers, context.progress.say)
     )
-    with context.progress.bar(name or getattr(fn, "__name__", "shards"), len(shards), unit) as bar:
+    with context.progress.bar(name or getattr(fn, "__name__", "shards"), done + len(shards), unit, done) as bar:
         for result in executor.map(fn, shards):
             yield result
             bar.advance()

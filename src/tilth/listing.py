@@ -17,6 +17,8 @@ from tilth.reading import with_retries
 
 GLOB = re.compile(r"[*?\[]")
 """Characters that make a path a glob."""
+RUNS_MARK = ".tilth-runs"
+"""The file by which a folder of runs is known; in a corpus such a folder is not read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,9 +43,9 @@ def list_files(
 
     With the glob `include` (`"*.txt"`, `"*/notes"`, matched as a shell does against a name or the folders above it)
     only what matches.
-    Hidden files and folders (a name that starts with a dot), `__pycache__`, and names that match one of the `exclude`
-    globs (`"*/test/*"`, matched against `/` + name) are left out. What is no regular file is listed as `skipped`; so
-    are links that lead out of `root`, unless `follow_links`.
+    Hidden files and folders (a name that starts with a dot), `__pycache__`, folders of runs, and names that match one
+    of the `exclude` globs (`"*/test/*"`, matched against `/` + name) are left out. What is no regular file is listed as
+    `skipped`; so are links that lead out of `root`, unless `follow_links`.
     Raises: DataError if nothing is there.
     """
     if is_url(root):
@@ -78,7 +80,8 @@ def _is_left_out(name: str, exclude: Sequence[str]) -> bool:
     return last.startswith(".") or last == "__pycache__" or any(fnmatch.fnmatchcase(rooted, glob) for glob in exclude)
 
 
-def _missing(root: object) -> DataError:
+def missing(root: object) -> DataError:
+    """Returns the error for a corpus that is not there."""
     return DataError(f"{root} does not exist.", fix="Give the path or URL of a file or a folder.")
 
 
@@ -89,7 +92,7 @@ def _local_files(root: Path, exclude: Sequence[str], follow_links: bool) -> Iter
     try:
         facts = root.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise _missing(root) from None
+        raise missing(root) from None
     if stat.S_ISREG(facts.st_mode):
         yield InputFile(path=str(root), name=printable_name(root.name), bytes=facts.st_size)
         return
@@ -119,6 +122,8 @@ class _Walk:
             except OSError as error:
                 yield InputFile(path=folder, name=prefix or ".", bytes=0, skipped=f"cannot be listed: {error.strerror}")
                 continue
+            if prefix and any(entry.name == RUNS_MARK for entry in listed):
+                continue  # what steps wrote is no text of the corpus, which may be the working directory
             for entry in listed:
                 found = self._entry(entry, prefix + printable_name(entry.name), above)
                 if isinstance(found, InputFile):
@@ -177,7 +182,7 @@ def _remote_files(root: str, exclude: Sequence[str]) -> Iterator[InputFile]:
     try:
         facts: dict[str, Any] = fs.info(inner)  # of a web server it asks for the head alone
     except FileNotFoundError:
-        raise _missing(root) from None
+        raise missing(root) from None
     if facts["type"] != "directory":
         yield InputFile(path=root, name=base.rpartition("/")[2], bytes=_size(facts))
         return

@@ -102,6 +102,15 @@ class Worker:
             self.process.join()
             return Died(self.process.exitcode or 0)
 
+    def last_words(self) -> list[Any]:
+        """Returns what a worker that was told to end still sends until it does; waits a few seconds at most."""
+        words: list[Any] = []
+        end = time.monotonic() + _SECONDS_TO_END
+        with suppress(EOFError, ConnectionResetError):
+            while self.connection.poll(max(0.0, end - time.monotonic())):
+                words.append(pickle.loads(self.connection.recv_bytes()))
+        return words
+
     def end(self) -> None:
         """Ends the process at once, whatever it does."""
         if self.process.is_alive():

@@ -90,6 +90,6 @@ def test_ctrl_c_says_that_the_same_command_continues(corpus: Path, tmp_path: Pat
         lambda: any(tmp_path.glob("runs/improve/*.partial/**/*.safetensors")), *words, cwd=tmp_path
     )
     assert code == 130
-    assert "The same command continues from here" in said
+    assert "the same command continues with the rest" in said
     assert "Traceback" not in said
     assert "report.html" in tilth(*words, cwd=tmp_path).stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from tilth.progress import Bar, PlainProgress
 from tilth.progress import Progress as ProgressProtocol
+from tilth.results import without_nan
 
 if TYPE_CHECKING:
     from tilth.cli import Verb
@@ -73,6 +75,11 @@ def show_table(
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     OUT.print(table)
+
+
+def show_json(value: object) -> None:
+    """Prints one JSON document to standard output; numbers that are not finite become null."""
+    print(json.dumps(without_nan(value), indent=2, ensure_ascii=False, default=str))
 
 
 class _Facts(ProgressColumn):

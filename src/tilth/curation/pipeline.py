@@ -24,6 +24,7 @@ from tilth.curation.global_dedup import find_duplicates
 from tilth.curation.guard import stop_guard
 from tilth.curation.held_out import HeldOut, choose_held_out
 from tilth.curation.language import choose_languages
+from tilth.curation.live_ledger import watched
 from tilth.curation.nothing_kept import check_something_kept
 from tilth.curation.read import is_read
 from tilth.curation.read_result import FileReading
@@ -81,7 +82,10 @@ def _run(files: Sequence[InputFile], out: Path, work: Path, config: CurationConf
     tasks = plan_tasks(files, config)
     n_partitions = 1 + sum(file.bytes for file in files if _is_opened(file)) // _PARTITION_BYTES
     fn = partial(run_task, work=work, config=config, n_partitions=n_partitions)
-    _drain(map_shards(fn, [task for task in tasks if not task.record(work).exists()], context, name="read and filter"))
+    unread = [task for task in tasks if not task.record(work).exists()]
+    n_done = len(tasks) - len(unread)
+    results = map_shards(fn, unread, context, name="read and filter", done=n_done)
+    _drain(watched(results, work, _inputs(files), context.live))
     _check_dead_letters(files, work, config)
     names = shard_names(work)
     records = [read_json(record) for record in task_records(work)]
@@ -100,7 +104,7 @@ def _run(files: Sequence[InputFile], out: Path, work: Path, config: CurationConf
     shards = [OutputShard(index=index, name=name) for index, name in enumerate(names)]
     todo = [shard for shard in shards if not (work / "final" / f"{shard.name}.json").exists()]
     write = partial(write_shard, verdicts=verdicts, out=out, held_out=held_out, schema=schema, operators=operators)
-    _drain(map_shards(write, todo, context, name="write"))
+    _drain(map_shards(write, todo, context, name="write", done=len(shards) - len(todo)))
     stages = ["read", *operators, *([LANGUAGES] if choice else []), "dedup"]
     _finish(files, shards, out, verdicts, held_out, stages)
 

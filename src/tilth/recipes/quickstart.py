@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tilth.curation.config import AUTO, CurationConfig
+from tilth.errors import ConfigError
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
 from tilth.recipes import singles, step_functions
@@ -36,7 +37,7 @@ COMPARED_BYTES = 200_000
 
 def quickstart(
     *,
-    corpus: str | None = None,
+    corpus: str | tuple[str, ...] = (),
     depth: int = 4,
     vocab_size: int = 4096,
     tokens: int | None = None,
@@ -48,15 +49,18 @@ def quickstart(
     """Grow a small model from text, run the self-improving loop, and write a report.
 
     Args:
-        corpus: File, folder or URL with text, code, JSONL, Parquet, HTML or WARC; None: this machine's Python.
+        corpus: Files, folders or URLs with text, code, JSONL, Parquet, HTML or WARC, each PATH or NAME=PATH; none: the
+            source and documentation of this machine's Python.
         depth: The one dial: layers of the model; its width and the training tokens follow from it.
         vocab_size: Tokens in the vocabulary.
         tokens: Training budget in tokens; None: 750,000 for each layer.
-        rounds: Rounds of the self-improving loop, each on strings that are one letter longer.
+        rounds: Rounds of the self-improving loop, each on strings that are one letter longer; 0 leaves the loop out.
         languages: Languages to keep, such as `en de`; `auto`: the main ones of the text.
         text_field: Field with the text in JSONL, Parquet, CSV and TSV; None: `text`, `content`, ..., or a chat.
         seed: Seed of everything that is drawn by chance.
     """
+    if rounds < 0:
+        raise ConfigError(f"`--rounds` is {rounds}.", fix="Give 0 or more; 0 leaves the loop out.")
     model = ModelConfig.from_depth(depth, vocab_size=vocab_size)
     return chain(
         corpus,
@@ -64,26 +68,30 @@ def quickstart(
         curation=CurationConfig(languages=languages, text_field=text_field),
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
         model=model,
-        training=TrainConfig(tokens=tokens or 750_000 * depth, seed=seed),
-        loop=LoopConfig(rounds=rounds, seeds=(seed,)),
+        training=TrainConfig(tokens=750_000 * depth if tokens is None else tokens, seed=seed),
+        loop=LoopConfig(rounds=rounds, seeds=(seed,)) if rounds else None,
     )
 
 
 def chain(
-    corpus: str | None,
+    corpus: str | Sequence[str] | None,
     *,
     name: str,
     curation: CurationConfig,
     tokenizer: TokenizerConfig,
     model: ModelConfig,
     training: TrainConfig,
-    loop: LoopConfig,
+    loop: LoopConfig | None,
 ) -> Step:
-    """Ties the steps of the main job for any configs; returns the last, the report, which has `name` as its title."""
+    """Ties the steps of the main job for any configs; returns the last, the report, which has `name` as its title.
+
+    Without a `corpus` it is the text of this machine's Python; without a `loop` that is left out.
+    """
+    corpora = [corpus] if isinstance(corpus, str) else list(corpus or ())
     curate = (
-        Step("curate", step_functions.curate, curation, python_text(), version=step_functions.CURATE_VERSION)
-        if corpus is None
-        else singles.curate([corpus], curation)
+        singles.curate(corpora, curation)
+        if corpora
+        else Step("curate", step_functions.curate, curation, python_text(), version=step_functions.CURATE_VERSION)
     )
     data: dict[str, Input] = {"train": curate / "train", "held_out": curate / "held_out"}
     vocabulary = Step("tokenizer", step_functions.train_tokenizer, tokenizer, data)
@@ -98,14 +106,14 @@ def chain(
     data = data | {"pretrain": pretrain}
     samples = Step("samples", step_functions.sample, step_functions.Sampling(seed=training.seed), data)
     baselines = Step("baselines", step_functions.measure_baselines, {"max_bytes": COMPARED_BYTES}, data)
-    improve = Step("improve", step_functions.improve, loop)
+    improve = [] if loop is None else [Step("improve", step_functions.improve, loop)]
     model_files = {
         "model": pretrain / "model",
         "tokenizer": vocabulary,
         "baselines": baselines / "baselines.json",
     }
     export = Step("export", step_functions.export, {}, model_files)
-    shown = (curate, vocabulary, pretrain, samples, baselines, improve, export)
+    shown = (curate, vocabulary, pretrain, samples, baselines, *improve, export)
     return Step("report", step_functions.write_report, {"name": name}, {step.label: step for step in shown})
 
 

@@ -11,6 +11,7 @@ from tilth.errors import ConfigError
 from tilth.improve.config import LoopConfig
 from tilth.listing import split_glob
 from tilth.model.config import ModelConfig
+from tilth.paths import is_url
 from tilth.recipes import step_functions
 from tilth.sources import Source
 from tilth.steps import RECORD, Input, Step
@@ -25,21 +26,27 @@ def curate(
 ) -> Step:
     """Curates files, folders, globs or URLs, each `PATH` or `NAME=PATH`: the name enters the ids of its documents.
 
-    Raises: ConfigError if two of them have one name.
+    Raises: ConfigError if two of them have one name, or are one.
     """
     inputs: dict[str, Input] = {}
+    paths: dict[str, str] = {}
     for word in corpus:
         name, path = named_corpus(word)
-        if name in inputs:
-            raise ConfigError(f"Two corpora are called `{name}`.", fix=f"Give one of them another name: `NAME={path}`.")
+        if name in paths and paths[name] == path:
+            raise ConfigError(f"The corpus `{path}` is given twice.", fix="Give it once.")
+        if name in paths:
+            raise ConfigError(
+                f"Two corpora are called `{name}`: {paths[name]} and {path}.",
+                fix=f"Give one of them another name: `{name}-2={path}`.",
+            )
         folder, include = _divided(path)
-        inputs[name] = Source(folder, exclude, follow_links, include)
+        inputs[name], paths[name] = Source(folder, exclude, follow_links, include), path
     return Step("curate", step_functions.curate, config, inputs, version=step_functions.CURATE_VERSION)
 
 
 def _divided(path: str) -> tuple[str, str]:
     """Returns folder and glob of a corpus; a path that exists, and a URL, is no glob."""
-    return (path, "") if "://" in path or Path(path).exists() else split_glob(path)
+    return (path, "") if is_url(path) or Path(path).exists() else split_glob(path)
 
 
 def named_corpus(word: str) -> tuple[str, str]:

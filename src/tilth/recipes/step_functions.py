@@ -48,7 +48,13 @@ def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) 
     files = [replace(file, corpus=name) for name, found in corpora.items() for file in found]
     ledger = curate(files, out, config, context)
     kept = ledger.train.documents + ledger.held_out.documents
-    return {"documents_in": ledger.table()[0][2], "documents_out": kept, "dead_letters": ledger.n_dead_letters}
+    n_bytes = sum(file.bytes for file in files)
+    return {
+        "source_bytes": n_bytes,
+        "documents_in": ledger.table()[0][2],
+        "documents_out": kept,
+        "dead_letters": ledger.n_dead_letters,
+    }
 
 
 def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
@@ -89,18 +95,22 @@ class Pretraining:
 def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Trains a model, tokenizing on the fly."""
     from tilth.model import save_model
+    from tilth.recipes.live_samples import live_samples
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
     from tilth.training import initial_model, train
 
     save_model(initial_model(config.model, config.training.seed), out / "initial_model")
+    tokenizer, text = Tokenizer.load(inputs["tokenizer"]), open_documents(inputs["train"])
+    held_out = Dataset.open(inputs["held_out"]) if "held_out" in inputs else None
     result = train(
         config.model,
         config.training,
-        open_documents(inputs["train"]),
-        Tokenizer.load(inputs["tokenizer"]),
+        text,
+        tokenizer,
         out,
-        held_out=Dataset.open(inputs["held_out"]) if "held_out" in inputs else None,
+        held_out=held_out,
+        watch=live_samples(context, tokenizer, [held_out, text]),
         context=replace(context, device=torch_device(context)),
     )
     summary = result.summary

@@ -2,14 +2,18 @@
 
 The file contains its styles, script and charts and loads nothing over a network. Templates escape everything that comes
 from data, and a content-security policy lets only our own script run, named by its hash, so that text from a corpus
-stays text even where an escape is missed. The page holds no time and no path of its own: equal results, equal bytes.
+stays text even where an escape is missed. In the page of a run at work our script may load others (`strict-dynamic`,
+which excludes those in markup), because the newest state comes as a script. The final page holds no time and no path of
+its own: equal results, equal bytes.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -20,6 +24,7 @@ from tilth.report import figures
 from tilth.report.run import RunResults
 from tilth.report.safe_text import visible
 from tilth.report.views import cost, curation, header, loop, provenance, samples, tokenizer, training
+from tilth.run_record import RunRecord
 
 TEMPLATES = Path(__file__).parent / "templates"
 SCRIPTS = ("page.js", "charts.js", "drops.js")
@@ -47,14 +52,57 @@ class Section:
 
 def render(run: RunResults, out: Path) -> Path:
     """Writes the report of a run; returns its path: `out` if that ends in `.html`, else `out/report.html`."""
-    page = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(header=header.view(run), sections=_sections(run), **_inlined())
-    )
     target = out if out.suffix == ".html" else out / "report.html"
-    write_bytes(target, page.encode("utf-8"))
+    write_bytes(target, page_text(run).encode("utf-8"))
     return target
+
+
+@dataclass(frozen=True, kw_only=True)
+class LivePart:
+    """What the page of a run at work has on top: the parts of a region that a script replaces."""
+
+    parts: Mapping[str, str]
+    """Key of each part -> its markup, from `live_part`."""
+    run: RunRecord
+    page: int
+    """Counts how often the page was written."""
+    updated: float
+    """Seconds since 1970."""
+    every_seconds: float
+    """Between refreshes, at least."""
+
+
+def page_text(run: RunResults, *, live: LivePart | None = None) -> str:
+    """Returns the page; with `live`, that of a run which is at work."""
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            header=header.view(run),
+            sections=_sections(run),
+            unfinished=run.unfinished,
+            live=live and _live(live),
+            **_inlined(),
+        )
+    )
+
+
+def live_part(key: str, view: object) -> str:
+    """Returns a part of the region of a run at work as markup; its template is `live_<key>.html.j2`."""
+    return environment().get_template(f"live_{key}.html.j2").render(view=view)
+
+
+def _live(live: LivePart) -> Mapping[str, object]:
+    script, digest = _script("live.js")
+    added = {
+        "begun": live.run.started_at.replace("T", " ")[:16] + " UTC",
+        "command": live.run.command,
+        "parts": {key: Markup(part) for key, part in live.parts.items()},
+        "script": script,
+        "script_hash": digest,
+        "style": Markup((TEMPLATES / "live.css").read_text(encoding="utf-8")),
+    }
+    return vars(live) | added
 
 
 def _sections(run: RunResults) -> list[Section]:
@@ -70,8 +118,10 @@ def _sections(run: RunResults) -> list[Section]:
     return [Section(key, title, view) for key, title, view in views if view is not None]
 
 
-def _environment() -> Environment:
-    environment = Environment(
+@cache
+def environment() -> Environment:
+    """Returns the environment that the page's templates are rendered in."""
+    made = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -79,16 +129,19 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=visible,
     )
-    environment.filters |= {"count": figures.count, "size": figures.size}
-    return environment
+    made.filters |= {"count": figures.count, "size": figures.size}
+    return made
 
 
 def _inlined() -> dict[str, str]:
     """The style sheet, the script, and the hash by which the policy allows the script."""
-    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script, digest = _script(*SCRIPTS)
+    style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
+    return {"style": style, "script": script, "script_hash": digest}
+
+
+def _script(*names: str) -> tuple[Markup, str]:
+    """Returns scripts as one, and its hash as a policy names it."""
+    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in names)
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    return {
-        "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
-        "script": Markup(script),
-        "script_hash": f"sha256-{digest}",
-    }
+    return Markup(script), f"sha256-{digest}"

@@ -48,6 +48,8 @@ class RunResults:
     """The command that repeats the run; None: not shown."""
     chat_command: str | None = None
     """The command to chat with the model; None: not shown."""
+    unfinished: str = ""
+    """How the run ended, where that was before its end."""
     ledgers: tuple[Entry[Ledger], ...] = ()
     drops: tuple[Entry[Drops], ...] = ()
     """What the curations dropped, where they left it; the label is that of the ledger."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,6 +63,7 @@ def train(
     *,
     held_out: Dataset | None = None,
     compile: bool = False,
+    watch: Callable[[Transformer, int], None] | None = None,
     context: Context | None = None,
 ) -> TrainResult:
     """Trains a new model of a shape, or a given one further (in place); or continues from `out/checkpoint`.
@@ -70,7 +71,8 @@ def train(
     Writes `metrics.jsonl`, `model/` and `summary.json`. The budget is cut to `config.max_epochs` passes over the text.
     With held-out text, the weights of the best measurement are kept, and training stops early when `config.patience`
     measurements were worse: chosen and reported on the same text. `compile` puts the model through torch.compile:
-    about a minute first, then faster steps.
+    about a minute first, then faster steps. `watch` is called every half minute or so with the model and the tokens
+    trained on.
     Raises: ConfigError for settings that do not fit each other, a device that is not there, or if `out` holds another
     training; TilthError if the loss is not finite.
     """
@@ -110,6 +112,7 @@ def train(
             out=out,
             identity=identity,
             evaluate=evaluate if excerpt else None,
+            watch=watch and (lambda _, tokens: watch(network, tokens)),
             points=config.held_out_points,
             best=best,
             total_tokens=math.ceil(budget.tokens / step_tokens) * step_tokens,

@@ -49,8 +49,12 @@ CHECKPOINT = "checkpoint"
 """Folder of the checkpoint, in the output folder."""
 READ_SECONDS = 0.5
 """Seconds between reads of losses from the device."""
+FIRST_WATCH_SECONDS, WATCH_SECONDS = 5.0, 30.0
+"""From the start to the first call of `watch`, and between calls."""
+WATCH_SHARE = 0.02
+"""Share of the time that calls of `watch` take at most."""
 REPEATED_SIGNAL_SECONDS = 2.0
-"""A signal that comes again within this time is the same wish: `timeout` and some launchers send it twice."""
+"""A signal that comes again within this time is the same wish: launchers and the parent of a worker send it twice."""
 
 LossFunction = Callable[[nn.Module, Batch], Tensor]
 """Returns the sum of each target's weight times its loss, a scalar with gradients. It should call the module itself,
@@ -89,6 +93,7 @@ class Trainer:
         out: Path | None = None,
         identity: Mapping[str, object] | None = None,
         evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+        watch: Callable[[nn.Module, int], None] | None = None,
         points: int = 12,
         best: BestWeights | None = None,
         total_tokens: int | None = None,
@@ -103,12 +108,14 @@ class Trainer:
         taken at the start and at `points` steps, evenly to the end; `best` keeps the weights of the best of them and
         may end the training early. `batches` with a `state_dict` continue at their position, others are drawn again up
         to it. `ahead` batches are made by a thread; 0: no thread. `total_tokens` is what the progress bar counts to,
-        instead of steps.
+        instead of steps. `watch` is called between steps now and then, with the model in evaluation mode and the tokens
+        trained on; it must not change the model.
         Raises: ConfigError if `out` holds another training, or an optimizer has no parameter.
         """
         self.model, self.batches, self.loss = model, batches, loss
         self.optimizers, self.schedule, self.gradient_clip = optimizers, schedule, gradient_clip
         self.out, self.evaluate, self.ahead, self.name = out, evaluate, ahead, name
+        self.watch, self._watch_at = watch, 0.0
         self.total_tokens, self.context = total_tokens, context or Context()
         self.best = best
         n_steps = schedule.steps
@@ -153,8 +160,10 @@ class Trainer:
             interrupt = stack.enter_context(_deferred_interrupts(self.out is not None))
             if not self._resumed:
                 self._evaluate(log, bar)
+            self._watch_at = time.monotonic() + FIRST_WATCH_SECONDS
             for _ in range(n):
                 self._one_step(made, log, bar)
+                self._call_watch()
                 if interrupt.signal is not None:
                     self._save(log, bar)
                     self._say_stopped()
@@ -266,6 +275,18 @@ class Trainer:
             log.write({"step": self.step, "tokens": self.tokens, **measured})
         bar.advance(0, **measured)
 
+    def _call_watch(self) -> None:
+        """Lets `watch` look at the model, when it is time; random state, modes and gradients stay as they are."""
+        if self.watch is None or time.monotonic() < self._watch_at:
+            return
+        began = time.monotonic()
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), torch.no_grad():
+            self.model.eval()
+            self.watch(self.model, self.tokens)
+            self.model.train()
+        now = time.monotonic()
+        self._watch_at = now + max(WATCH_SECONDS, (now - began) / WATCH_SHARE)
+
     # Checkpoints
 
     def _claim(self, out: Path, identity: Mapping[str, object]) -> None:
@@ -349,6 +370,8 @@ def _deferred_interrupts(wanted: bool) -> Generator[_Interrupt]:
         yield interrupt
         return
     for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:  # in a worker, whose parent decides, or under `nohup`
+            continue
         interrupt.previous[number] = signal.signal(number, interrupt.receive)
     try:
         yield interrupt

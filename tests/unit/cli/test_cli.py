@@ -135,7 +135,7 @@ def test_ctrl_c_says_that_the_work_continues(
 ) -> None:
     stand_in(monkeypatch, KeyboardInterrupt())
     assert run("ls") == 130
-    assert "continues from here" in capsys.readouterr().err
+    assert "continues with the rest" in capsys.readouterr().err
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

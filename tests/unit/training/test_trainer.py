@@ -326,3 +326,39 @@ def test_nothing_to_train_is_refused() -> None:
     model = model_of()
     with pytest.raises(ConfigError, match="nothing to train"):
         Trainer(model, batches(), optimizers={}, schedule=Schedule(steps=1))
+
+
+def test_a_look_at_the_model_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_module, "FIRST_WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(trainer_module, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(trainer_module, "WATCH_SHARE", 1e9)
+    seen: list[int] = []
+
+    class Random(nn.Module):
+        """Draws random numbers in each step, and none where it is only looked at."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model_of()
+
+        def forward(self, ids: Tensor, **rest: Any) -> Tensor:
+            if not self.training:
+                return self.inner(ids)
+            return self.inner(ids, **rest) * torch.rand(())
+
+    def look(model: nn.Module, tokens: int) -> None:
+        assert not model.training and not torch.is_grad_enabled()
+        seen.append(tokens)
+        model(torch.randint(0, 30, (1, 4)))
+
+    def weights(watch: Any, seed: int = 1) -> list[Tensor]:
+        model = Random()
+        torch.manual_seed(seed)
+        trained(model, steps=6, watch=watch)
+        assert not model.training
+        return weights_of(model)
+
+    alone = weights(None)
+    assert all(torch.equal(a, b) for a, b in zip(alone, weights(look), strict=True))
+    assert len(seen) == 6 and seen == sorted(seen) and seen[0] > 0
+    assert not all(torch.equal(a, b) for a, b in zip(alone, weights(None, seed=2), strict=True)), "chance decides"
