@@ -118,7 +118,7 @@ def test_a_recipe_named_like_a_module_maps_over_workers_and_jobs(recipe: str, tm
     [
         ("def recipe(:", "mine.py, line 1"),
         ("\n\n1 / 0", "mine.py, line 3: the import fails with ZeroDivisionError"),
-        ("def recipe(): return 3", "returned a int, not a step"),
+        ("def recipe(): return 3", "returned 3, not a step"),
         ("def other(): pass", "no `recipe`"),
     ],
 )
