@@ -1,7 +1,9 @@
 """A recipe of your own: tokenizers of several sizes on one corpus, a table of what each needs, and a report on all.
 
-tilth plan examples/sizes.py:sizes --corpus texts --vocab-sizes 512 1k
-tilth run examples/sizes.py:sizes --corpus texts --vocab-sizes 512 1k --jobs 2
+With a folder `texts` that holds text of any kind:
+
+    tilth plan examples/sizes.py:sizes --corpus texts --vocab-sizes 512 1k
+    tilth run examples/sizes.py:sizes --corpus texts --vocab-sizes 512 1k --jobs 2
 """
 
 from __future__ import annotations

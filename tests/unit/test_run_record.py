@@ -8,7 +8,7 @@ import pytest
 from tilth import steps
 from tilth.errors import ConfigError, StepError
 from tilth.listing import list_files
-from tilth.run_record import LATEST, RUN, ActiveRun, begin, find_run, latest, name_from, read_run, read_runs, slug
+from tilth.run_record import LATEST, LIVE, RUN, ActiveRun, begin, find_run, latest, name_from, read_run, read_runs, slug
 
 
 def begun(
@@ -199,3 +199,18 @@ def test_a_name_is_made_from_the_corpus_or_the_recipe(corpora: list[str], name: 
 
 def test_a_name_is_never_empty_nor_hidden() -> None:
     assert [slug(text) for text in ("...", "", "--", ".git")] == ["run", "run", "run", "git"]
+
+
+def test_what_an_earlier_run_left_is_removed_when_it_is_run_again(tmp_path: Path) -> None:
+    for labels in (("first", "second"), ("second",)):
+        with begun(tmp_path) as active:
+            assert not (active.folder / LIVE).exists()
+            (active.folder / LIVE / "second").mkdir(parents=True)
+            for label in labels:
+                active.add_step(label, make_step(tmp_path))
+    assert [path.name for path in active.folder.iterdir() if path.is_symlink()] == ["second"]
+    with suppress(StepError), begun(tmp_path) as active:
+        raise StepError("stopped in the middle")
+    (active.folder / LIVE).mkdir()
+    with begun(tmp_path) as active:  # it continues: what was seen of it stays
+        assert (active.folder / LIVE).exists()
