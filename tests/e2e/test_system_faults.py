@@ -141,4 +141,4 @@ def test_check_lists_what_is_damaged(recipe: str, tmp_path: Path) -> None:
     assert "another content" in done.stdout
     assert_told(tilth("check", str(first), cwd=tmp_path, check=False), "1 files in 1 of 1")
     assert_told(tilth("check", "nowhere", cwd=tmp_path, check=False), "nowhere does not exist")
-    assert "unreadable record" in tilth("ls", cwd=tmp_path).stdout
+    assert "unreadable record" in tilth("ls", "--steps", cwd=tmp_path).stdout
