@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -267,9 +268,8 @@ class Shown:
 
 
 def _shown(path: Path, runs: Path) -> Shown:
-    if not path.exists() and (runs / path / RUN).is_file():
-        path = runs / path
-    for folder in (path, *path.absolute().parents):
+    named = [runs / path] if (runs / path / RUN).is_file() else []  # a corpus may have the same name as its run
+    for folder in (path, *path.absolute().parents, *named):
         if (folder / RECORD).exists() and folder.suffix != ".partial":
             folder = _without_links(folder)
             return Shown(folder, None, _ancestry(folder))
@@ -290,8 +290,6 @@ def _by_age(folders: Iterable[Path]) -> list[Path]:
 def _without_links(folder: Path) -> Path:
     """Returns the folder that a path leads to, relative to the working directory where it is in that."""
     real, here = folder.resolve(), Path.cwd()
-    if real == folder.absolute():
-        return folder
     return real.relative_to(here) if here in real.parents else real
 
 
@@ -376,9 +374,9 @@ def _show_document(folder: Path, among: Sequence[Path], wanted: str) -> None:
 
 def _rows(folder: Path, wanted: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yields the rows whose id is `wanted`, or whose source is, or ends in it; a part `#n` may be left out."""
-    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
+    pc: Any = importlib.import_module("pyarrow.compute")  # most of it is made at import, so no type checker knows it
     pattern = rf"(^|/){re.escape(wanted)}(#\d+)?$"
     for path in sorted(folder.rglob("*.parquet")):
         if not {"id", "source"} <= set(pq.read_schema(path).names):  # a table of something else
