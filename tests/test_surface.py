@@ -37,7 +37,7 @@ STAGES = {
     "muon next_token_loss read_metrics save_checkpoint text_loss train",
 }
 CONFIGS = {
-    "tilth.curation.config:CurationConfig": "operators languages max_document_bytes document_seconds max_dead_letters "
+    "tilth.curation.config:CurationConfig": "operators languages text_field max_document_bytes document_seconds max_dead_letters "
     "min_words max_words near_duplicate_threshold shingle_words num_permutations held_out_fraction held_out_by "
     "shard_bytes seed",
     "tilth.tokenizer.config:TokenizerConfig": "vocab_size pattern special_tokens tie_break min_frequency "
@@ -67,6 +67,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "tilth.curation.config:CurationConfig": {
         "operators": ["extract", "language", "rules"],
         "languages": ["en"],
+        "text_field": None,
         "max_document_bytes": 10000000,
         "document_seconds": 20.0,
         "max_dead_letters": 0.05,

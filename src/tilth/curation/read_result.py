@@ -71,10 +71,19 @@ class FileReading:
         return self.base if record is None else f"{self.base}#{record}"
 
     def reject(
-        self, reason: str, detail: str = "", *, record: int | None = None, size: int = 0, head: bytes = b""
+        self,
+        reason: str,
+        detail: str = "",
+        *,
+        record: int | None = None,
+        size: int = 0,
+        head: bytes = b"",
+        limit: float | None = None,
     ) -> Reject:
-        """Returns the reject of a file or record of `size` bytes that begins with `head`."""
-        return Reject(file_reject(self.source(record), Drop(reason, detail), size=size, excerpt=preview(head)))
+        """Returns the reject of a file or record of `size` bytes that begins with `head`; `limit` is one of bytes."""
+        drop = Drop(reason, detail, None if limit is None else size, limit)
+        source, excerpt = self.source(record), preview(head)
+        return Reject(file_reject(source, drop, corpus=self.corpus, size=size, excerpt=excerpt))
 
     def dead_letter(self, error: str, *, record: int | None = None, size: int = 0, head: bytes = b"") -> DeadLetter:
         """Returns the dead letter of a file or record of `size` bytes that begins with `head`."""

@@ -52,7 +52,7 @@ class Tally:
         )
 
 
-def collect_rejects(paths: Iterable[Path], stages: Sequence[str], n_examples: int = 3) -> tuple[RejectCount, ...]:
+def collect_rejects(paths: Iterable[Path], stages: Sequence[str], n_examples: int = 10) -> tuple[RejectCount, ...]:
     """Counts reject files by stage and reason, in the order of the stages and then of size, with examples."""
     counts: Counter[tuple[str, str]] = Counter()
     sizes: Counter[tuple[str, str]] = Counter()

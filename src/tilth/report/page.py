@@ -18,9 +18,12 @@ from markupsafe import Markup
 from tilth.files import write_bytes
 from tilth.report import figures
 from tilth.report.run import RunResults
+from tilth.report.safe_text import visible
 from tilth.report.views import cost, curation, header, loop, provenance, samples, tokenizer, training
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("page.js", "charts.js", "drops.js")
+"""Joined in this order into the one script of the page."""
 
 View = (
     curation.Curation
@@ -31,12 +34,6 @@ View = (
     | cost.Cost
     | provenance.Provenance
 )
-
-# Control characters are forbidden in HTML; as their pictures (U+2400 on) they can be seen. Lone surrogates
-# have no UTF-8, and overrides of the writing direction (U+202D, U+202E) show text as what it is not.
-_UNSAFE = (*range(0x80, 0xA0), *range(0xD800, 0xE000), 0x202D, 0x202E, 0xFFFE, 0xFFFF)
-_PICTURES = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
-_VISIBLE = _PICTURES | {0x7F: 0x2421} | dict.fromkeys(_UNSAFE, 0xFFFD)
 
 
 @dataclass(frozen=True)
@@ -86,16 +83,9 @@ def _environment() -> Environment:
     return environment
 
 
-def visible(value: object) -> object:
-    """Returns text with the characters that HTML or UTF-8 forbids replaced by visible ones."""
-    if isinstance(value, Markup):
-        return Markup(value.translate(_VISIBLE))
-    return value.translate(_VISIBLE) if isinstance(value, str) else value
-
-
 def _inlined() -> dict[str, str]:
     """The style sheet, the script, and the hash by which the policy allows the script."""
-    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return {
         "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),

@@ -13,6 +13,7 @@ from tilth.curation.result import Ledger
 from tilth.evaluation.result import Baselines, Origins, Surprise
 from tilth.improve.result import LoopResult
 from tilth.inference.result import TextSample
+from tilth.report.drops import Drops
 from tilth.step_record import StepRecord
 from tilth.tokenizer.result import TokenizerStatistics
 from tilth.training.result import Metrics, TrainingSummary
@@ -48,6 +49,8 @@ class RunResults:
     chat_command: str | None = None
     """The command to chat with the model; None: not shown."""
     ledgers: tuple[Entry[Ledger], ...] = ()
+    drops: tuple[Entry[Drops], ...] = ()
+    """What the curations dropped, where they left it; the label is that of the ledger."""
     tokenizers: tuple[Entry[TokenizerStatistics], ...] = ()
     trainings: tuple[Entry[TrainingRun], ...] = ()
     samples: tuple[Entry[tuple[TextSample, ...]], ...] = ()

@@ -123,7 +123,7 @@ def test_the_artefacts_have_the_promised_shape(corpus: Path, tmp_path: Path) -> 
     stored = json.loads((out / "ledger.json").read_text())
     assert set(stored) == {
         "inputs", "stages", "rejects", "dead_letters", "n_dead_letters", "languages", "kinds", "train", "held_out",
-        "split",
+        "split", "code_languages", "language_choice", "cut_files", "cut_documents", "kept_examples",
     }  # fmt: skip
     assert [stage["stage"] for stage in stored["stages"]] == ["read", "extract", "language", "rules", "dedup"]
     for before, after in zip(stored["stages"], stored["stages"][1:], strict=False):
