@@ -19,16 +19,18 @@ from tilth.files import write_bytes
 from tilth.report import figures
 from tilth.report.run import RunResults
 from tilth.report.safe_text import visible
-from tilth.report.views import cost, curation, header, loop, provenance, samples, tokenizer, training
+from tilth.report.views import cost, curation, header, loop, provenance, samples, surprise, tokenizer, training
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("page.js", "charts.js", "drops.js")
+SCRIPTS = ("page.js", "charts.js", "drops.js", "surprise.js")
 """Joined in this order into the one script of the page."""
+STYLES = ("style.css", "surprise.css")
 
 View = (
     curation.Curation
     | tokenizer.Tokenizer
     | training.Training
+    | surprise.TokenBits
     | samples.Samples
     | loop.Loop
     | cost.Cost
@@ -62,6 +64,7 @@ def _sections(run: RunResults) -> list[Section]:
         ("curation", "Curation", curation.view(run)),
         ("tokenizer", "Tokenizer", tokenizer.view(run)),
         ("training", "Training", training.view(run)),
+        ("surprise", "Held-out text by token", surprise.view(run)),
         ("samples", "Samples", samples.view(run)),
         ("loop", "Self-improving loop", loop.view([entry.result for entry in run.loops])),
         ("cost", "Cost", cost.view(run)),
@@ -88,7 +91,7 @@ def _inlined() -> dict[str, str]:
     script = "\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return {
-        "style": Markup((TEMPLATES / "style.css").read_text(encoding="utf-8")),
+        "style": Markup("\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in STYLES)),
         "script": Markup(script),
         "script_hash": f"sha256-{digest}",
     }
