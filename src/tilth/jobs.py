@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 from tilth import workers
@@ -29,7 +30,14 @@ class Jobs:
 
     def start(self, work: Work) -> None:
         """Starts a step."""
-        task = workers.pickled_task(_perform, work, self.context)
+        try:
+            task = workers.pickled_task(_perform, work, self.context)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise StepError(
+                f"The step {work.label!r} cannot be sent to a process of its own: {error}.",
+                fix="Define its function and the classes of its config at the top level of their file, or use "
+                "`--jobs 1`.",
+            ) from error
         worker = Worker()
         self.running[worker] = work, Replay(self.progress, work.label)
         worker.start(task)

@@ -14,6 +14,9 @@ from tilth.errors import DataError
 from tilth.paths import filesystem, is_url, local_path, printable_name
 from tilth.reading import with_retries
 
+RUNS_MARK = ".tilth-runs"
+"""The file by which a folder of runs is known; in a corpus such a folder is not read."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InputFile:
@@ -33,9 +36,9 @@ class InputFile:
 def list_files(root: str, exclude: Sequence[str] = (), *, follow_links: bool = False) -> list[InputFile]:
     """Returns the files at or below `root`, sorted by name.
 
-    Hidden files and folders (a name that starts with a dot), `__pycache__`, and names that match one of the `exclude`
-    globs (`"*/test/*"`, matched against `/` + name) are left out. What is no regular file is listed as `skipped`; so
-    are links that lead out of `root`, unless `follow_links`.
+    Hidden files and folders (a name that starts with a dot), `__pycache__`, folders of runs, and names that match one
+    of the `exclude` globs (`"*/test/*"`, matched against `/` + name) are left out. What is no regular file is listed as
+    `skipped`; so are links that lead out of `root`, unless `follow_links`.
     Raises: DataError if nothing is there.
     """
     if is_url(root):
@@ -93,6 +96,8 @@ class _Walk:
             except OSError as error:
                 yield InputFile(path=folder, name=prefix or ".", bytes=0, skipped=f"cannot be listed: {error.strerror}")
                 continue
+            if prefix and any(entry.name == RUNS_MARK for entry in listed):
+                continue  # what steps wrote is no text of the corpus, which may be the working directory
             for entry in listed:
                 found = self._entry(entry, prefix + printable_name(entry.name), above)
                 if isinstance(found, InputFile):

@@ -23,6 +23,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from tilth.errors import ConfigError, DataError, StepError, TilthError
+from tilth.listing import RUNS_MARK
 from tilth.paths import check_local, is_url, local_path
 from tilth.results import read_result, write_result
 
@@ -126,6 +127,7 @@ def begin(
     """
     check_local(runs)
     runs.mkdir(parents=True, exist_ok=True)
+    (runs / RUNS_MARK).touch()
     record = RunRecord(
         name=name or "", recipe=recipe, command=command, fields=dict(fields), corpora=tuple(corpora), started_at=_now()
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tilth.errors import DataError
+from tilth.errors import ConfigError, DataError
 from tilth.files import InputFile, list_files, open_binary, write_json
 from tilth.listing import missing
 from tilth.paths import filesystem, is_url, local_path
@@ -63,6 +64,14 @@ class Source:
     exclude: tuple[str, ...] = ()
     follow_links: bool = False
     """Whether symbolic links that lead out of the folder are followed."""
+
+    def __post_init__(self) -> None:
+        # A `Path`, and one glob, are taken as well: both are easily given.
+        path, exclude = cast("tuple[object, object]", (self.path, self.exclude))
+        if not isinstance(path, str | os.PathLike):
+            raise ConfigError(f"A source is {path!r:.80}.", fix='Give a path or URL: `Source("texts")`.')
+        object.__setattr__(self, "path", os.fspath(cast("os.PathLike[str] | str", path)))
+        object.__setattr__(self, "exclude", (exclude,) if isinstance(exclude, str) else tuple(self.exclude))
 
     def files(self) -> list[InputFile]:
         """Returns the files in the order of their names.

@@ -16,7 +16,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +26,7 @@ from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
 from tilth.identity import canonical, changes, fingerprint_of
 from tilth.jobs import Jobs
-from tilth.paths import check_local
+from tilth.paths import check_local, is_url, local_path
 from tilth.perform import Counts as Counts
 from tilth.perform import Done, StepFn, Work, finished_record, full_config, function_sha256, partial_folder, perform
 from tilth.perform import Inputs as Inputs
@@ -59,17 +59,22 @@ class Step:
     def __post_init__(self) -> None:
         # Both are folders under `runs`: nothing is ever written, or looked for, outside of that.
         for kind, name in (("named", self.name), ("labelled", self.label or self.name)):
-            if name in ("", ".", "..") or not _FOLDER_NAME.fullmatch(name):
+            if not _is_folder_name(name):
                 raise ConfigError(
                     f"A step cannot be {kind} {name!r}: that is the name of a folder.",
                     fix="Use letters, digits, `-` and `_`.",
                 )
+        if not callable(self.fn):
+            raise ConfigError(
+                f"The function of the step {self.label or self.name!r} is {self.fn!r:.80}.",
+                fix="Give a function of four arguments: `fn(config, inputs, out, context)`.",
+            )
         # A copy: the caller's dict may grow, a step may not.
         object.__setattr__(self, "inputs", MappingProxyType(_checked_inputs(self.label or self.name, self.inputs)))
         object.__setattr__(self, "label", self.label or self.name)
 
     def __truediv__(self, path: str) -> Part:
-        return Part(self, path)
+        return Part(self, str(path))
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,10 @@ class Part:
 
 
 Input: TypeAlias = Step | Part | Source
+
+
+def _is_folder_name(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and _FOLDER_NAME.fullmatch(name) is not None
 
 
 def _checked_inputs(label: str, inputs: object) -> dict[str, Input]:
@@ -388,7 +397,8 @@ def run_into(step: Step, folder: Path, context: Context) -> StepResult:
     Raises: StepError or ConfigError if the folder holds something else, finished or unfinished.
     """
     identities = Identities(context.runs)
-    work = identities.work(step, _output_folder(folder))
+    sources = [item for item in step.inputs.values() if isinstance(item, Source)]
+    work = identities.work(step, _output_folder(folder, sources))
     try:
         return _result(step, work, perform(work, context))
     except StepError as error:
@@ -401,12 +411,24 @@ def run_into(step: Step, folder: Path, context: Context) -> StepResult:
         ) from None
 
 
-def _output_folder(folder: Path) -> Path:
+def _is_within(folder: Path, source: Source) -> bool:
+    root = None if is_url(source.path) else local_path(source.path).resolve()
+    return root is not None and root.is_dir() and root in folder.resolve().parents
+
+
+def _output_folder(folder: Path, sources: Iterable[Source]) -> Path:
     """Returns where to work for an output folder that a user named; a link is followed.
 
-    Raises: ConfigError for a URL, and for a folder without a name beside which no other can be made.
+    Raises: ConfigError for a URL, for a folder in a source, and for one without a name beside which no other can be
+    made.
     """
     check_local(folder)
+    for source in sources:
+        if _is_within(folder, source):
+            raise ConfigError(
+                f"The output {folder} is inside the corpus {source.path}: it would be read as part of it.",
+                fix="Name a folder outside of the corpus.",
+            )
     if not folder.name or folder.name == "..":
         raise ConfigError(f"The output cannot be `{folder}` itself.", fix="Name a folder in it.")
     return folder.resolve() if folder.is_symlink() else folder

@@ -17,6 +17,7 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -114,12 +115,42 @@ def _import(name: str, file: str) -> ModuleType:
     except TilthError:
         raise
     except SyntaxError as error:
+        line = f"\n    {error.text.strip()}" if error.text else ""
         raise ConfigError(
-            f"{error.filename or file}, line {error.lineno}: {error.msg}.", fix="Correct the file."
+            f"{error.filename or file}, line {error.lineno}: {error.msg}.{line}", fix="Correct the file."
         ) from error
     except Exception as error:
         own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _FILES.get(name, file)]
-        line = f", line {own[-1].lineno}" if own else ""
+        line, text = (f", line {own[-1].lineno}", f"\n    {own[-1].line}") if own else ("", "")
+        fix = "Correct the file."
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            fix = f"Install what has the module `{error.name}`, or correct the file."
         raise ConfigError(
-            f"{file}{line}: the import fails with {type(error).__name__}: {error}.", fix="Correct the file."
+            f"{file}{line}: the import fails with {type(error).__name__}: {error}.{text}", fix=fix
         ) from error
+
+
+_FRAME = re.compile(r'^ +File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where an error came out of a user's file."""
+
+    file: str
+    line: int
+    function: str
+    text: str
+    """The line."""
+
+
+def position_of(error: BaseException) -> Position | None:
+    """Returns the last line of a user's file that an error passed, in this process or a worker; None if none did."""
+    own = set(_FILES.values())
+    # As text, since that is what comes from a worker: as a note of the error.
+    frames = [frame for frame in _FRAME.finditer("".join(traceback.format_exception(error))) if frame["file"] in own]
+    if not frames:
+        return None
+    last = frames[-1]
+    line = int(last["line"])
+    return Position(last["file"], line, last["function"], linecache.getline(last["file"], line).strip())

@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tilth.errors import TilthError
 
@@ -96,15 +97,34 @@ def _call(verb: str, words: list[str], *, debug: bool) -> int:
         terminal.say("\nStopped. The same command continues from here.")
         return 130
     except Exception as error:
-        if debug or (message := _fault_of_the_system(error)) is None:
+        if debug or (message := _fault_of_the_system(error) or _fault_of_a_recipe(error)) is None:
             raise
         terminal.show_error(*message)
         return 2
     return 0
 
 
+def _fault_of_a_recipe(error: Exception) -> tuple[str, str | None] | None:
+    """Returns message and fix for an error that came out of a user's own file; None for any other error."""
+    from tilth.user_code import position_of
+
+    position = position_of(error)
+    if position is None:
+        return None
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    where = f"{_short_path(position.file)}, line {position.line}, in {position.function}"
+    return f"{where}: {text}\n    {position.text}", "Correct the file; `--debug` shows the traceback."
+
+
+def _short_path(path: str) -> str:
+    """Returns a path relative to the working directory, where it is in that."""
+    here = f"{Path.cwd()}{os.sep}"
+    return path.removeprefix(here)
+
+
 _FULL = re.compile(
     r"No space left on device|Disk quota exceeded|Read-only file system|File too large|StorageFull|"
+    r"PytorchStreamWriter failed writing|could not be written$|"
     r"\bos error (28|122|30|27)\b|\bcode: (28|122|30|27)\b"
 )
 """What libraries that write files by themselves (safetensors, torch) say in errors of their own kinds."""
