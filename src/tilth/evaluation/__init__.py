@@ -7,8 +7,8 @@ from tilth._lazy import attach
 if TYPE_CHECKING:
     from tilth.evaluation.compression import zstd_bits_per_byte
     from tilth.evaluation.held_out import baselines, bits_per_byte, ngram_bits_per_byte, train_ngram
-    from tilth.evaluation.origins import nearest
     from tilth.evaluation.ngram import NgramModel
+    from tilth.evaluation.origins import nearest
     from tilth.evaluation.result import Baselines, Origins, Surprise
     from tilth.evaluation.token_bits import surprise
 

@@ -112,9 +112,7 @@ class VerbatimSearch:
                 if at != last + 1 or (number, start - 1) not in previous:
                     before, after = self._extended(number, start, data, at)
                     span = start - before, start + after
-                    found = self.found[number].setdefault(
-                        span, _Found(block[owner], at - before - int(starts[owner]))
-                    )
+                    found = self.found[number].setdefault(span, _Found(block[owner], at - before - int(starts[owner])))
                     if len(found.documents) < MOST_DOCUMENTS:
                         found.documents.add(block[owner].id)
             previous, last = there, at
@@ -144,8 +142,8 @@ class VerbatimSearch:
                 position=one.position + first - start,
             )
         kept: list[Match] = []
-        for (start, end), match in sorted(spans.items(), key=lambda item: (item[0][0], -item[0][1])):
-            if not kept or end > kept[-1].end:
+        for match in sorted(spans.values(), key=lambda match: (match.start, -match.end)):
+            if not kept or match.end > kept[-1].end:
                 kept.append(match)
         return kept
 

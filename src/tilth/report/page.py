@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,12 +50,12 @@ class Section:
 
 def render(run: RunResults, out: Path) -> Path:
     """Writes the report of a run; returns its path: `out` if that ends in `.html`, else `out/report.html`."""
-    page = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(header=header.view(run), sections=_sections(run), **_inlined())
-    )
-    target = out if out.suffix == ".html" else out / "report.html"
+    return write_page(header.view(run), _sections(run), out if out.suffix == ".html" else out / "report.html")
+
+
+def write_page(head: header.Header, sections: Sequence[object], target: Path) -> Path:
+    """Writes a page of sections (objects with `key`, `title` and `view`), each by the template that its key names."""
+    page = _environment().get_template("report.html.j2").render(header=head, sections=sections, **_inlined())
     write_bytes(target, page.encode("utf-8"))
     return target
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -166,13 +167,13 @@ def _inline(text: str) -> str:
 
 def _bit_swatches() -> tuple[Swatch, ...]:
     edges = [f"{edge:g}" for edge in EDGES]
-    texts = [f"under {edges[0]}", *(f"{a}–{b}" for a, b in zip(edges, edges[1:], strict=False)), f"{edges[-1]} or more"]
+    texts = [f"under {edges[0]}", *(f"{a}–{b}" for a, b in pairwise(edges)), f"{edges[-1]} or more"]
     return tuple(Swatch(f"m{index}", text) for index, text in enumerate(texts))
 
 
 def _difference_swatches(result: Surprise) -> tuple[Swatch, ...]:
     edges = [f"{edge:g}" for edge in DIFFERENCES]
-    sizes = [*(f"{a}–{b}" for a, b in zip(edges, edges[1:], strict=False)), f"{edges[-1]} or more"]
+    sizes = [*(f"{a}–{b}" for a, b in pairwise(edges)), f"{edges[-1]} or more"]
     gains = [Swatch(f"g{i}", f"model {size} fewer") for i, size in enumerate(sizes, 1)]
     losses = [Swatch(f"l{i}", f"{_ngram(result)} {size} fewer") for i, size in enumerate(sizes, 1)]
     return (*reversed(gains), Swatch("", f"less than {edges[0]} apart"), *losses)
@@ -227,7 +228,8 @@ def _gain(result: Surprise) -> str:
         return "The model needs fewer bits however much of the document comes before."
     first = next((i for i in range(len(rows)) if all(better[i:])), None)
     if first is None:
-        return f"The model gains where {figures.join([_context(r) for r, b in zip(rows, better, strict=True) if b])} tokens come before."
+        where = figures.join([_context(row) for row, is_better in zip(rows, better, strict=True) if is_better])
+        return f"The model needs fewer bits where {where} tokens come before."
     after = rows[first:]
     change = _change(sum(row.model_bits for row in after), sum(row.ngram_bits for row in after))
     return f"From {figures.plural(rows[first].least, 'token')} of context on, the model needs fewer bits ({change})."
