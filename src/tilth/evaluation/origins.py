@@ -88,7 +88,8 @@ def nearest(
     """
     pieces = _pieces(held_out, samples)
     search = VerbatimSearch([*samples, *pieces])
-    stride = max(1, -(-train.n_bytes // (WINDOW_CHARACTERS * max_windows)))
+    most = train.n_bytes // WINDOW_CHARACTERS + train.n_documents  # each document's last window may be short
+    stride = max(1, -(-most // max_windows))
     windows = _Windows(tokenizer, stride)
     for document in windows.taken_from(train.documents()):
         if search.n_bytes < max_search_bytes:
