@@ -287,7 +287,7 @@ SURPRISE: dict[str, Any] = {
             "bytes": 35,
             "tokens": [
                 {"text": "def", "model_bits": 0.2, "ngram_bits": 0.9, "alternatives": {"def": 0.87, "class": 0.06}},
-                {"text": " read", "model_bits": 9.5, "ngram_bits": 15.1, "alternatives": {" __": 0.31, " get": 0.04}},
+                {"text": " read", "model_bits": 9.5, "ngram_bits": 15.1, "alternatives": {" __": 0.04, " get": 0.31}},
                 {"text": "(\n", "model_bits": 3.0, "ngram_bits": 1.2, "alternatives": {"(": 0.5, HOSTILE: 0.1}},
                 {"text": "日", "model_bits": 21.0, "ngram_bits": 21.1, "tokens": 3, "alternatives": {"⟨E6⟩": 0.2}},
                 {"text": HOSTILE[:20], "model_bits": 30.0, "ngram_bits": 24.0, "alternatives": {}},

@@ -152,7 +152,8 @@ def _tip(token: ScoredToken, ngram: str) -> str:
     ]
     if token.alternatives:
         lines.append("The model expected, with the text before:")
-        lines += [f"{figures.percent(p)}  {_inline(text)}" for text, p in token.alternatives.items()]
+        likely = sorted(token.alternatives.items(), key=lambda item: -item[1])  # files have their keys in order
+        lines += [f"{figures.percent(p)}  {_inline(text)}" for text, p in likely]
     return "\n".join(lines)
 
 
