@@ -97,3 +97,11 @@ def test_short_and_empty_texts_hold_no_span() -> None:
     assert [search.matches(number) for number in (0, 1)] == [[], []]
     assert [search.share(number) for number in (0, 1)] == [0.0, 0.0]
     assert search.n_documents == 3
+
+
+def test_a_span_begins_with_the_signs_before_its_words() -> None:
+    """Windows of signs alone are not looked for; a span that is found reaches back over them."""
+    span = "-- -- -- -- -- -- the old kinds of things"
+    (match,) = searched([f"x {span} y"], [f"something before {span} and after"]).matches(0)
+    assert match.document.text[match.position :].startswith(span)
+    assert (match.start, match.end) == (2, 2 + len(span))
