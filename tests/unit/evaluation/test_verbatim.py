@@ -101,7 +101,7 @@ def test_short_and_empty_texts_hold_no_span() -> None:
 
 def test_a_span_begins_with_the_signs_before_its_words() -> None:
     """Windows of signs alone are not looked for; a span that is found reaches back over them."""
-    span = "-- -- -- -- -- -- the old kinds of things"
+    span = "-- -- -- the old kinds of things"
     (match,) = searched([f"x {span} y"], [f"something before {span} and after"]).matches(0)
     assert match.document.text[match.position :].startswith(span)
     assert (match.start, match.end) == (2, 2 + len(span))
