@@ -18,11 +18,12 @@ EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document Mod
 Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ curation evaluation export
 improve inference load_model model recipes report tokenizer training
 """
-VERB_LIST = "run plan why report ls show check curate tokenize train eval improve export chat"
+VERB_LIST = "run plan why report ls show compare check curate tokenize train eval improve export chat"
 STAGES = {
     "curation": "CurationConfig Drop Extraction Ledger Operator Outcome curate dedup extract identify judge read_file "
     "rules",
-    "evaluation": "Baselines NgramModel baselines bits_per_byte ngram_bits_per_byte train_ngram zstd_bits_per_byte",
+    "evaluation": "Baselines NgramModel Origins Surprise baselines bits_per_byte nearest ngram_bits_per_byte surprise "
+    "train_ngram zstd_bits_per_byte",
     "export": "model_card to_hf",
     "improve": "ARMS AlphabetTokenizer Arm ArmResult Augmentable Augmentation LoopConfig LoopResult ProblemSource "
     "Reverse SeedResult TaskFamily improve",

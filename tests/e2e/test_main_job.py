@@ -41,7 +41,7 @@ def test_a_changed_field_reruns_what_depends_on_it(place: Path, corpus: Path) ->
     states = {line.split()[0]: line.split()[1] for line in plan.splitlines() if line.strip() and "─" not in line}
     assert {step for step, state in states.items() if state == "cached"} == {"curate", "tokenizer", "improve"}
     assert {step for step, state in states.items() if state == "will"} == {
-        "pretrain", "samples", "baselines", "export", "report",
+        "pretrain", "samples", "nearest", "baselines", "export", "report",
     }  # fmt: skip
     why = tilth("why", "samples", *words, cwd=place).stdout
     assert "pretrain: training.tokens 40000 -> 20000" in why

@@ -40,6 +40,7 @@ RECIPES = {
     "report": Verb("Write a recipe's report from the steps that are done", "tilth.cli.recipes:report"),
     "ls": Verb("List the steps that were run", "tilth.cli.records:ls"),
     "show": Verb("Show where a result, or one document, came from", "tilth.cli.records:show"),
+    "compare": Verb("Put several runs side by side on one page", "tilth.cli.compare:compare"),
     "check": Verb("Read every finished file again and list what is damaged", "tilth.cli.records:check"),
 }
 STAGES = {

@@ -272,7 +272,7 @@ def _shown(path: Path, runs: Path) -> Shown:
     for folder in (path, *path.absolute().parents, *named):
         if (folder / RECORD).exists() and folder.suffix != ".partial":
             folder = _without_links(folder)
-            return Shown(folder, None, _ancestry(folder))
+            return Shown(folder, None, ancestry(folder))
         if (folder / RUN).is_file() and (run := read_run(folder)) is not None:
             folder = _without_links(folder)
             return Shown(folder, run, _by_age([folder.parent / step for step in run.steps.values()]))
@@ -316,7 +316,7 @@ def _shown_json(item: Shown) -> dict[str, Any]:
     return {"folder": str(item.folder), "run": run, "steps": steps_}
 
 
-def _ancestry(folder: Path) -> list[Path]:
+def ancestry(folder: Path) -> list[Path]:
     """Returns a step's folder and those of all that it was made from, each once, the nearest first."""
     found = [folder]
     for step in found:  # it grows while it is read

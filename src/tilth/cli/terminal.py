@@ -79,7 +79,9 @@ def show_table(
 
 def show_json(value: object) -> None:
     """Prints one JSON document to standard output; numbers that are not finite become null."""
-    print(json.dumps(without_nan(value), indent=2, ensure_ascii=False, default=str))
+    text = json.dumps(without_nan(value), indent=2, ensure_ascii=False, default=str)
+    # A lone surrogate, as names of files may have, has no UTF-8; this is JSON's own escape of it.
+    print(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 class _Facts(ProgressColumn):

@@ -1,6 +1,6 @@
 """The main job: from real text to a small model, a self-improving loop beside its controls, and a report.
 
-    text -> curate -> tokenizer -> pretrain -> baselines, samples, export -> report
+    text -> curate -> tokenizer -> pretrain -> baselines, samples -> nearest, export -> report
                                    improve (its own small model and task)  ---^
 
 `quickstart` derives every config from one dial, `depth`; `chain` ties the steps for any configs.
@@ -105,7 +105,14 @@ def chain(
     )
     data = data | {"pretrain": pretrain}
     samples = Step("samples", step_functions.sample, step_functions.Sampling(seed=training.seed), data)
-    baselines = Step("baselines", step_functions.measure_baselines, {"max_bytes": COMPARED_BYTES}, data)
+    nearest = Step("nearest", step_functions.find_nearest, {}, data | {"samples": samples})
+    baselines = Step(
+        "baselines",
+        step_functions.measure_baselines,
+        {"max_bytes": COMPARED_BYTES},
+        data,
+        version=step_functions.BASELINES_VERSION,
+    )
     improve = [] if loop is None else [Step("improve", step_functions.improve, loop)]
     model_files = {
         "model": pretrain / "model",
@@ -113,7 +120,7 @@ def chain(
         "baselines": baselines / "baselines.json",
     }
     export = Step("export", step_functions.export, {}, model_files)
-    shown = (curate, vocabulary, pretrain, samples, baselines, *improve, export)
+    shown = (curate, vocabulary, pretrain, samples, nearest, baselines, *improve, export)
     return Step("report", step_functions.write_report, {"name": name}, {step.label: step for step in shown})
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from tilth.curation.result import LEDGER, Ledger
-from tilth.evaluation.result import BASELINES, Baselines
+from tilth.evaluation.result import BASELINES, NEAREST, SURPRISE, Baselines, Origins, Surprise
 from tilth.improve.result import LOOP_RESULT, LoopResult
 from tilth.inference.result import SAMPLES, TextSample
 from tilth.report.drops import MOST_DOCUMENTS, Drops, read_drops
@@ -64,6 +64,8 @@ def collect(
         trainings=trainings,
         samples=_entries(tuple[TextSample, ...], SAMPLES, found, labels),
         baselines=_entries(Baselines, BASELINES, found, labels),
+        surprises=_entries(Surprise, SURPRISE, found, labels),
+        origins=_entries(Origins, NEAREST, found, labels),
         loops=_entries(LoopResult, LOOP_RESULT, found),
         steps=_labelled([(folder, folder.record) for folder in found if folder.record is not None], short=False),
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -23,17 +23,19 @@ from tilth.files import write_bytes
 from tilth.report import figures
 from tilth.report.run import RunResults
 from tilth.report.safe_text import visible
-from tilth.report.views import cost, curation, header, loop, provenance, samples, tokenizer, training
+from tilth.report.views import cost, curation, header, loop, provenance, samples, surprise, tokenizer, training
 from tilth.run_record import RunRecord
 
 TEMPLATES = Path(__file__).parent / "templates"
-SCRIPTS = ("page.js", "charts.js", "drops.js")
+SCRIPTS = ("page.js", "charts.js", "drops.js", "surprise.js")
 """Joined in this order into the one script of the page."""
+STYLES = ("style.css", "surprise.css")
 
 View = (
     curation.Curation
     | tokenizer.Tokenizer
     | training.Training
+    | surprise.TokenBits
     | samples.Samples
     | loop.Loop
     | cost.Cost
@@ -57,6 +59,12 @@ def render(run: RunResults, out: Path) -> Path:
     return target
 
 
+def write_page(head: header.Header, sections: Sequence[object], target: Path) -> Path:
+    """Writes a page of sections (objects with `key`, `title` and `view`), each by the template that its key names."""
+    write_bytes(target, _text(head, sections).encode("utf-8"))
+    return target
+
+
 @dataclass(frozen=True, kw_only=True)
 class LivePart:
     """What the page of a run at work has on top: the parts of a region that a script replaces."""
@@ -74,17 +82,18 @@ class LivePart:
 
 def page_text(run: RunResults, *, live: LivePart | None = None) -> str:
     """Returns the page; with `live`, that of a run which is at work."""
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            header=header.view(run),
-            sections=_sections(run),
-            unfinished=run.unfinished,
-            live=live and _live(live),
-            **_inlined(),
-        )
-    )
+    return _text(header.view(run), _sections(run), unfinished=run.unfinished, live=live and _live(live))
+
+
+def _text(
+    head: header.Header,
+    sections: Sequence[object],
+    *,
+    unfinished: object = None,
+    live: Mapping[str, object] | None = None,
+) -> str:
+    template = environment().get_template("report.html.j2")
+    return template.render(header=head, sections=sections, unfinished=unfinished, live=live, **_inlined())
 
 
 def live_part(key: str, view: object) -> str:
@@ -110,6 +119,7 @@ def _sections(run: RunResults) -> list[Section]:
         ("curation", "Curation", curation.view(run)),
         ("tokenizer", "Tokenizer", tokenizer.view(run)),
         ("training", "Training", training.view(run)),
+        ("surprise", "Held-out text by token", surprise.view(run)),
         ("samples", "Samples", samples.view(run)),
         ("loop", "Self-improving loop", loop.view([entry.result for entry in run.loops])),
         ("cost", "Cost", cost.view(run)),
@@ -136,7 +146,7 @@ def environment() -> Environment:
 def _inlined() -> dict[str, str]:
     """The style sheet, the script, and the hash by which the policy allows the script."""
     script, digest = _script(*SCRIPTS)
-    style = Markup((TEMPLATES / "style.css").read_text(encoding="utf-8"))
+    style = Markup("\n".join((TEMPLATES / name).read_text(encoding="utf-8") for name in STYLES))
     return {"style": style, "script": script, "script_hash": digest}
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tilth.curation.result import Ledger
-from tilth.evaluation.result import Baselines
+from tilth.evaluation.result import Baselines, Origins, Surprise
 from tilth.improve.result import LoopResult
 from tilth.inference.result import TextSample
 from tilth.report.drops import Drops
@@ -59,6 +59,10 @@ class RunResults:
     """The label is that of the training whose model wrote them, where that is in the run."""
     baselines: tuple[Entry[Baselines], ...] = ()
     """The label is that of the training whose model was measured, where that is in the run."""
+    surprises: tuple[Entry[Surprise], ...] = ()
+    """The label is that of the training whose model read the passages, where that is in the run."""
+    origins: tuple[Entry[Origins], ...] = ()
+    """The label is that of the training whose model wrote the samples, where that is in the run."""
     loops: tuple[Entry[LoopResult], ...] = ()
     steps: tuple[Entry[StepRecord], ...] = ()
     """In the order of the folders."""

@@ -86,7 +86,9 @@ def test_steps_ask_for_their_contexts_device(inputs: Inputs, tmp_path: Path) -> 
             else:
                 with pytest.raises(ConfigError, match="is not available"):
                     step()
-        assert {path.name for path in out.iterdir()} == ({"samples.json", "baselines.json"} if works else set())
+        assert {path.name for path in out.iterdir()} == (
+            {"samples.json", "baselines.json", "surprise.json"} if works else set()
+        )
 
 
 def test_models_go_to_their_contexts_device(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ TITLES = {
     "curation": "Curation",
     "tokenizer": "Tokenizer",
     "training": "Training",
+    "surprise": "Held-out text by token",
     "samples": "Samples",
     "loop": "Self-improving loop",
     "cost": "Cost",
@@ -31,6 +32,7 @@ SECTION_OF = {
     "summary.json": "training",
     "metrics.jsonl": "training",
     "baselines.json": "training",
+    "surprise.json": "surprise",
     "samples.json": "samples",
     "improve.json": "loop",
 }
@@ -118,7 +120,7 @@ def test_records_alone_show_cost_and_provenance(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", RUN)
 def test_partial_run_leaves_out_the_section(folder: str, run_files: Files, tmp_path: Path) -> None:
     del run_files[folder]
-    missing = {"curate": "curation", "improve": "loop"}.get(folder, folder)
+    missing = {"curate": "curation", "improve": "loop", "baselines": "surprise"}.get(folder, folder)
     expected = [key for key in TITLES if key != missing]
     page = page_of(collected(run_files, tmp_path / "runs"), tmp_path)
     assert page.sections == expected and page.open == [] and page.crossed == []
