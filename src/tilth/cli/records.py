@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import tyro
 
@@ -195,7 +195,7 @@ def _rows(folder: Path, wanted: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in sorted(folder.rglob("*.parquet")):
         if not {"id", "source"} <= set(pq.read_schema(path).names):  # a table of something else
             continue
-        by_source = pc.match_substring_regex(pc.field("source"), pattern)
+        by_source = cast(Any, pc).match_substring_regex(pc.field("source"), pattern)
         table = pq.read_table(path, filters=(pc.field("id") == wanted) | by_source)
         for row in table.to_pylist():
             yield path, row
