@@ -351,7 +351,7 @@ def _show_record(folder: Path) -> None:
 
 def _show_document(folder: Path, among: Sequence[Path], wanted: str) -> None:
     found = [match for ancestor in among for match in _rows(ancestor, wanted)]
-    sources = sorted({str(row["source"]) for _, row in found})
+    sources = sorted({str(row.get("source") or row["id"]) for _, row in found})
     if len(sources) > _MOST_SHOWN:
         print(f"{len(sources):,} documents match `{wanted}`:")
         print("\n".join(f"  {source}" for source in sources[:_MOST_LISTED]))
@@ -366,8 +366,8 @@ def _show_document(folder: Path, among: Sequence[Path], wanted: str) -> None:
                 print(f"  {key:<9} {text if len(text) <= 400 else text[:400] + f' ... ({len(text):,} characters)'}")
     if not found:
         raise DataError(
-            f"Nothing in {folder}, or in what it was made from, has the id or source `{wanted}`: no document that was "
-            "kept or dropped.",
+            f"No dataset or table of dropped documents in {folder}, or in what it was made from, has the id {wanted} "
+            "or a source that ends in it.",
             fix="Give an `id`, or a file's name as in `source`, or the end of one: `encodings/cp1006.py`.",
         )
 
@@ -379,9 +379,12 @@ def _rows(folder: Path, wanted: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     pc: Any = importlib.import_module("pyarrow.compute")  # most of it is made at import, so no type checker knows it
     pattern = rf"(^|/){re.escape(wanted)}(#\d+)?$"
     for path in sorted(folder.rglob("*.parquet")):
-        if not {"id", "source"} <= set(pq.read_schema(path).names):  # a table of something else
+        names = pq.read_schema(path).names
+        if "id" not in names:  # a table of something else
             continue
-        by_source = pc.match_substring_regex(pc.field("source"), pattern)
-        table = pq.read_table(path, filters=(pc.field("id") == wanted) | by_source)
+        wanted_rows = pc.field("id") == wanted
+        if "source" in names:
+            wanted_rows |= pc.match_substring_regex(pc.field("source"), pattern)
+        table = pq.read_table(path, filters=wanted_rows)
         for row in table.to_pylist():
             yield path, row

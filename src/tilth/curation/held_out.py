@@ -138,7 +138,7 @@ def _tails(
             members = np.flatnonzero(which == group)
             cuts |= _cut_group(sizes, members, share_of_each * int(group_bytes[group]), work, texts)
         n_bytes = sum(_tail_bytes(sizes, document, position, texts) for document, position in cuts.items())
-        if total > COMPARED_BYTES or len(refused) + len(chosen) >= len(group_bytes):
+        if total > COMPARED_BYTES:
             return cuts, n_bytes
         shared = _shared(sizes, cuts, texts, work, config)
         bad = {int(which[sizes.documents == document][0]) for document in shared}

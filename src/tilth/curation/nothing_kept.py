@@ -23,7 +23,10 @@ _FIXES = {
     "line_too_long": "Give a larger `--max-document-bytes`.",
     "no_main_text": "Give pages with more text; the excerpts in the rejects show what they hold.",
 }
-_NO_RULES = "Leave the quality rules out: `--operators extract language`."
+_WITHOUT_RULES = "`--operators extract language`"
+_NO_RULES = f"Leave the quality rules out: {_WITHOUT_RULES}."
+_FEW_WORDS = 20
+"""In a text of fewer words any three of them are a large share, so that the other rules would drop it."""
 
 
 def check_something_kept(ledger: Ledger, out: Path) -> None:
@@ -58,6 +61,7 @@ def _reason_and_fix(top: RejectCount, out: Path) -> tuple[str, str]:
     shown = f" ({example.source}: {example.detail or 'no detail'})" if example else ""
     reason = f"as `{top.reason}`{shown}"
     if top.reason == "too_few_words":
-        words = max(int(typical_measure(paths, top.reason) or 1) // 2, 1)
-        return reason, f"Give documents with more words, or keep shorter ones: `--min-words {words}`."
+        words = int(typical_measure(paths, top.reason) or 0)
+        shorter = f"`--min-words {words // 2}`" if words >= _FEW_WORDS else f"without the rules, {_WITHOUT_RULES}"
+        return reason, f"Give documents with more words, or keep shorter ones: {shorter}."
     return reason, _FIXES.get(top.reason, _NO_RULES if top.stage == "rules" else "Change the operator that drops them.")

@@ -89,7 +89,7 @@ def _text(
     head: header.Header,
     sections: Sequence[object],
     *,
-    unfinished: object = None,
+    unfinished: str = "",
     live: Mapping[str, object] | None = None,
 ) -> str:
     template = environment().get_template("report.html.j2")
