@@ -21,6 +21,4 @@ def training(*, corpus: str, tokens: int = 60_000) -> Step:
     tokenizer = Step("tokenizer", step_functions.train_tokenizer, TokenizerConfig(vocab_size=300), data)
     model = ModelConfig(vocab_size=300, d_model=16, n_layers=1, n_heads=2, context_length=64)
     config = Pretraining(model=model, training=TrainConfig(tokens=tokens, global_batch_tokens=256, eval_bytes=2000))
-    return Step(
-        "pretrain", step_functions.pretrain, config, {**data, "tokenizer": tokenizer}, version=PRETRAIN_VERSION
-    )
+    return Step("pretrain", step_functions.pretrain, config, {**data, "tokenizer": tokenizer}, version=PRETRAIN_VERSION)

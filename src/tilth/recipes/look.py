@@ -116,7 +116,7 @@ def look(target: Step, planned: Sequence[Planned], context: Context) -> Look | N
     share = sample.kept_share
     text_bytes = None if share is None else read * share * (1 - curation.config.held_out_fraction)
     found = Look(corpora=corpora, sample=sample)
-    if pretraining is not None and text_bytes is not None:
+    if pretraining is not None and text_bytes:
         model, training = pretraining.model, pretraining.training
         tokens = max(1, round(text_bytes / bytes_per_token(model.vocab_size)))
         found = replace(
@@ -258,12 +258,12 @@ def _seconds(planned: Sequence[Planned], found: Look, context: Context) -> float
             continue
         expected = estimate(one, context)
         if expected is None:
-            continue
+            return None
         share = 1.0
         if isinstance(one.step.config, Pretraining) and found.epochs is not None:
             share = min(1.0, found.max_epochs / found.epochs)
         total += expected.seconds * share
-    return total or None
+    return total
 
 
 def _questions(found: Look) -> list[str]:
