@@ -99,7 +99,8 @@ def chain(
     )
     data = data | {"pretrain": pretrain}
     samples = Step("samples", step_functions.sample, step_functions.Sampling(seed=training.seed), data)
-    baselines = Step("baselines", step_functions.measure_baselines, {"max_bytes": COMPARED_BYTES}, data)
+    measured = {"max_bytes": COMPARED_BYTES, "curve_bytes": training.eval_bytes}
+    baselines = Step("baselines", step_functions.measure_baselines, measured, data)
     improve = [] if loop is None else [Step("improve", step_functions.improve, loop)]
     model_files = {
         "model": pretrain / "model",

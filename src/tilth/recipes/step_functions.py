@@ -184,6 +184,7 @@ def measure_baselines(config: Mapping[str, int], inputs: Inputs, out: Path, cont
         held_out=Dataset.open(inputs["held_out"]),
         out=out,
         max_bytes=config["max_bytes"],
+        curve_bytes=config.get("curve_bytes"),
         progress=context.progress,
     )
     return {"held_out_bytes": measured.held_out_bytes}

@@ -17,7 +17,7 @@ from tilth.model import ModelConfig, Transformer, load_model
 from tilth.model.device import resolve_device
 from tilth.progress import Bar
 from tilth.results import read_result
-from tilth.storage import Dataset
+from tilth.storage import Dataset, write_dataset
 from tilth.tokenizer import Tokenizer
 from tilth.training import (
     EvalPoint,
@@ -137,6 +137,29 @@ def test_the_passes_are_said_before_training(tmp_path: Path, dataset: Dataset, t
     assert said == [f"train: {one_pass // 4:,} tokens, 0.25 passes over the text's {one_pass:,} tokens."]
     many = Budget(tokens=5 * one_pass, asked=5 * one_pass, pass_tokens=one_pass)
     assert "5 passes" in many.line and "More text would be worth more" in many.line
+
+
+def test_a_text_learned_by_heart_ends_at_its_best_point(
+    tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer, held_out: Dataset
+) -> None:
+    """Three sentences, many times: held-out bits fall, then rise; the weights of the lowest point are those written."""
+    little = write_dataset(tmp_path / "little", list(dataset.documents())[:3], made_by="test")
+    said: list[str] = []
+    config = replace(CONFIG, tokens=40_000, max_epochs=1e9, held_out_points=20, patience=3, decay_fraction=0.1)
+    context = replace(CONTEXT, checkpoint_seconds=3600, progress=Saying(said))
+    out = tmp_path / "out"
+    result = train(model_config(tokenizer), config, little, tokenizer, out, held_out=held_out, context=context)
+    points = read_metrics(out / "metrics.jsonl").held_out
+    lowest = min(points, key=lambda point: point.held_out_bits_per_byte)
+    summary = result.summary
+    assert summary.stopped_early and summary.tokens == points[-1].tokens < 40_000
+    assert points.index(lowest) == len(points) - 4
+    assert summary.best_tokens == lowest.tokens
+    assert summary.bits_per_byte_after == lowest.held_out_bits_per_byte < points[-1].held_out_bits_per_byte
+    assert f"stopped early at {summary.tokens:,} of " in said[-1] and f"at {summary.best_tokens:,} (" in said[-1]
+    excerpt = held_out_excerpt(held_out.documents(), config.eval_bytes)
+    for model in (result.model, load_model(out / "model")):
+        assert text_loss(model, tokenizer, excerpt).bits_per_byte == pytest.approx(lowest.held_out_bits_per_byte)
 
 
 @pytest.mark.parametrize("stops", [[1], [7], [13, 6, 2, 5], [31]])

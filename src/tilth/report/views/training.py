@@ -73,8 +73,23 @@ def _facts(summary: TrainingSummary | None) -> str:
         figures.duration(summary.seconds),
         f"{figures.count(summary.tokens_per_second)} tokens per second",
         figures.flops(summary.flops),
+        *_passes(summary),
     ]
     return " · ".join(parts)
+
+
+def _passes(summary: TrainingSummary) -> list[str]:
+    """How often the text was seen, and whether earlier weights are kept; nothing for a training that did not count."""
+    if summary.epochs is None:
+        return []
+    facts = [f"{summary.epochs:.2g} passes over the text"]
+    if summary.stopped_early:
+        facts.append(
+            f"stopped early at {figures.short(summary.tokens)} of {figures.short(summary.budget_tokens)} tokens"
+        )
+    if summary.best_tokens is not None and summary.best_tokens < summary.tokens:
+        facts.append(f"best on held-out text at {figures.short(summary.best_tokens)}: those weights are kept")
+    return facts
 
 
 def _loss_curve(logs: Sequence[_Log], several: bool) -> Markup:
@@ -105,7 +120,13 @@ def _held_out_curve(logs: Sequence[_Log], several: bool, baselines: Sequence[Ent
         )
         for log in logs
     ]
-    compared = [(label, value) for label, name, value, _ in _merged(baselines) if name not in (MODEL, BEFORE)]
+    # The curve is measured on the beginning of the text that the table is about: levels beside it are of the same.
+    on_curve = {name: value for entry in baselines for name, value in entry.result.curve_bits_per_byte.items()}
+    compared = [
+        (label, on_curve.get(name, value))
+        for label, name, value, _ in _merged(baselines)
+        if name not in (MODEL, BEFORE)
+    ]
     tones = charts.tones(len(lines) + len(compared))[len(lines) :]
     levels = [
         charts.Level(label=label, value=value, tone=tone.split()[0])  # levels have a dash of their own
