@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import uuid
 from collections.abc import Collection, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
@@ -40,6 +41,8 @@ LOCK = ".run.lock"
 RunStatus = Literal["running", "finished", "failed", "stopped"]
 
 _SECONDS_TO_NAME = 10.0
+_SECONDS_TO_LOOK = 0.5
+"""Another process holds the lock for a moment when it looks whether the run is at work."""
 _LONGEST_NAME = 100
 _LONGEST_SLUG = 60
 _NAMED_CORPORA = 3
@@ -102,6 +105,13 @@ class ActiveRun:
         self.record = replace(self.record, status=status, error=error, finished_at=_now())
         self._write()
 
+    def remove_old_links(self) -> None:
+        """Removes links to steps that the run had when it was run before, and no longer has."""
+        for path in self.folder.iterdir():
+            if path.is_symlink() and path.name not in self.record.steps:
+                with suppress(OSError):
+                    path.unlink()
+
     def _write(self) -> None:
         write_result(self.folder / RUN, self.record)
 
@@ -141,7 +151,7 @@ def begin(
         folder.mkdir(exist_ok=True)
         lock = FileLock(folder / LOCK)
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=_SECONDS_TO_LOOK)
         except Timeout:
             raise StepError(
                 f"The run `{record.name}` is at work in another process.",
@@ -149,6 +159,9 @@ def begin(
             ) from None
     try:
         active = ActiveRun(runs, record)
+        before = _stored(folder)
+        if before is None or before.status == "finished":
+            shutil.rmtree(folder / LIVE, ignore_errors=True)
         write_result(folder / RUN, record)
         _link(runs / LATEST, record.name)
         with _recorded(active):
@@ -167,6 +180,7 @@ def _recorded(active: ActiveRun) -> Generator[None]:
             active.finish("stopped" if is_stop else "failed", "" if is_stop else _in_a_line(error))
         raise
     active.finish("finished")
+    active.remove_old_links()
 
 
 def _in_a_line(error: BaseException) -> str:
@@ -189,14 +203,18 @@ def read_runs(runs: Path) -> list[RunRecord]:
 
 def read_run(folder: Path) -> RunRecord | None:
     """Returns the record in the folder of a run, as `read_runs` does; None if there is none that can be read."""
-    path = folder / RUN
-    try:
-        record = read_result(RunRecord, path) if path.is_file() else None
-    except (DataError, OSError):
-        return None
+    record = _stored(folder)
     if record is not None and record.status == "running" and not _is_at_work(folder):
         return replace(record, status="stopped")
     return record
+
+
+def _stored(folder: Path) -> RunRecord | None:
+    path = folder / RUN
+    try:
+        return read_result(RunRecord, path) if path.is_file() else None
+    except (DataError, OSError):
+        return None
 
 
 def latest(runs: Path) -> RunRecord | None:

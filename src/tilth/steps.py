@@ -163,6 +163,7 @@ class Identities:
         self.runs = runs
         self._steps: dict[int, tuple[Step, str]] = {}  # the step is kept so that its id stays its own
         self._listings: dict[Source, Listing] = {}
+        self._records: dict[str, list[StepRecord]] = {}
 
     def of(self, step: Step) -> dict[str, Any]:
         """Returns what a step's fingerprint is the hash of."""
@@ -186,6 +187,12 @@ class Identities:
         if source not in self._listings:
             self._listings[source] = source.listing(self.runs)
         return self._listings[source]
+
+    def records(self, name: str) -> list[StepRecord]:
+        """Returns the records of a kind of step, as they were when they were first asked for."""
+        if name not in self._records:
+            self._records[name] = records(self.runs, name)
+        return self._records[name]
 
     def folder(self, step: Step) -> Path:
         """Returns the folder of a step's output."""
@@ -298,7 +305,8 @@ def _nearest(step: Step, identities: Identities) -> StepRecord | None:
     Those with the step's label come first: a recipe may hold several steps of one kind.
     """
     new = identities.of(step)
-    others = [r for r in records(identities.runs, step.name) if r.fingerprint != identities.fingerprint(step)]
+    found = identities.fingerprint(step)
+    others = [r for r in identities.records(step.name) if r.fingerprint != found]
     if not others:
         return None
     config = full_config(step.config)

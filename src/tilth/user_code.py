@@ -123,9 +123,8 @@ def _import(name: str, file: str) -> ModuleType:
         raise
     except SyntaxError as error:
         line = f"\n    {error.text.strip()}" if error.text else ""
-        raise ConfigError(
-            f"{error.filename or file}, line {error.lineno}: {error.msg}.{line}", fix="Correct the file."
-        ) from error
+        where = file if error.filename in (None, _FILES.get(name)) else error.filename
+        raise ConfigError(f"{where}, line {error.lineno}: {error.msg}.{line}", fix="Correct the file.") from error
     except Exception as error:
         own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _FILES.get(name, file)]
         line, text = (f", line {own[-1].lineno}", f"\n    {own[-1].line}") if own else ("", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import glob
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -227,7 +228,8 @@ class RecipeCall(Generic[Named]):
     @property
     def name(self) -> str:
         """Returns a name made from the corpora that the words name, or else from the recipe."""
-        named = {*self.words, *(word.partition("=")[2] for word in self.words)}
+        values = [value for word in self.words for value in (word, word.partition("=")[2])]
+        named = {*values, *(match for value in values if glob.has_magic(value) for match in glob.glob(value))}  # noqa: PTH207
         return name_from([source.path for source in self.sources if source.path in named], self.recipe)
 
     def begin(self) -> AbstractContextManager[ActiveRun]:

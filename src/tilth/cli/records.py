@@ -261,9 +261,8 @@ class Shown:
 
 
 def _shown(path: Path, runs: Path) -> Shown:
-    if not path.exists() and (runs / path / RUN).is_file():
-        path = runs / path
-    for folder in (path, *path.absolute().parents):
+    named = [runs / path] if (runs / path / RUN).is_file() else []  # a corpus may have the same name as its run
+    for folder in (path, *path.absolute().parents, *named):
         if (folder / RECORD).exists() and folder.suffix != ".partial":
             folder = _without_links(folder)
             return Shown(folder, None, _ancestry(folder))
@@ -284,8 +283,6 @@ def _by_age(folders: Iterable[Path]) -> list[Path]:
 def _without_links(folder: Path) -> Path:
     """Returns the folder that a path leads to, relative to the working directory where it is in that."""
     real, here = folder.resolve(), Path.cwd()
-    if real == folder.absolute():
-        return folder
     return real.relative_to(here) if here in real.parents else real
 
 
