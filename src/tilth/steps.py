@@ -305,7 +305,8 @@ def _nearest(step: Step, identities: Identities) -> StepRecord | None:
     Those with the step's label come first: a recipe may hold several steps of one kind.
     """
     new = identities.of(step)
-    others = [r for r in identities.records(step.name) if r.fingerprint != identities.fingerprint(step)]
+    found = identities.fingerprint(step)
+    others = [r for r in identities.records(step.name) if r.fingerprint != found]
     if not others:
         return None
     config = full_config(step.config)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from tilth.cli import terminal
-from tilth.cli.terminal import duration, size
+from tilth.cli.terminal import about, size
 from tilth.execute import Context
 from tilth.recipes.look import Corpus, Look, look
 from tilth.steps import Planned, Step
@@ -27,13 +27,18 @@ def show_look(target: Step, planned: Sequence[Planned], context: Context, *, yes
     for question in found.questions:
         terminal.say(f"!          {question}")
     terminal.say("")
-    if yes or not found.questions or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if yes or not found.questions or not is_interactive():
         return True
     terminal.ERR.print("Go on? [Y/n] ", end="", markup=False)
     try:
         return input().strip().lower() in ("", "y", "yes")
     except EOFError:
         return False
+
+
+def is_interactive() -> bool:
+    """Whether a person can read a question and answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def lines_of(found: Look) -> list[str]:
@@ -51,7 +56,7 @@ def lines_of(found: Look) -> list[str]:
     if found.epochs is not None:
         budget = f"{found.asked_tokens:,} tokens, about {_number(found.epochs)} passes over the text"
         lines.append(f"Training   {budget} (about {_rounded(found.text_tokens or 0):,} tokens)")
-    needs = [f"about {duration(found.seconds)}" if found.seconds is not None else ""]
+    needs = [f"about {about(found.seconds)}" if found.seconds is not None else ""]
     needs.append(f"about {size(found.memory_bytes)} of memory" if found.memory_bytes is not None else "")
     if any(needs):
         lines.append(f"Needs      {' and '.join(need for need in needs if need)}")

@@ -16,8 +16,8 @@ from tilth import steps
 from tilth.cli import terminal
 from tilth.cli.look import show_look
 from tilth.cli.options import RecipeOptions, call_with_options, given_fields
-from tilth.cli.terminal import duration
-from tilth.errors import ConfigError, StepError
+from tilth.cli.terminal import about, duration
+from tilth.errors import ConfigError, DataError, StepError
 from tilth.execute import Context
 from tilth.recipes import BUILT_IN, load_recipe
 from tilth.recipes.estimates import Estimate, estimate
@@ -101,23 +101,16 @@ def plan(words: Sequence[str]) -> None:
     if not new and not damaged:
         terminal.say("Everything is cached: nothing would run.")
     elif len(known) == len(new):
-        terminal.say(f"{_count(new)} to run, about {_about(sum(one.seconds for one in known))}.")
+        terminal.say(f"{_count(new)} to run, about {about(sum(one.seconds for one in known))}.")
     else:
         terminal.say(
             f"{_count(new)} to run; {len(new) - len(known)} of them have no earlier run to estimate the time from, "
-            f"the others take about {_about(sum(one.seconds for one in known))}."
+            f"the others take about {about(sum(one.seconds for one in known))}."
         )
 
 
 def _count(planned: Sequence[steps.Planned]) -> str:
     return f"{len(planned)} {'step' if len(planned) == 1 else 'steps'}"
-
-
-def _about(seconds: float) -> str:
-    """An estimate is not told to the second."""
-    if seconds < 1:
-        return "1 s"
-    return duration(seconds) if seconds < 10 else duration(float(f"{seconds:.2g}"))
 
 
 def _planned_json(planned: steps.Planned, expected: Estimate | None) -> dict[str, Any]:
@@ -141,7 +134,7 @@ def _planned_row(planned: steps.Planned, expected: Estimate | None) -> tuple[str
     if planned.record is not None:
         return label, "cached", duration(planned.record.seconds), ""
     state = {"partial": "continues", "damaged": "damaged"}.get(planned.state, "will run")
-    last = f"~{_about(expected.seconds)}" if expected else "?"
+    last = f"~{about(expected.seconds)}" if expected else "?"
     reasons = planned.reasons
     more = f" (and {len(reasons) - 1} more: `tilth why {label}`)" if len(reasons) > 1 else ""
     # A partial folder whose newest earlier run is equal in all that is compared has no reason to name.

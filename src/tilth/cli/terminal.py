@@ -160,6 +160,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
+def about(seconds: float) -> str:
+    """Returns an estimated time: seconds with two digits (`8.4 s`, `6 m 40 s`), and 1 s at least."""
+    return duration(max(1.0, seconds if seconds < 10 else float(f"{seconds:.2g}")))
+
+
 def size(n_bytes: float) -> str:
     """Returns bytes with a decimal unit that suits them (`1.2 MB`)."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -63,6 +63,7 @@ def baselines(
     held_out: Dataset,
     out: Path,
     max_bytes: int = 200_000,
+    curve_bytes: int | None = None,
     max_train_bytes: int = 64 << 20,
     ngram: tuple[NgramModel, int] | None = None,
     progress: Progress = SILENT,
@@ -70,9 +71,10 @@ def baselines(
     """Measures models, a 5-gram model of the training text, and zstd on held-out text; writes
     `baselines.json`.
 
-    All are measured on the same `max_bytes` of held-out text (in the order of ids, which is random and
-    stable; the last document is cut). The 5-gram model counts at most `max_train_bytes` of the training text,
-    about 50 bytes of memory for each; `ngram` gives what `train_ngram` returned, where it is there already.
+    All are measured on the same `max_bytes` of held-out text (in the order of ids, which is random and stable; the last
+    document is cut), simple predictors also on the first `curve_bytes` of it. The 5-gram model counts at most
+    `max_train_bytes` of the training text, about 50 bytes of memory for each; `ngram` gives what `train_ngram`
+    returned, where it is there already.
     Raises: DataError if one of the datasets has no text; ConfigError for a tokenizer without a separator or with more
     tokens than a model.
     """
@@ -99,9 +101,18 @@ def baselines(
         held_out_documents=len(excerpt),
         bits_per_byte=measured,
         notes=notes,
+        curve_bits_per_byte={} if curve_bytes is None else _simple(counts, tokenizer, excerpt, curve_bytes),
     )
     write_result(out / BASELINES, result)
     return result
+
+
+def _simple(ngram: NgramModel, tokenizer: Tokenizer, excerpt: Sequence[Document], n_bytes: int) -> dict[str, float]:
+    beginning = held_out_excerpt(excerpt, n_bytes)
+    return {
+        f"{ORDER}-gram": ngram_bits_per_byte(ngram, tokenizer, beginning),
+        f"zstd -{LEVEL}": zstd_bits_per_byte([document.text for document in beginning]),
+    }
 
 
 def train_ngram(tokenizer: Tokenizer, train: Dataset, max_bytes: int = 64 << 20) -> tuple[NgramModel, int]:

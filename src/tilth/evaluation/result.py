@@ -19,6 +19,8 @@ class Baselines:
     bits_per_byte: dict[str, float]
     notes: dict[str, str] = field(default_factory=dict[str, str])
     """For each predictor, what it is and what it has seen."""
+    curve_bits_per_byte: dict[str, float] = field(default_factory=dict[str, float])
+    """Simple predictors on the beginning of that text, which is measured while training: for beside its curve."""
 
 
 # Held-out text, token by token

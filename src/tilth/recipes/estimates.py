@@ -8,6 +8,7 @@ one core did when this was written. All of it is rough: it tells seconds from mi
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,13 +23,21 @@ from tilth.sources import Source
 from tilth.step_record import StepRecord, read_record
 from tilth.steps import Planned, Step, needed_steps
 
-START_SECONDS = 1.0
-"""What a step takes besides its work: imports, processes that start."""
-TRAINING_SHARE = 0.3
+START_SECONDS = {
+    "curate": 3.0,
+    "pretrain": 4.0,
+    "baselines": 10.0,
+    "samples": 3.0,
+    "export": 2.0,
+    "report": 2.0,
+    "documentation": 3.0,
+}
+"""What a step takes besides the work that grows, or in all where there is no measure; others: a second."""
+TRAINING_SHARE = 0.45
 """FLOP/s of training a small model on a CPU, as a share of those of a large matrix product."""
-LOOP_SHARE = 0.05
-"""The same for the loop's models, whose matrices are tiny."""
-BYTES_PER_SECOND = {"curate": 1.0e6, "tokenizer": 1.0e7, "baselines": 3.0e6}
+LOOP_SHARE = 0.4
+"""The same for the models of the loop, all of its work counted as in `_loop_flops`."""
+BYTES_PER_SECOND = {"curate": 0.5e6, "tokenizer": 1.0e7, "baselines": 3.0e6}
 """Bytes of source text for each second of a core."""
 ANSWER_TOKENS = 24
 """Tokens of a problem of the loop with its answer, about."""
@@ -46,17 +55,16 @@ class Estimate:
 def estimate(planned: Planned, context: Context) -> Estimate | None:
     """Returns how long a step that is not cached will take, or None where nothing is known of its kind."""
     step, last = planned.step, planned.last
-    work = work_of(step)
+    work, start = work_of(step), START_SECONDS.get(step.name, 1.0)
     if last is not None:
         before = work_of_record(last, context)
         if work is None or not before:
             return Estimate(seconds=last.seconds, from_run=True)
-        start = min(START_SECONDS, last.seconds)
+        start = min(start, last.seconds / 2)
         return Estimate(seconds=start + (last.seconds - start) * work / before, from_run=True)
     if work is None:
-        return None
-    speed = _speed(step.name, context)
-    return None if speed is None else Estimate(seconds=START_SECONDS + work / speed, from_run=False)
+        return Estimate(seconds=start, from_run=False) if step.name in START_SECONDS else None
+    return Estimate(seconds=start + work / _speed(step.name, context), from_run=False)
 
 
 def work_of(step: Step) -> float | None:
@@ -136,24 +144,27 @@ def _recorded_bytes(record: StepRecord, context: Context) -> float | None:
     return None
 
 
-def _speed(name: str, context: Context) -> float | None:
+def _speed(name: str, context: Context) -> float:
     """Returns FLOP/s or bytes a second of a kind of step on this machine."""
     if name in BYTES_PER_SECOND:
         return BYTES_PER_SECOND[name] * (context.workers if name == "curate" else 1)
-    shares = {"pretrain": TRAINING_SHARE, "improve": LOOP_SHARE}
-    return shares[name] * matrix_flops_per_second() if name in shares else None
+    share = TRAINING_SHARE if name == "pretrain" else LOOP_SHARE
+    return share * matrix_flops_per_second()
 
 
 @cache
 def matrix_flops_per_second() -> float:
-    """Returns the FLOP/s of a product of large matrices in 32 bits on this CPU, measured for a few milliseconds."""
+    """Returns the FLOP/s of a product of large matrices in 32 bits on this CPU, measured for a few milliseconds.
+
+    By CPU time, so that it is the speed of a quiet machine, whatever else runs at this moment.
+    """
     import numpy as np
 
-    n = 768
+    n, best = 768, 0.0
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     matrix = np.full((n, n), 0.5, dtype=np.float32)
-    best = 0.0
     for _ in range(4):  # the first one starts threads
-        started = time.perf_counter()
+        started = time.process_time()
         _ = matrix @ matrix
-        best = max(best, 2 * n**3 / (time.perf_counter() - started))
+        best = max(best, threads * 2 * n**3 / max(time.process_time() - started, 1e-6))
     return best

@@ -37,8 +37,8 @@ DOCUMENTS_OF_A_FILE = 12
 """Documents at the beginning of a file that are read."""
 MANY_SECONDS = 3600.0
 """Work that is worth a question."""
-_BASE_BYTES, _NGRAM_BYTES = 450e6, 120.0
-"""Memory of a process that has loaded everything, and of the 5-gram model for each token of the text."""
+_BASE_BYTES, _NGRAM_BYTES, _NGRAM_TEXT = 450e6, 50.0, 64 << 20
+"""Memory of a process that has loaded everything, and of the 5-gram model for each byte of as much text at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +116,7 @@ def look(target: Step, planned: Sequence[Planned], context: Context) -> Look | N
     share = sample.kept_share
     text_bytes = None if share is None else read * share * (1 - curation.config.held_out_fraction)
     found = Look(corpora=corpora, sample=sample)
-    if pretraining is not None and text_bytes is not None:
+    if pretraining is not None and text_bytes:
         model, training = pretraining.model, pretraining.training
         tokens = max(1, round(text_bytes / bytes_per_token(model.vocab_size)))
         found = replace(
@@ -124,7 +124,7 @@ def look(target: Step, planned: Sequence[Planned], context: Context) -> Look | N
             text_tokens=tokens,
             asked_tokens=training.tokens,
             max_epochs=training.max_epochs,
-            memory_bytes=memory(model, training, tokens, context.micro_batch_size),
+            memory_bytes=memory(model, training, text_bytes, context.micro_batch_size),
         )
     found = replace(found, seconds=_seconds(planned, found, context))
     return replace(found, questions=tuple(_questions(found)))
@@ -236,7 +236,7 @@ def bytes_per_token(vocab_size: int) -> float:
     return max(1.0, 0.43 * math.log2(max(vocab_size, 2)) - 1.65)
 
 
-def memory(model: ModelConfig, training: TrainConfig, text_tokens: int, micro_batch_size: int | None) -> float:
+def memory(model: ModelConfig, training: TrainConfig, text_bytes: float, micro_batch_size: int | None) -> float:
     """Returns the most bytes of memory that a run will take at a time, about: in training, or for the 5-gram model.
 
     Weights, gradients, two moments and the best weights, in 32 bits; of a step's tokens, what each layer keeps for the
@@ -247,7 +247,7 @@ def memory(model: ModelConfig, training: TrainConfig, text_tokens: int, micro_ba
     heads = model.n_heads * model.head_width
     layer = 10 * model.d_model + 6 * heads + 4 * model.ff_width + model.n_heads * model.context_length
     activations = 4.0 * step_tokens * (model.n_layers * layer + 3 * model.vocab_size)
-    return _BASE_BYTES + max(5 * 4.0 * model.n_params + activations, _NGRAM_BYTES * text_tokens)
+    return _BASE_BYTES + max(5 * 4.0 * model.n_params + activations, _NGRAM_BYTES * min(text_bytes, _NGRAM_TEXT))
 
 
 def _seconds(planned: Sequence[Planned], found: Look, context: Context) -> float | None:
@@ -258,12 +258,12 @@ def _seconds(planned: Sequence[Planned], found: Look, context: Context) -> float
             continue
         expected = estimate(one, context)
         if expected is None:
-            continue
+            return None
         share = 1.0
         if isinstance(one.step.config, Pretraining) and found.epochs is not None:
             share = min(1.0, found.max_epochs / found.epochs)
         total += expected.seconds * share
-    return total or None
+    return total
 
 
 def _questions(found: Look) -> list[str]:

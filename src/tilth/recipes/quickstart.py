@@ -109,7 +109,7 @@ def chain(
     baselines = Step(
         "baselines",
         step_functions.measure_baselines,
-        {"max_bytes": COMPARED_BYTES},
+        {"max_bytes": COMPARED_BYTES, "curve_bytes": training.eval_bytes},
         data,
         version=step_functions.BASELINES_VERSION,
     )

@@ -200,6 +200,7 @@ def measure_baselines(config: Mapping[str, int], inputs: Inputs, out: Path, cont
         held_out=held_out,
         out=out,
         max_bytes=config["max_bytes"],
+        curve_bytes=config.get("curve_bytes"),
         ngram=ngram,
         progress=context.progress,
     )

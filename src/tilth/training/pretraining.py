@@ -256,7 +256,7 @@ def _end(summary: TrainingSummary, trainer: Trainer) -> str:
         return ""
     end = "stopped early at" if summary.stopped_early else "ended after"
     return (
-        f"train: {end} {summary.tokens:,} of {summary.budget_tokens:,} tokens; best on held-out text at "
+        f"train: {end} {summary.tokens:,} of {trainer.total_tokens:,} tokens; best on held-out text at "
         f"{best.tokens:,} ({best.value:.3f} bits per byte): the weights of then are kept."
     )
 

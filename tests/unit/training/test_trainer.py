@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -314,6 +315,30 @@ def test_batches_without_a_position_are_drawn_again(tmp_path: Path, ahead: int) 
     trained(resumed, steps=5, out=tmp_path / "b", ahead=ahead)
     for a, b in zip(weights_of(undisturbed), weights_of(resumed), strict=True):
         assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path, number: signal.Signals) -> None:
+    """Launchers send it to a process and to its group. The step under way is finished and kept."""
+    calls: list[int] = []
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+        return model(batch.inputs, targets=batch.targets)
+
+    def stop(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trained(model_of(), steps=8, loss=loss, out=tmp_path, context=Context(checkpoint_seconds=3600))
+    finally:
+        assert signal.signal(number, before) is stop
+    assert read_state(tmp_path / "checkpoint" / "state.safetensors")["step"] == 3
 
 
 def test_another_training_in_the_folder_is_refused(tmp_path: Path) -> None:

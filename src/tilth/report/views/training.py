@@ -125,7 +125,13 @@ def _held_out_curve(
         )
         for log in logs
     ]
-    compared = [(label, value) for label, name, value, _ in _merged(baselines) if name not in (MODEL, BEFORE)]
+    # The curve is measured on the beginning of the text that the table is about: levels beside it are of the same.
+    on_curve = {name: value for entry in baselines for name, value in entry.result.curve_bits_per_byte.items()}
+    compared = [
+        (label, on_curve.get(name, value))
+        for label, name, value, _ in _merged(baselines)
+        if name not in (MODEL, BEFORE)
+    ]
     tones = charts.tones(len(lines) + len(compared))[len(lines) :]
     levels = [
         charts.Level(label=label, value=value, tone=tone.split()[0])  # levels have a dash of their own
