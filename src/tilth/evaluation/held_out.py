@@ -61,7 +61,7 @@ def baselines(
     tokenizer: Tokenizer,
     train: Dataset,
     held_out: Dataset,
-    out: Path,
+    out: Path | str,
     max_bytes: int = 200_000,
     max_train_bytes: int = 64 << 20,
     progress: Progress = SILENT,
@@ -99,7 +99,7 @@ def baselines(
         bits_per_byte=measured,
         notes=notes,
     )
-    write_result(out / BASELINES, result)
+    write_result(Path(out) / BASELINES, result)
     return result
 
 

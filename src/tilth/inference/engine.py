@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, cast, overload
+from typing import TYPE_CHECKING, overload
 
 from tilth.errors import DataError
 from tilth.inference.config import SamplingParams
@@ -101,7 +101,7 @@ class Engine:
         """
         _check_kind(0, prompt)
         params = self._with_separator(params)
-        return TextStream(self, self._prompts([prompt], params)[0], params)
+        return TextStream(self, self._prompts([self._encoded(prompt)], params)[0], params)
 
     def probabilities(
         self, prompt_tokens: Sequence[int], tokens: Sequence[int], *, n_alternatives: int = 3
@@ -126,7 +126,7 @@ class Engine:
         self, prompts: Sequence[str] | Sequence[Sequence[int]], params: SamplingParams, progress: Progress
     ) -> list[Completion]:
         params = self._with_separator(params)
-        begun = self._prompts(prompts, params)
+        begun = self._prompts([self._encoded(prompt) for prompt in prompts], params)
         generations = generate_tokens(
             self.model,
             [prompt.tokens for prompt in begun],
@@ -152,9 +152,8 @@ class Engine:
             return self.tokenizer.decode(tokens)
         return self.tokenizer.decode([*prompt.tokens[prompt.text_from :], *tokens])[prompt.n_characters :]
 
-    def _prompts(self, prompts: Sequence[str] | Sequence[Sequence[int]], params: SamplingParams) -> list[_Prompt]:
-        """Encodes and checks prompts, then heals those of text."""
-        encoded = [self._encoded(prompt) for prompt in prompts]
+    def _prompts(self, encoded: list[_Prompt], params: SamplingParams) -> list[_Prompt]:
+        """Checks prompts, then heals those of text."""
         for index, prompt in enumerate(encoded):
             check_prompt(self.model, index, prompt.tokens)
         if not params.token_healing:
@@ -250,7 +249,7 @@ def _check_kind(index: int, prompt: object) -> None:
         )
     if isinstance(prompt, bytes | bytearray):
         raise DataError(f"Prompt {index} is bytes.", fix='Decode it first: `prompt.decode("utf-8")`.')
-    if not isinstance(prompt, str) and not hasattr(cast(object, prompt), "__iter__"):
+    if not isinstance(prompt, str) and not hasattr(prompt, "__iter__"):
         raise DataError(
             f"Prompt {index} is of type {type(prompt).__name__}, not a text or a list of ids.",
             fix="Give each prompt as a string, or as a list of ids.",

@@ -175,7 +175,9 @@ class _Plan:
             row for row in dict.fromkeys(sequences) if not any(_begins(other, row) for other in sequences)
         ]  # the others' states are among theirs
 
-    def draw(self, states: Mapping[tuple[int, ...], Tensor], params: SamplingParams, index: int, n_tokens: int) -> Start:
+    def draw(
+        self, states: Mapping[tuple[int, ...], Tensor], params: SamplingParams, index: int, n_tokens: int
+    ) -> Start:
         """Draws a start, with the states of `rows`."""
         if not self.covers:
             return Start(kept=self.whole)

@@ -48,8 +48,6 @@ def token_probabilities(
         likeliest = probabilities[:n_tokens].topk(min(n_alternatives, len(probabilities[:n_tokens])))
         alternatives = zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
         found.append(
-            TokenProbability(
-                token=token, probability=float(probabilities[token]), alternatives=tuple(alternatives)
-            )
+            TokenProbability(token=token, probability=float(probabilities[token]), alternatives=tuple(alternatives))
         )
     return found

@@ -48,13 +48,14 @@ class Section:
     view: View
 
 
-def render(run: RunResults, out: Path) -> Path:
+def render(run: RunResults, out: Path | str) -> Path:
     """Writes the report of a run; returns its path: `out` if that ends in `.html`, else `out/report.html`."""
     page = (
         _environment()
         .get_template("report.html.j2")
         .render(header=header.view(run), sections=_sections(run), **_inlined())
     )
+    out = Path(out)
     target = out if out.suffix == ".html" else out / "report.html"
     write_bytes(target, page.encode("utf-8"))
     return target

@@ -81,7 +81,7 @@ class Trainer:
         optimizers: Optimizers,
         schedule: Schedule,
         gradient_clip: float = 1.0,
-        out: Path | None = None,
+        out: Path | str | None = None,
         identity: Mapping[str, object] | None = None,
         evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
         total_tokens: int | None = None,
@@ -100,7 +100,8 @@ class Trainer:
         """
         self.model, self.batches, self.loss = model, batches, loss
         self.optimizers, self.schedule, self.gradient_clip = optimizers, schedule, gradient_clip
-        self.out, self.evaluate, self.ahead, self.name = out, evaluate, ahead, name
+        self.out = None if out is None else Path(out)
+        self.evaluate, self.ahead, self.name = evaluate, ahead, name
         self.total_tokens, self.context = total_tokens, context or Context()
         self.step, self.tokens, self.seconds = 0, 0, 0.0
         moved = dict.fromkeys(p for o in optimizers.values() for group in o.param_groups for p in group["params"])
@@ -115,8 +116,8 @@ class Trainer:
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
                 group.setdefault("peak_lr", group["lr"])
-        if out is not None:
-            self._claim(out, identity or {})
+        if self.out is not None:
+            self._claim(self.out, identity or {})
 
     @property
     def checkpoint(self) -> Path | None:
