@@ -77,6 +77,10 @@ class Dataset:
     made_by: str = ""
     parents: tuple[str, ...] = field(default=())
 
+    def __post_init__(self) -> None:
+        if not is_url(self.folder):
+            object.__setattr__(self, "folder", Path(self.folder))
+
     @property
     def n_documents(self) -> int:
         """Documents in all shards."""
@@ -100,7 +104,6 @@ class Dataset:
         Raises: DataError if the folder holds no manifest, one of another schema version, or if a shard is missing or
         is not what the manifest says.
         """
-        folder = folder if is_url(folder) else Path(folder)
         path = _join(folder, MANIFEST)
         if not _exists(path):
             raise _no_dataset(folder)
