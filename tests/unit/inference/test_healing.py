@@ -186,7 +186,10 @@ def test_a_batch_gives_what_each_prompt_gives_alone(temperature: float) -> None:
 
 def test_logprobs_are_the_models_own() -> None:
     one = engine("large")
-    for completion in one.generate(PROMPTS, SamplingParams(max_tokens=5, temperature=0.5, seed=2)):
+    prompts = ["them the", "x:\n   ", "the c"] * 20
+    completions = one.generate(prompts, SamplingParams(max_tokens=2, temperature=3.0, seed=2))
+    assert len({completion.prompt_tokens for completion in completions}) >= 5
+    for completion in completions:
         ids = (*completion.prompt_tokens, *completion.tokens)
         start = len(completion.prompt_tokens)
         assert sum(completion.logprobs) == pytest.approx(logprob(one.model, ids, start, 1.0), abs=1e-3)
