@@ -17,6 +17,7 @@ from tilth.cli.line_input import history_file, is_interactive, line_editing, rea
 from tilth.cli.model_folder import check_model, load_tokenizer, model_in, newest_model
 from tilth.cli.options import call
 from tilth.inference.config import SamplingParams
+from tilth.model.device import check_device
 
 _SEEDS = 1_000_000
 """First seeds are drawn below this: short enough to type again."""
@@ -71,7 +72,7 @@ def _talk(
     Ctrl-C ends an answer; Ctrl-D, or Ctrl-C where nothing is being answered, ends the chat.
 
     Args:
-        model: Folder of a model, of ours or Hugging Face's, or of a run (default: the newest model of all runs).
+        model: Folder of a model, of ours or Hugging Face's, or of a run; or a run's name (default: the newest model).
         tokenizer: Folder with `tokenizer.json` (default: the model's folder).
         prompt: Continue this text once, and stop.
         probs: Show the probability of each token of an answer, and the model's first choices.
@@ -79,7 +80,10 @@ def _talk(
         device: Torch device for the model: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
         sampling: How tokens are drawn.
     """
+    check_device(device)
     params = sampling.params()
+    if model is not None and not model.exists() and (runs / model).exists():
+        model = runs / model  # the name of a run
     folder = newest_model(runs) if model is None else model_in(model)
     if model is None:
         terminal.say(f"The newest model under {runs}: {folder}")

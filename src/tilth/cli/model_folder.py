@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tilth.errors import DataError
+from tilth.run_record import LATEST
 
 if TYPE_CHECKING:
     from tilth.tokenizer import Tokenizer
 
-LATEST = "latest"
-"""In the folder of runs: the newest run."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "*.tiktoken", "vocab.json")
 _MODEL_FILES = ("model.json", "config.json")
 _INSIDE = (".", "export", "model")
