@@ -58,7 +58,7 @@ def quickstart(
         curation=CurationConfig(),
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
         model=model,
-        training=TrainConfig(tokens=tokens or 750_000 * depth, seed=seed),
+        training=TrainConfig(tokens=tokens or 750_000 * depth, short_rows=64, seed=seed),
         loop=LoopConfig(rounds=rounds, seeds=(seed,)),
     )
 

@@ -1,15 +1,14 @@
 """Pretraining: a dataset to a model, tokenizing on the fly.
 
-What it adds to `Trainer` is the text: the stream of batches, the held-out excerpt, and a budget in tokens.
-Denormals are flushed to zero, because in a saturated softmax they take a CPU many times as long.
+What it adds to `Trainer` is the text: the stream of batches, the first embeddings, the held-out excerpt, and a budget in
+tokens.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -25,7 +24,9 @@ from tilth.model.files import save_model
 from tilth.model.transformer import Transformer
 from tilth.results import write_result
 from tilth.storage import Dataset
+from tilth.training.bigrams import start_from_bigrams
 from tilth.training.config import TrainConfig
+from tilth.training.cpu import fast_cpu
 from tilth.training.held_out import held_out_excerpt, text_loss
 from tilth.training.metrics import read_metrics
 from tilth.training.optim import make_optimizers
@@ -79,20 +80,30 @@ def train(
     network.to(resolve_device(context.device))
     rows = config.global_batch_tokens // network.config.context_length
     step_tokens = rows * network.config.context_length
+    schedule = schedule_of(config, step_tokens)
     excerpt = held_out_excerpt(held_out.documents(), config.eval_bytes) if held_out else None
 
     def evaluate(_: nn.Module) -> Mapping[str, float]:
         loss = text_loss(network, tokenizer, excerpt or ())
         return {"held_out_bits_per_byte": loss.bits_per_byte, "held_out_nats_per_token": loss.nats_per_token}
 
-    with denormals_flushed():
+    with fast_cpu():
+        starts_anew = network is not model and network.head is not None
+        if starts_anew and config.initial_embeddings == "bigrams":
+            start_from_bigrams(network, dataset, tokenizer, seed=config.seed)
         trainer = Trainer(
             cast(nn.Module, torch.compile(network)) if compile else network,
             TokenStream(
-                dataset, tokenizer, context_length=network.config.context_length, batch_size=rows, seed=config.seed
+                dataset,
+                tokenizer,
+                context_length=network.config.context_length,
+                batch_size=rows,
+                seed=config.seed,
+                short_batches=schedule.steps // 2,
+                short_length=config.short_rows,
             ),
             optimizers=make_optimizers(network, config),
-            schedule=schedule_of(config, step_tokens),
+            schedule=schedule,
             gradient_clip=config.gradient_clip,
             out=out,
             identity=identity,
@@ -115,16 +126,6 @@ def schedule_of(config: TrainConfig, step_tokens: int) -> Schedule:
         decay_fraction=config.decay_fraction,
         shape=config.schedule,
     )
-
-
-@contextmanager
-def denormals_flushed() -> Generator[None]:
-    """Denormals as zeros, in this thread, as long as it lasts: in a saturated softmax they take 24 times the time."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
 
 
 def initial_model(config: ModelConfig, seed: int) -> Transformer:

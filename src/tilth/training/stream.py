@@ -148,13 +148,22 @@ class TokenStream:
         batch_size: int,
         seed: int = 0,
         buffer_documents: int = 1024,
+        short_batches: int = 0,
+        short_length: int | None = None,
     ) -> None:
         """`batch_size` is in rows; of `buffer_documents` that wait, rows are drawn.
 
+        The rows of the first `short_batches` are cut into rows of `short_length`, of which more make up a batch: the
+        tokens and their order are the same.
         Raises: DataError for a dataset without documents; ConfigError for a tokenizer without a separator.
         """
         if dataset.n_documents == 0:
             raise DataError(f"{dataset.folder} holds no documents.", fix="Curate more text, or with fewer filters.")
+        if context_length % (short_length or 1):
+            raise ConfigError(
+                f"Rows of {context_length} tokens cannot be cut evenly into rows of {short_length}.",
+                fix="Give a short length that divides the context.",
+            )
         if tokenizer.end_of_text is None:
             raise ConfigError(
                 "The tokenizer has no `<|endoftext|>` token to put between documents.",
@@ -163,6 +172,7 @@ class TokenStream:
         self.dataset, self.tokenizer, self.separator = dataset, tokenizer, tokenizer.end_of_text
         self.context_length, self.batch_size, self.seed = context_length, batch_size, seed
         self.buffer_documents = buffer_documents
+        self.short_batches, self.short_length = short_batches, short_length or context_length
         self.epoch = self.shards_read = self.rows_read = 0
         """How far documents have been read, which is the buffer ahead of what the batches hold."""
         self.rows_given = 0
@@ -175,16 +185,18 @@ class TokenStream:
             yield self.next_batch()
 
     def next_batch(self) -> Batch:
-        """Returns a batch of `(batch_size, context_length)` in int64, with the segments of its rows."""
+        """Returns a batch of `(batch_size, context_length)`, or of more and shorter rows, in int64, with their segments."""
+        length = self.short_length if self.rows_given < self.short_batches * self.batch_size else self.context_length
         rows = [self._next_row() for _ in range(self.batch_size)]
         inputs = np.stack([np.concatenate([piece[:-1] for piece in row]) for row in rows])
         targets = np.stack([np.concatenate([piece[1:] for piece in row]) for row in rows])
         segments = np.stack([np.repeat(np.arange(len(row)), [len(piece) - 1 for piece in row]) for row in rows])
+        inputs, targets, segments = (a.astype(np.int64).reshape(-1, length) for a in (inputs, targets, segments))
         return Batch(
-            torch.from_numpy(inputs.astype(np.int64)),
-            torch.from_numpy(targets.astype(np.int64)),
+            torch.from_numpy(inputs),
+            torch.from_numpy(targets),
             # Rows of one document each need no mask.
-            segments=torch.from_numpy(segments) if segments.any() else None,
+            segments=torch.from_numpy(segments) if (segments != segments[:, :1]).any() else None,
         )
 
     def state_dict(self) -> dict[str, Any]:
