@@ -1,4 +1,4 @@
-"""Bits per byte after equal CPU seconds of training: the main job's model beside nanochat, nanoGPT and `transformers`' Llama.
+"""Bits per byte after equal CPU seconds of training: the main job beside nanochat, nanoGPT and `transformers`' Llama.
 
     git clone https://github.com/karpathy/nanochat PEERS/nanochat
     git clone https://github.com/karpathy/nanoGPT PEERS/nanoGPT
@@ -7,11 +7,11 @@
 Text, vocabulary (4,096 tokens) and held-out excerpt are those of `tilth run quickstart`, made once. Each training is a
 process of its own on one thread, and its budget is CPU seconds of that process from the first batch on: batches,
 forward, backward, optimizer. The schedule follows the same clock. What a peer compiles (nanochat's optimizer) is
-compiled before. All texts are scored by `tilth.training.held_out.text_loss`: each document alone, windows of the model's
-context that overlap by half. A peer's learning rate and batch are chosen first, among those in `PEERS`, by the shortest
-budget and seed 0, on documents that are taken out of the training text (`validation`); what is reported is measured on the
-held-out excerpt. Results are kept in `--results`, and what is there is not run again. A peer whose code is not given is left
-out, with a line.
+compiled before. All texts are scored by `tilth.training.held_out.text_loss`: each document alone, windows of the
+model's context that overlap by half. A peer's learning rate and batch are chosen first, among those in `PEERS`, by the
+shortest budget and seed 0, on documents that are taken out of the training text (`validation`); what is reported is
+measured on the held-out excerpt. Results are kept in the folder `--data`, and what is there is not run again. A peer
+whose code is not given is left out, with a line.
 """
 
 from __future__ import annotations
@@ -43,7 +43,14 @@ EXCERPT_BYTES = 200_000
 PEERS: dict[str, list[dict[str, float]]] = {
     "nanochat": [
         {"rate": rate, "batch_tokens": batch, "context": context}
-        for rate, batch, context in ((16, 1024, 256), (32, 1024, 256), (16, 2048, 256), (16, 1024, 128), (32, 1024, 128), (32, 1024, 64))
+        for rate, batch, context in (
+            (16, 1024, 256),
+            (32, 1024, 256),
+            (16, 2048, 256),
+            (16, 1024, 128),
+            (32, 1024, 128),
+            (32, 1024, 64),
+        )
     ],
     "nanoGPT": [
         {"rate": rate, "batch_tokens": batch, "context": context}
@@ -54,7 +61,7 @@ PEERS: dict[str, list[dict[str, float]]] = {
         for rate, batch, context in ((3e-3, 512, 256), (6e-3, 512, 256), (3e-3, 1024, 256))
     ],
 }
-"""Settings tried of each peer. nanochat's rate multiplies all of its rates, after its own scaling by batch and width."""
+"""Settings tried of each peer. nanochat's rate multiplies all its rates, after its own scaling by batch and width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +129,9 @@ def read_documents(folder: Path, name: str) -> list[Any]:
     return [Document(id=i, text=text, source=name) for i, text in json.loads((folder / f"{name}.json").read_text())]
 
 
-def chunks(documents: list[Any], tokenizer: Any, *, rows: int, context: int, seed: int) -> Iterator[tuple[Tensor, Tensor]]:
+def chunks(
+    documents: list[Any], tokenizer: Any, *, rows: int, context: int, seed: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields inputs and targets `(rows, context)`: documents in random order, joined and cut, the pieces shuffled."""
     generator = np.random.default_rng(seed)
     ids = tokenizer.encode_batch([d.text for d in documents], disallowed_special=())
@@ -173,7 +182,7 @@ def decayed(share: float, warmup: float, decay: float) -> float:
 
 
 def nanochat(settings: Mapping[str, float], budget: float) -> tuple[Scored, Step]:
-    """nanochat's `GPT` and `MuonAdamW`, as `scripts/base_train.py` sets them up; windows "L", since others need a mask."""
+    """nanochat's `GPT` and `MuonAdamW`, set up as in `scripts/base_train.py`; windows "L", since others need a mask."""
     sys.path.insert(0, os.environ["RACE_NANOCHAT"])
     if "filelock" not in sys.modules:
         with contextlib.suppress(ImportError):
@@ -228,8 +237,8 @@ def nanochat(settings: Mapping[str, float], budget: float) -> tuple[Scored, Step
 
 
 def nanogpt(settings: Mapping[str, float], budget: float) -> tuple[Scored, Step]:
-    """nanoGPT's `GPT` and AdamW, without dropout, as its README advises for a CPU; a linear decay to 0 in place of its cosine
-    to a tenth."""
+    """nanoGPT's `GPT` and AdamW, without dropout, as its README advises for a CPU; a linear decay to 0 in place of its
+    cosine to a tenth."""
     sys.path.insert(0, os.environ["RACE_NANOGPT"])
     from model import GPT, GPTConfig  # pyright: ignore
 
@@ -331,7 +340,7 @@ def train_peer(job: Job, folder: Path) -> dict[str, float]:
 
 
 def train_tilth(job: Job, folder: Path) -> dict[str, float]:
-    """Trains what `tilth run quickstart` trains, with the parts of its trainer; only the clock of the schedule differs."""
+    """Trains what `tilth run quickstart` trains, with the parts of its trainer; only the schedule's clock differs."""
     from tilth import steps
     from tilth.execute import Context
     from tilth.recipes.quickstart import quickstart

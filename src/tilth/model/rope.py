@@ -12,7 +12,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def rope_tables(context_length: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
@@ -42,7 +41,6 @@ class _Rotation(torch.autograd.Function):
         return _rotated(x, cos, sin)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
         return _rotated(grad_outputs[0], cos, -sin), None, None

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from tilth.errors import DataError
 from tilth.model.cache import KVCache
 from tilth.model.config import ModelConfig
-from tilth.model.functions import RMSNorm
 from tilth.model.loss import linear_cross_entropy, token_losses
 from tilth.model.mask import Mask, attend, segment_mask
+from tilth.model.norm import RMSNorm
 from tilth.model.rope import rope_tables, rotate
 
 FIRST_POSITIONS = 4096

@@ -6,8 +6,8 @@ learn such a table; here it is the best approximation of that rank to the counte
 decomposition, which takes less than a second. Nothing else about model or training changes.
 
 The table is log p(next | token), smoothed towards p(next) as if that had been seen `SMOOTHING` times after each token:
-log p(next) + log(1 + count / (SMOOTHING p(next))) and a constant for each token, which softmax does not see. So only the
-pairs that were counted are stored. Errors weigh by p(token) p(next).
+log p(next) + log(1 + count / (SMOOTHING p(next))) and a constant for each token, which softmax does not see. So only
+the pairs that were counted are stored. Errors weigh by p(token) p(next).
 Sources: Levy & Goldberg 2014 (embeddings as a factored table of pairs); Halko et al. 2011 (randomized decomposition).
 """
 
@@ -121,9 +121,9 @@ def factored(
 def _joined(
     tokens: Tensor, nexts: Tensor, everywhere: Tensor, p_token: Tensor, width: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Gives embeddings one more direction, equal in all of them, for the scores that hold after every token; brings their
-    rows to one size, as the norm after them will; and turns both matrices at random, so that no single dimension is
-    special."""
+    """Gives embeddings one more direction, equal in all of them, for the scores that hold after every token; brings
+    their rows to one size, as the norm after them will; and turns both matrices at random, so that no single dimension
+    is special."""
     constant = float((p_token * tokens**2).sum() ** 0.5)
     tokens = torch.cat((torch.full_like(p_token, constant), tokens), dim=1)
     scale = width**0.5 / tokens.norm(dim=1, keepdim=True)

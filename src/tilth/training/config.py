@@ -45,8 +45,8 @@ class TrainConfig:
     """Length of the rows in the first half of the training, which must divide the model's context; None: the context.
     A model learns its first words from few tokens back, and short rows take less time."""
     initial_embeddings: Literal["random", "bigrams"] = "bigrams"
-    """What the embeddings and the output matrix of a new model start from; bigrams: counts of token pairs in the training
-    text. Tied embeddings start at random in either case."""
+    """What the embeddings and the output matrix of a new model start from; bigrams: counts of token pairs in the
+    training text. Tied embeddings start at random in either case."""
     seed: int = 0
     """Fixes the first weights and the order of documents."""
     eval_bytes: int = 200_000
@@ -67,9 +67,7 @@ class TrainConfig:
         if self.short_rows is not None and self.short_rows < 1:
             raise ConfigError(f"short_rows is {self.short_rows}.", fix="Give at least 1, or none.")
         if self.initial_embeddings not in ("random", "bigrams"):
-            raise ConfigError(
-                f"initial_embeddings is {self.initial_embeddings!r}.", fix="Choose random or bigrams."
-            )
+            raise ConfigError(f"initial_embeddings is {self.initial_embeddings!r}.", fix="Choose random or bigrams.")
         if self.schedule not in ("wsd", "cosine"):
             raise ConfigError(f"There is no schedule {self.schedule!r}.", fix="Choose wsd or cosine.")
         if not 0 <= self.decay_fraction <= 1:

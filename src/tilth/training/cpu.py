@@ -2,9 +2,10 @@
 
 Measured on one core of an AMD Zen 5 (`benchmarks/RESULTS.md`):
 
-- torch computes float32 products with MKL, which uses half of the vector width of other makers' processors. oneDNN, which
-  torch has as well, uses all of it: 200 GFLOP/s instead of 85. torch takes it for float32 where products may be of lower
-  precision ("bf16"), which oneDNN makes use of only on processors with matrix units (AMX); there the setting is left alone.
+- torch computes float32 products with MKL, which uses half of the vector width of other makers' processors. oneDNN,
+  which torch has as well, uses all of it: 200 GFLOP/s instead of 85. torch takes it for float32 where products may be
+  of lower precision ("bf16"), which oneDNN makes use of only on processors with matrix units (AMX); there the setting
+  is not made.
 - glibc gives memory of more than 128 kB back to the kernel as soon as it is free, and the kernel clears it for the next
   activation: 3,600 page faults a step, a sixth of its time. With a higher threshold the memory stays with the process.
 - Denormals (numbers below 1e-38) take a CPU many times as long as others; a saturated softmax is full of them.
@@ -17,6 +18,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any, cast
 
 import torch
 
@@ -27,9 +29,9 @@ _KEPT_BLOCK, _KEPT_IN_ALL = 32 << 20, 512 << 20
 
 @contextmanager
 def fast_cpu() -> Generator[None]:
-    """Makes these settings, as long as it lasts; that of memory stays. A process or system without one is left as it is."""
+    """Makes these settings, as long as it lasts; that of memory stays. What a system does not have is left out."""
     keep_memory()
-    products = torch.backends.mkldnn.matmul
+    products = cast(Any, torch.backends.mkldnn).matmul
     before = products.fp32_precision
     if onednn_is_exact_and_faster():
         products.fp32_precision = "bf16"

@@ -1,7 +1,7 @@
 """Pretraining: a dataset to a model, tokenizing on the fly.
 
-What it adds to `Trainer` is the text: the stream of batches, the first embeddings, the held-out excerpt, and a budget in
-tokens.
+What it adds to `Trainer` is the text: the stream of batches, the first embeddings, the held-out excerpt, and a budget
+in tokens.
 """
 
 from __future__ import annotations

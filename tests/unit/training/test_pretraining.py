@@ -239,3 +239,26 @@ def test_training_leaves_the_global_generator_alone(tmp_path: Path, dataset: Dat
     torch.manual_seed(11)
     train(model_config(tokenizer), replace(CONFIG, tokens=200), dataset, tokenizer, tmp_path)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_untied_embeddings_start_from_bigrams_and_tied_ones_at_random(
+    tmp_path: Path, dataset: Dataset, held_out: Dataset, tokenizer: Tokenizer
+) -> None:
+    before: dict[str, float] = {}
+    for name, tied, start in (("bigrams", False, "bigrams"), ("random", False, "random"), ("tied", True, "bigrams")):
+        shape = replace(model_config(tokenizer), tie_embeddings=tied)
+        config = replace(CONFIG, tokens=200, initial_embeddings=start)
+        result = train(shape, config, dataset, tokenizer, tmp_path / name, held_out=held_out)
+        assert result.summary.bits_per_byte_before is not None
+        before[name] = result.summary.bits_per_byte_before
+    assert before["bigrams"] < 0.5 * before["random"]
+    assert before["tied"] == pytest.approx(before["random"], rel=0.1)
+
+
+def test_short_rows_are_for_the_first_half(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
+    lengths: list[int] = []
+    model = Transformer(model_config(tokenizer))
+    model.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
+    config = replace(CONFIG, tokens=4 * 192, global_batch_tokens=192, short_rows=8)
+    train(model, config, dataset, tokenizer, tmp_path)
+    assert lengths == [8, 8, 24, 24]
