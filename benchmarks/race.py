@@ -72,8 +72,6 @@ class Job:
     budget: float
     """CPU seconds."""
     seed: int
-    measured: str
-    """`validation` or `held_out`."""
     settings: Mapping[str, float]
     same_kernels: bool = False
     """Whether a peer runs with the process settings that tilth makes for itself (`tilth.training.cpu`)."""
@@ -314,7 +312,6 @@ CONTESTANTS = {"nanochat": nanochat, "nanoGPT": nanogpt, "Llama": llama}
 
 def train_peer(job: Job, folder: Path) -> dict[str, float]:
     from tilth.tokenizer import Tokenizer
-    from tilth.training.held_out import text_loss
 
     tokenizer = Tokenizer.load(folder / "tokenizer")
     model, step = CONTESTANTS[job.name](job.settings, job.budget)
@@ -334,9 +331,16 @@ def train_peer(job: Job, folder: Path) -> dict[str, float]:
         step(inputs, targets, used / job.budget)
         tokens += inputs.numel()
         used += time.process_time() - started
-    loss = text_loss(model, tokenizer, read_documents(folder, job.measured))  # pyright: ignore[reportArgumentType]
     n_params = sum(p.numel() for p in model.model.parameters())
-    return {"bits_per_byte": loss.bits_per_byte, "tokens": tokens, "cpu_seconds": used, "n_params": n_params}
+    return measured(model, tokenizer, folder) | {"tokens": tokens, "cpu_seconds": used, "n_params": n_params}
+
+
+def measured(model: Any, tokenizer: Any, folder: Path) -> dict[str, float]:
+    """Returns the bits per byte on both excerpts."""
+    from tilth.training.held_out import text_loss
+
+    excerpts = ("validation", "held_out")
+    return {name: text_loss(model, tokenizer, read_documents(folder, name)).bits_per_byte for name in excerpts}
 
 
 def train_tilth(job: Job, folder: Path) -> dict[str, float]:
@@ -349,7 +353,6 @@ def train_tilth(job: Job, folder: Path) -> dict[str, float]:
     from tilth.tokenizer import Tokenizer
     from tilth.training.bigrams import start_from_bigrams
     from tilth.training.cpu import fast_cpu
-    from tilth.training.held_out import text_loss
     from tilth.training.optim import make_optimizers
     from tilth.training.pretraining import initial_model
     from tilth.training.schedule import Schedule
@@ -403,13 +406,8 @@ def train_tilth(job: Job, folder: Path) -> dict[str, float]:
                 optimizer.step()
                 optimizer.zero_grad()
             tokens += batch.n_tokens
-    loss = text_loss(model, tokenizer, read_documents(folder, job.measured))
-    return {
-        "bits_per_byte": loss.bits_per_byte,
-        "tokens": tokens,
-        "cpu_seconds": used,
-        "n_params": model_config.n_params,
-    }
+    counts = {"tokens": tokens, "cpu_seconds": used, "n_params": model_config.n_params}
+    return measured(model, tokenizer, folder) | counts
 
 
 def _changed(config: Any, settings: Mapping[str, Any]) -> Any:
@@ -418,10 +416,15 @@ def _changed(config: Any, settings: Mapping[str, Any]) -> Any:
 
 
 def run_job(job: Job, folder: Path) -> dict[str, float]:
+    from tilth.training.cpu import fast_cpu
+
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     torch.manual_seed(job.seed)
-    return train_tilth(job, folder) if job.name == "tilth" else train_peer(job, folder)
+    if job.name == "tilth":
+        return train_tilth(job, folder)
+    with fast_cpu() if job.same_kernels else contextlib.nullcontext():
+        return train_peer(job, folder)
 
 
 # All of them
@@ -443,16 +446,20 @@ class Results:
             self.done[job.key] = json.loads(finished.stdout.splitlines()[-1])
             with self.path.open("a") as file:
                 file.write(json.dumps({"job": job.key, "result": self.done[job.key]}) + "\n")
-            print(f"  {job.name:<9} {job.key}  {self.done[job.key]['bits_per_byte']:.4f}", file=sys.stderr, flush=True)
+            print(f"  {job.name:<9} {job.key}  {self.done[job.key]}", file=sys.stderr, flush=True)
         return self.done[job.key]
 
 
-def chosen_settings(name: str, options: argparse.Namespace, results: Results) -> Mapping[str, float]:
-    """Returns the settings of a peer that are best on the validation text."""
+def chosen_settings(name: str, budget: float, options: argparse.Namespace, results: Results) -> Mapping[str, float]:
+    """Returns the settings of a peer that are best on the validation text after the shortest budget: for that one among
+    all, for longer ones among those of the longest context, since a short one loses more the longer a training is."""
+    shortest = min(options.budgets)
+    longest_context = max(settings["context"] for settings in PEERS[name])
     tried: list[tuple[float, Mapping[str, float]]] = []
     for settings in PEERS[name]:
-        job = Job(name=name, budget=min(options.budgets), seed=0, measured="validation", settings=settings)
-        tried.append((results.get(job)["bits_per_byte"], settings))
+        if budget == shortest or settings["context"] == longest_context:
+            job = Job(name=name, budget=shortest, seed=0, settings=settings, same_kernels=options.same_kernels)
+            tried.append((results.get(job)["validation"], settings))
     return min(tried, key=lambda entry: entry[0])[1]
 
 
@@ -478,8 +485,8 @@ def main() -> None:
         if path is not None:
             os.environ[f"RACE_{name}"] = str(path.resolve())
     results = Results(options.data / "results.jsonl", options.data)
-    print("| | settings | " + " | ".join(f"{budget:g} CPU s" for budget in options.budgets) + " | parameters |")
-    print("|---|---|" + "---|" * (len(options.budgets) + 1))
+    print("| | " + " | ".join(f"{budget:g} CPU s" for budget in options.budgets) + " | parameters |")
+    print("|---|" + "---|" * (len(options.budgets) + 1))
     for name in options.only:
         if name != "tilth" and name != "Llama" and f"RACE_{name.upper()}" not in os.environ:
             print(f"{name} is left out: `--{name.lower()}` names no checkout of it.", file=sys.stderr)
@@ -488,21 +495,20 @@ def main() -> None:
 
 
 def row(name: str, options: argparse.Namespace, results: Results) -> str:
-    settings = {} if name == "tilth" else chosen_settings(name, options, results)
     cells: list[str] = []
     n_params = 0
     for budget in options.budgets:
-        job = Job(name=name, budget=budget, seed=0, measured="held_out", settings=settings)
-        if name != "tilth":
-            job = replace(job, same_kernels=options.same_kernels)
+        settings = {} if name == "tilth" else chosen_settings(name, budget, options, results)
+        same_kernels = options.same_kernels and name != "tilth"
+        job = Job(name=name, budget=budget, seed=0, settings=settings, same_kernels=same_kernels)
         found = [results.get(replace(job, seed=seed)) for seed in options.seeds]
-        values = [result["bits_per_byte"] for result in found]
+        values = [result["held_out"] for result in found]
         n_params = int(found[0]["n_params"])
         tokens = statistics.mean(result["tokens"] for result in found)
         spread = f" ({min(values):.3f}-{max(values):.3f})" if len(values) > 1 else ""
-        cells.append(f"{statistics.mean(values):.3f}{spread}, {tokens / 1e6:.2f}M tokens")
-    shown = ", ".join(f"{key} {value:g}" for key, value in settings.items()) or "as quickstart"
-    return f"| {name} | {shown} | " + " | ".join(cells) + f" | {n_params / 1e6:.2f}M |"
+        shown = "".join(f", {key} {value:g}" for key, value in settings.items())
+        cells.append(f"{statistics.mean(values):.3f}{spread}, {tokens / 1e6:.2f}M tokens{shown}")
+    return f"| {name} | " + " | ".join(cells) + f" | {n_params / 1e6:.2f}M |"
 
 
 if __name__ == "__main__":
