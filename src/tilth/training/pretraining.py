@@ -165,6 +165,12 @@ def _check(model: ModelConfig, config: TrainConfig, tokenizer: Tokenizer) -> Non
             f"{model.context_length} tokens.",
             fix="Raise global_batch_tokens or lower context_length.",
         )
+    if config.short_rows is not None and model.context_length % config.short_rows:
+        raise ConfigError(
+            f"Rows of the model's context, {model.context_length} tokens, cannot be cut evenly into short_rows of "
+            f"{config.short_rows}.",
+            fix="Give a short_rows that divides the context_length, or none.",
+        )
     if tokenizer.vocab_size > model.vocab_size:
         raise ConfigError(
             f"The tokenizer has {tokenizer.vocab_size} tokens and the model only {model.vocab_size}.",

@@ -231,6 +231,8 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path: Path, dataset: Dataset, tok
         train(model_config(tokenizer), replace(CONFIG, global_batch_tokens=8), dataset, tokenizer, tmp_path)
     with pytest.raises(ConfigError, match="the model only 100"):
         train(replace(model_config(tokenizer), vocab_size=100), CONFIG, dataset, tokenizer, tmp_path)
+    with pytest.raises(ConfigError, match="24 tokens, cannot be cut evenly into short_rows of 7"):
+        train(model_config(tokenizer), replace(CONFIG, short_rows=7), dataset, tokenizer, tmp_path)
 
 
 def test_training_leaves_the_global_generator_alone(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
