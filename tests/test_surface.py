@@ -33,7 +33,7 @@ STAGES = {
     "tokenizer": "ByteTokenizer CharacterTokenizer END_OF_TEXT EncodedPart StreamDecoder TieBreak Tokenizer "
     "TokenizerConfig Vocabulary WordTokenizer statistics",
     "training": "Batch EvalPoint Metrics Muon Schedule TextLoss TokenStream TrainConfig TrainPoint TrainResult "
-    "Trainer TrainingSummary adamw held_out_excerpt initial_model load_checkpoint make_optimizers "
+    "Trainer TrainingSummary adamw first_model held_out_excerpt initial_model load_checkpoint make_optimizers "
     "muon next_token_loss read_metrics save_checkpoint text_loss train",
 }
 CONFIGS = {

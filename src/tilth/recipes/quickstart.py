@@ -47,7 +47,7 @@ def quickstart(
         corpus: File, folder or URL with text, code, JSONL, Parquet, HTML or WARC; None: this machine's Python.
         depth: The one dial: layers of the model; its width and the training tokens follow from it.
         vocab_size: Tokens in the vocabulary.
-        tokens: Training budget in tokens; None: 750,000 for each layer.
+        tokens: Training budget in tokens; None: 500,000 for each layer.
         rounds: Rounds of the self-improving loop, each on strings that are one letter longer.
         seed: Seed of everything that is drawn by chance.
     """
@@ -58,7 +58,7 @@ def quickstart(
         curation=CurationConfig(),
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
         model=model,
-        training=TrainConfig(tokens=tokens or 750_000 * depth, short_rows=64, seed=seed),
+        training=TrainConfig(tokens=tokens or 500_000 * depth, short_rows=64, seed=seed),
         loop=LoopConfig(rounds=rounds, seeds=(seed,)),
     )
 

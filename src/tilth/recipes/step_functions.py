@@ -87,14 +87,15 @@ def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -
     from tilth.model import save_model
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
-    from tilth.training import initial_model, train
+    from tilth.training import first_model, train
 
-    save_model(initial_model(config.model, config.training.seed), out / "initial_model")
+    documents, tokenizer = open_documents(inputs["train"]), Tokenizer.load(inputs["tokenizer"])
+    save_model(first_model(config.model, config.training, documents, tokenizer), out / "initial_model")
     result = train(
         config.model,
         config.training,
-        open_documents(inputs["train"]),
-        Tokenizer.load(inputs["tokenizer"]),
+        documents,
+        tokenizer,
         out,
         held_out=Dataset.open(inputs["held_out"]) if "held_out" in inputs else None,
         context=replace(context, device=torch_device(context)),

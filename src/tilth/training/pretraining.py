@@ -66,7 +66,7 @@ def train(
     training; TilthError if the loss is not finite.
     """
     context = context or Context()
-    network = initial_model(model, config.seed) if isinstance(model, ModelConfig) else model
+    network = first_model(model, config, dataset, tokenizer) if isinstance(model, ModelConfig) else model
     _check(network.config, config, tokenizer)
     identity: dict[str, object] = {
         "model": network.config,
@@ -88,9 +88,6 @@ def train(
         return {"held_out_bits_per_byte": loss.bits_per_byte, "held_out_nats_per_token": loss.nats_per_token}
 
     with fast_cpu():
-        starts_anew = network is not model and network.head is not None
-        if starts_anew and config.initial_embeddings == "bigrams":
-            start_from_bigrams(network, dataset, tokenizer, seed=config.seed)
         trainer = Trainer(
             cast(nn.Module, torch.compile(network)) if compile else network,
             TokenStream(
@@ -128,8 +125,20 @@ def schedule_of(config: TrainConfig, step_tokens: int) -> Schedule:
     )
 
 
+def first_model(model: ModelConfig, config: TrainConfig, dataset: Dataset, tokenizer: Tokenizer) -> Transformer:
+    """Returns the model that a training of this shape starts from.
+
+    Raises: ConfigError for settings that do not fit each other.
+    """
+    _check(model, config, tokenizer)
+    network = initial_model(model, config.seed)
+    if network.head is not None and config.initial_embeddings == "bigrams":
+        start_from_bigrams(network, dataset, tokenizer, seed=config.seed)
+    return network
+
+
 def initial_model(config: ModelConfig, seed: int) -> Transformer:
-    """Returns the model that training with this seed starts from."""
+    """Returns a model of random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Transformer(config)

@@ -23,6 +23,7 @@ from tilth.training import (
     TrainConfig,
     TrainingSummary,
     TrainPoint,
+    first_model,
     held_out_excerpt,
     read_metrics,
     text_loss,
@@ -253,6 +254,9 @@ def test_untied_embeddings_start_from_bigrams_and_tied_ones_at_random(
         result = train(shape, config, dataset, tokenizer, tmp_path / name, held_out=held_out)
         assert result.summary.bits_per_byte_before is not None
         before[name] = result.summary.bits_per_byte_before
+        first = first_model(shape, config, dataset, tokenizer)
+        measured = text_loss(first, tokenizer, held_out_excerpt(held_out.documents(), CONFIG.eval_bytes))
+        assert before[name] == pytest.approx(measured.bits_per_byte, rel=1e-4)
     assert before["bigrams"] < 0.5 * before["random"]
     assert before["tied"] == pytest.approx(before["random"], rel=0.1)
 
