@@ -26,7 +26,6 @@ import statistics
 import subprocess
 import sys
 import time
-import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -182,11 +181,6 @@ def decayed(share: float, warmup: float, decay: float) -> float:
 def nanochat(settings: Mapping[str, float], budget: float) -> tuple[Scored, Step]:
     """nanochat's `GPT` and `MuonAdamW`, set up as in `scripts/base_train.py`; windows "L", since others need a mask."""
     sys.path.insert(0, os.environ["RACE_NANOCHAT"])
-    if "filelock" not in sys.modules:
-        with contextlib.suppress(ImportError):
-            import filelock  # noqa: F401  # pyright: ignore
-    # It looks for a CUDA kernel by way of `kernels`, which a machine without CUDA need not have.
-    sys.modules.setdefault("kernels", types.ModuleType("kernels"))
     from nanochat.gpt import GPT, GPTConfig  # pyright: ignore
 
     context, tokens = int(settings["context"]), int(settings["batch_tokens"])
@@ -472,7 +466,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", default=["tilth", *CONTESTANTS])
     parser.add_argument("--same-kernels", action="store_true", help="give peers tilth's process settings, too")
-    parser.add_argument("--data", type=Path, default=Path("race"), help="folder for text, vocabulary and results")
+    parser.add_argument("--data", type=Path, default=Path("runs/race"), help="folder for text, vocabulary and results")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.job:
