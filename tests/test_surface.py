@@ -34,7 +34,7 @@ STAGES = {
     "tokenizer": "ByteTokenizer CharacterTokenizer END_OF_TEXT EncodedPart StreamDecoder TieBreak Tokenizer "
     "TokenizerConfig Vocabulary WordTokenizer statistics",
     "training": "Batch EvalPoint Metrics Muon Schedule TextLoss TokenStream TrainConfig TrainPoint TrainResult "
-    "Trainer TrainingSummary adamw held_out_excerpt initial_model load_checkpoint make_optimizers "
+    "Trainer TrainingSummary adamw first_model held_out_excerpt initial_model load_checkpoint make_optimizers "
     "muon next_token_loss read_metrics save_checkpoint text_loss train",
 }
 CONFIGS = {
@@ -46,8 +46,8 @@ CONFIGS = {
     "tilth.model.config:ModelConfig": "vocab_size d_model n_layers n_heads n_kv_heads head_dim d_ff context_length "
     "rope_theta norm_eps tie_embeddings",
     "tilth.training.config:TrainConfig": "tokens max_epochs global_batch_tokens optimizer learning_rate "
-    "muon_learning_rate schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip seed eval_bytes "
-    "held_out_points patience",
+    "muon_learning_rate schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip short_rows "
+    "initial_embeddings seed eval_bytes held_out_points patience",
     "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples test_problems "
     "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate warmup_fraction decay_fraction beta1 "
     "beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at max_draws seeds",
@@ -111,17 +111,19 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "tilth.training.config:TrainConfig": {
         "tokens": 3000000,
         "max_epochs": 16.0,
-        "global_batch_tokens": 2048,
+        "global_batch_tokens": 1024,
         "optimizer": "muon",
-        "learning_rate": 0.008,
+        "learning_rate": 0.02,
         "muon_learning_rate": 0.02,
         "schedule": "wsd",
         "warmup_tokens": 20000,
         "decay_fraction": 0.9,
         "weight_decay": 0.1,
-        "beta1": 0.9,
-        "beta2": 0.95,
+        "beta1": 0.8,
+        "beta2": 0.99,
         "gradient_clip": 1.0,
+        "short_rows": None,
+        "initial_embeddings": "bigrams",
         "seed": 0,
         "eval_bytes": 50000,
         "held_out_points": 12,

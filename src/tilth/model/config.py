@@ -71,7 +71,7 @@ class ModelConfig:
 
     @classmethod
     def from_depth(cls, depth: int, *, vocab_size: int, context_length: int = 256) -> ModelConfig:
-        """Derives a whole shape from one dial: `depth` layers, 32 of width per layer, heads 64 wide.
+        """Derives a whole shape from one dial: `depth` layers, 32 of width per layer, heads 64 wide, untied embeddings.
 
         That is half of nanochat's width for a depth (Karpathy 2025): at minutes on a CPU, tokens seen count for more
         than width (docs/log.md). An odd depth has one head more than its width would fill. Depth 4 suits minutes on
@@ -87,6 +87,7 @@ class ModelConfig:
             n_heads=-(-depth // 2),
             head_dim=64,
             context_length=context_length,
+            tie_embeddings=False,
         )
 
     @property

@@ -65,12 +65,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
             share = shares[rows, None].to(wide)
             index = targets[rows, None].clamp(min=0)
             logits = F.linear(hidden[rows], weight).to(wide)
-            # In place from here on: fresh memory for logits costs more than the arithmetic on them.
-            logits -= logits.amax(dim=-1, keepdim=True)
+            largest = logits.amax(dim=-1, keepdim=True)
             target_logits = logits.gather(1, index)
-            sums = logits.exp_().sum(dim=-1, keepdim=True)
-            total += ((sums.log() - target_logits) * share).sum()
-            gradient = logits.mul_(share / sums).scatter_add_(1, index, -share).to(weight.dtype)
+            gradient = torch.softmax(logits, dim=-1)
+            # The largest probability is 1 / sum(exp(logits - largest)).
+            log_sum = largest - gradient.amax(dim=-1, keepdim=True).log_()
+            total += ((log_sum - target_logits) * share).sum()
+            gradient = gradient.mul_(share).scatter_add_(1, index, -share).to(weight.dtype)
             grad_hidden[rows] = gradient @ weight
             grad_weight.addmm_(gradient.T, hidden[rows])
         ctx.save_for_backward(grad_hidden, grad_weight)

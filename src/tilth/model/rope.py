@@ -8,6 +8,8 @@ Source: Su et al. 2021 (RoFormer), eq. 34.
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor
 
@@ -27,5 +29,24 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     Shapes: x `(batch, seq, heads, head_dim)`; cos and sin broadcast to it, `(seq, 1, head_dim)` or
     `(batch, seq, 1, head_dim)`.
     """
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((-second, first), dim=-1) * sin
+    return cast(Tensor, _Rotation.apply(x, cos, sin))
+
+
+class _Rotation(torch.autograd.Function):
+    """The gradient of a rotation is the rotation back, which is all that has to be kept of the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _rotated(x, cos, sin)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _rotated(grad_outputs[0], cos, -sin), None, None
+
+
+def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    half = x.shape[-1] // 2
+    first, second, cos, sin = x[..., :half], x[..., half:], cos[..., :half], sin[..., :half]
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)

@@ -22,6 +22,7 @@ from tilth.model.cache import KVCache
 from tilth.model.config import ModelConfig
 from tilth.model.loss import linear_cross_entropy, token_losses
 from tilth.model.mask import Mask, attend, segment_mask
+from tilth.model.norm import RMSNorm
 from tilth.model.rope import rope_tables, rotate
 
 FIRST_POSITIONS = 4096
@@ -87,9 +88,9 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.attention_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.attention_norm = RMSNorm(config.d_model, config.norm_eps)
         self.attention = Attention(config, layer)
-        self.feed_forward_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.feed_forward_norm = RMSNorm(config.d_model, config.norm_eps)
         self.feed_forward = FeedForward(config)
 
     def forward(
@@ -111,7 +112,7 @@ class Transformer(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
-        self.norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.norm = RMSNorm(config.d_model, config.norm_eps)
         self.head = None if config.tie_embeddings else nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.reset_buffers()
         self.reset_parameters()

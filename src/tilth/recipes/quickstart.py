@@ -53,7 +53,7 @@ def quickstart(
             source and documentation of this machine's Python.
         depth: The one dial: layers of the model; its width and the training tokens follow from it.
         vocab_size: Tokens in the vocabulary.
-        tokens: Training budget in tokens; None: 750,000 for each layer.
+        tokens: Training budget in tokens; None: 500,000 for each layer.
         rounds: Rounds of the self-improving loop, each on strings that are one letter longer; 0 leaves the loop out.
         languages: Languages to keep, such as `en de`; `auto`: the main ones of the text.
         text_field: Field with the text in JSONL, Parquet, CSV and TSV; None: `text`, `content`, ..., or a chat.
@@ -68,7 +68,7 @@ def quickstart(
         curation=CurationConfig(languages=languages, text_field=text_field),
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
         model=model,
-        training=TrainConfig(tokens=750_000 * depth if tokens is None else tokens, seed=seed),
+        training=TrainConfig(tokens=500_000 * depth if tokens is None else tokens, short_rows=64, seed=seed),
         loop=LoopConfig(rounds=rounds, seeds=(seed,)) if rounds else None,
     )
 

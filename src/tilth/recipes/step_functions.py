@@ -98,10 +98,10 @@ def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -
     from tilth.recipes.live_samples import live_samples
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
-    from tilth.training import initial_model, train
+    from tilth.training import first_model, train
 
-    save_model(initial_model(config.model, config.training.seed), out / "initial_model")
     tokenizer, text = Tokenizer.load(inputs["tokenizer"]), open_documents(inputs["train"])
+    save_model(first_model(config.model, config.training, text, tokenizer), out / "initial_model")
     held_out = Dataset.open(inputs["held_out"]) if "held_out" in inputs else None
     result = train(
         config.model,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from tilth.training.held_out import TextLoss, held_out_excerpt, text_loss
     from tilth.training.metrics import read_metrics
     from tilth.training.optim import Muon, adamw, make_optimizers, muon
-    from tilth.training.pretraining import TrainResult, initial_model, train
+    from tilth.training.pretraining import TrainResult, first_model, initial_model, train
     from tilth.training.result import EvalPoint, Metrics, TrainingSummary, TrainPoint
     from tilth.training.schedule import Schedule
     from tilth.training.stream import TokenStream
@@ -31,6 +31,7 @@ __all__ = [
     "Trainer",
     "TrainingSummary",
     "adamw",
+    "first_model",
     "held_out_excerpt",
     "initial_model",
     "load_checkpoint",
@@ -60,6 +61,7 @@ __getattr__ = attach(
         "TrainingSummary": "tilth.training.result",
         "adamw": "tilth.training.optim",
         "held_out_excerpt": "tilth.training.held_out",
+        "first_model": "tilth.training.pretraining",
         "initial_model": "tilth.training.pretraining",
         "load_checkpoint": "tilth.training.checkpoint",
         "make_optimizers": "tilth.training.optim",

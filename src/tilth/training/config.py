@@ -1,8 +1,8 @@
 """How a model is trained; budgets are in tokens, so that they mean the same at any batch size.
 
 It imports nothing heavy. How much memory a step may take and how often it is measured or saved are facts of the
-machine, and in `execute.Context`. The context length is the model's own: training on shorter windows than a model can
-see is a different model.
+machine, and in `execute.Context`. The context length is the model's own; only the first half of a training may have
+shorter rows.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class TrainConfig:
     """Training budget in tokens; documents are repeated in a new order once all have been seen."""
     max_epochs: float = 16.0
     """Most passes over the text: a larger budget is cut to that."""
-    global_batch_tokens: int = 2048
+    global_batch_tokens: int = 1024
     """Tokens of one optimizer step, rounded down to whole rows of the context length."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """What moves the matrices inside the blocks; AdamW moves all the rest in either case."""
-    learning_rate: float = 8e-3
+    learning_rate: float = 0.02
     """Peak learning rate of AdamW."""
     muon_learning_rate: float = 0.02
     """Peak learning rate of Muon."""
@@ -37,12 +37,18 @@ class TrainConfig:
     """Share of the budget over which wsd decays; a short budget wants most of it, a long one 0.2 to 0.4."""
     weight_decay: float = 0.1
     """Decoupled weight decay of matrices (times the learning rate); norm weights are not decayed."""
-    beta1: float = 0.9
+    beta1: float = 0.8
     """AdamW's decay of the mean gradient."""
-    beta2: float = 0.95
+    beta2: float = 0.99
     """AdamW's decay of the mean squared gradient."""
     gradient_clip: float = 1.0
     """Largest norm of the whole gradient."""
+    short_rows: int | None = None
+    """Length of the rows in the first half of the training, which must divide the model's context; None: the context.
+    A model learns its first words from few tokens back, and short rows take less time."""
+    initial_embeddings: Literal["random", "bigrams"] = "bigrams"
+    """What the embeddings and the output matrix of a new model start from; bigrams: counts of token pairs in the
+    training text. Tied embeddings start at random in either case."""
     seed: int = 0
     """Fixes the first weights and the order of documents."""
     eval_bytes: int = 50_000
@@ -66,6 +72,10 @@ class TrainConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give a number from 0 up to below 1.")
         if self.optimizer not in ("muon", "adamw"):
             raise ConfigError(f"There is no optimizer {self.optimizer!r}.", fix="Choose muon or adamw.")
+        if self.short_rows is not None and self.short_rows < 1:
+            raise ConfigError(f"short_rows is {self.short_rows}.", fix="Give at least 1, or none.")
+        if self.initial_embeddings not in ("random", "bigrams"):
+            raise ConfigError(f"initial_embeddings is {self.initial_embeddings!r}.", fix="Choose random or bigrams.")
         if self.schedule not in ("wsd", "cosine"):
             raise ConfigError(f"There is no schedule {self.schedule!r}.", fix="Choose wsd or cosine.")
         if not 0 <= self.decay_fraction <= 1:

@@ -1,7 +1,7 @@
 """Pretraining: a dataset to a model, tokenizing on the fly.
 
-What it adds to `Trainer` is the text: the stream of batches, the held-out excerpt, and a budget in tokens.
-Denormals are flushed to zero, because in a saturated softmax they take a CPU many times as long.
+What it adds to `Trainer` is the text: the stream of batches, the first embeddings, the held-out excerpt, and a budget
+in tokens.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -27,7 +26,9 @@ from tilth.model.transformer import Transformer
 from tilth.results import write_result
 from tilth.storage import Dataset
 from tilth.training.best import BestWeights
+from tilth.training.bigrams import start_from_bigrams
 from tilth.training.config import TrainConfig
+from tilth.training.cpu import fast_cpu
 from tilth.training.held_out import held_out_excerpt, text_loss
 from tilth.training.metrics import read_metrics
 from tilth.training.optim import make_optimizers
@@ -77,7 +78,7 @@ def train(
     training; TilthError if the loss is not finite.
     """
     out, context = Path(out), context or Context()
-    network = initial_model(model, config.seed) if isinstance(model, ModelConfig) else model
+    network = first_model(model, config, dataset, tokenizer) if isinstance(model, ModelConfig) else model
     _check(network.config, config, tokenizer)
     identity: dict[str, object] = {
         "model": network.config,
@@ -94,20 +95,27 @@ def train(
     excerpt = held_out_excerpt(held_out.documents(), config.eval_bytes) if held_out is not None else None
     budget = budget_of(config, dataset, tokenizer)
     context.progress.say(budget.line)
+    schedule = schedule_of(config, step_tokens, budget.tokens)
     best = BestWeights(_MEASURE, config.patience) if excerpt else None
 
     def evaluate(_: nn.Module) -> Mapping[str, float]:
         loss = text_loss(network, tokenizer, excerpt or ())
         return {_MEASURE: loss.bits_per_byte, "held_out_nats_per_token": loss.nats_per_token}
 
-    with denormals_flushed():
+    with fast_cpu():
         trainer = Trainer(
             cast(nn.Module, torch.compile(network)) if compile else network,
             TokenStream(
-                dataset, tokenizer, context_length=network.config.context_length, batch_size=rows, seed=config.seed
+                dataset,
+                tokenizer,
+                context_length=network.config.context_length,
+                batch_size=rows,
+                seed=config.seed,
+                short_batches=schedule.steps // 2,
+                short_length=config.short_rows,
             ),
             optimizers=make_optimizers(network, config),
-            schedule=schedule_of(config, step_tokens, budget.tokens),
+            schedule=schedule,
             gradient_clip=config.gradient_clip,
             out=out,
             identity=identity,
@@ -199,18 +207,20 @@ def schedule_of(config: TrainConfig, step_tokens: int, tokens: int) -> Schedule:
     )
 
 
-@contextmanager
-def denormals_flushed() -> Generator[None]:
-    """Denormals as zeros, in this thread, as long as it lasts: in a saturated softmax they take 24 times the time."""
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
+def first_model(model: ModelConfig, config: TrainConfig, dataset: Dataset, tokenizer: Tokenizer) -> Transformer:
+    """Returns the model that a training of this shape starts from.
+
+    Raises: ConfigError for settings that do not fit each other.
+    """
+    _check(model, config, tokenizer)
+    network = initial_model(model, config.seed)
+    if network.head is not None and config.initial_embeddings == "bigrams":
+        start_from_bigrams(network, dataset, tokenizer, seed=config.seed)
+    return network
 
 
 def initial_model(config: ModelConfig, seed: int) -> Transformer:
-    """Returns the model that training with this seed starts from."""
+    """Returns a model of random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Transformer(config)
@@ -267,6 +277,12 @@ def _check(model: ModelConfig, config: TrainConfig, tokenizer: Tokenizer) -> Non
             f"global_batch_tokens {config.global_batch_tokens} is less than one row of the context, "
             f"{model.context_length} tokens.",
             fix="Raise global_batch_tokens or lower context_length.",
+        )
+    if config.short_rows is not None and model.context_length % config.short_rows:
+        raise ConfigError(
+            f"Rows of the model's context, {model.context_length} tokens, cannot be cut evenly into short_rows of "
+            f"{config.short_rows}.",
+            fix="Give a short_rows that divides the context_length, or none.",
         )
     if tokenizer.vocab_size > model.vocab_size:
         raise ConfigError(

@@ -55,7 +55,7 @@ def test_an_odd_head_is_fine_without_positions() -> None:
 def test_one_dial_gives_a_whole_shape() -> None:
     config = ModelConfig.from_depth(3, vocab_size=1000, context_length=128)
     assert (config.d_model, config.n_layers, config.n_heads, config.head_width) == (96, 3, 2, 64)
-    assert config.context_length == 128
+    assert config.context_length == 128 and not config.tie_embeddings
     with pytest.raises(ConfigError, match="`--depth` is 0"):
         ModelConfig.from_depth(0, vocab_size=1000)
 
@@ -64,7 +64,7 @@ def test_quickstart_takes_the_shape_of_its_depth() -> None:
     pretraining = quickstart()
     while pretraining.name != "pretrain":
         (pretraining,) = [step for step in pretraining.inputs.values() if getattr(step, "name", "") == "pretrain"]
-    expected = ModelConfig(vocab_size=4096, d_model=128, n_layers=4, n_heads=2, head_dim=64)
+    expected = ModelConfig(vocab_size=4096, d_model=128, n_layers=4, n_heads=2, head_dim=64, tie_embeddings=False)
     assert pretraining.config.model == expected == ModelConfig.from_depth(4, vocab_size=4096)
 
 

@@ -47,6 +47,30 @@ def test_flex_attention_gives_what_scaled_dot_product_attention_gives(kv_heads: 
     torch.testing.assert_close(flex, plain, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("with_segments", [False, True])
+def test_training_on_a_cpu_has_the_values_and_gradients_of_torchs_attention(with_segments: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    segments = torch.sort(torch.randint(0, 4, (2, 40), generator=generator), dim=1).values
+    mask = dense_segment_mask(segments, torch.float32) if with_segments else None
+    ours = [torch.randn(2, 3, 40, 16, generator=generator).requires_grad_() for _ in range(3)]
+    theirs = [x.detach().clone().requires_grad_() for x in ours]
+    y = attend(*ours, mask, causal=not with_segments)
+    assert "ExplicitAttention" in type(y.grad_fn).__name__
+    other = torch.nn.functional.scaled_dot_product_attention(*theirs, attn_mask=mask, is_causal=not with_segments)
+    torch.testing.assert_close(y, other)
+    grad = torch.randn(y.shape, generator=generator)
+    y.backward(grad)
+    other.backward(grad)
+    for x, other_x in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(x.grad, other_x.grad)
+
+
+def test_rows_too_long_to_keep_their_weights_take_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mask_module, "EXPLICIT_ROW", 8)
+    q = torch.randn(1, 2, 9, 16).requires_grad_()
+    assert "ExplicitAttention" not in type(attend(q, q, q, None, causal=True).grad_fn).__name__
+
+
 def test_the_block_mask_is_made_where_the_segments_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """The second of two GPUs, here one that is not there, is not the first."""
     asked: list[torch.device] = []

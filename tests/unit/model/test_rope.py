@@ -7,7 +7,7 @@ import torch
 
 from tilth.errors import DataError
 from tilth.model import ModelConfig, Transformer
-from tilth.model.rope import rope_tables
+from tilth.model.rope import rope_tables, rotate
 from tilth.model.transformer import FIRST_POSITIONS
 
 CONFIG = ModelConfig(vocab_size=20, d_model=8, n_layers=1, n_heads=2, d_ff=8, context_length=2**31 - 1)
@@ -49,3 +49,9 @@ def test_tables_never_grow_past_the_context() -> None:
     assert len(tables(model)[0]) == context
     with pytest.raises(DataError, match=f"{context + 1} tokens"):
         model(torch.zeros(1, context + 1, dtype=torch.int64))
+
+
+def test_the_gradient_of_a_rotation_is_that_of_its_formula() -> None:
+    cos, sin = (table.double() for table in rope_tables(5, 6, 100.0))
+    x = torch.randn(2, 5, 3, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: rotate(x, cos[:, None], sin[:, None]), (x,))

@@ -34,6 +34,8 @@ from tilth.training.pretraining import schedule_of
         {"decay_fraction": 1.2},
         {"warmup_tokens": -1},
         {"global_batch_tokens": 0},
+        {"short_rows": 0},
+        {"initial_embeddings": "trigrams"},
     ],
 )
 def test_settings_that_cannot_work_are_refused(fields: dict[str, Any]) -> None:

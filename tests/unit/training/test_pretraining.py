@@ -24,6 +24,7 @@ from tilth.training import (
     TrainConfig,
     TrainingSummary,
     TrainPoint,
+    first_model,
     held_out_excerpt,
     read_metrics,
     text_loss,
@@ -295,6 +296,8 @@ def test_sizes_that_do_not_fit_are_refused(tmp_path: Path, dataset: Dataset, tok
         train(model_config(tokenizer), replace(CONFIG, global_batch_tokens=8), dataset, tokenizer, tmp_path)
     with pytest.raises(ConfigError, match="the model only 100"):
         train(replace(model_config(tokenizer), vocab_size=100), CONFIG, dataset, tokenizer, tmp_path)
+    with pytest.raises(ConfigError, match="24 tokens, cannot be cut evenly into short_rows of 7"):
+        train(model_config(tokenizer), replace(CONFIG, short_rows=7), dataset, tokenizer, tmp_path)
 
 
 def test_training_leaves_the_global_generator_alone(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
@@ -303,3 +306,29 @@ def test_training_leaves_the_global_generator_alone(tmp_path: Path, dataset: Dat
     torch.manual_seed(11)
     train(model_config(tokenizer), replace(CONFIG, tokens=200), dataset, tokenizer, tmp_path)
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_untied_embeddings_start_from_bigrams_and_tied_ones_at_random(
+    tmp_path: Path, dataset: Dataset, held_out: Dataset, tokenizer: Tokenizer
+) -> None:
+    before: dict[str, float] = {}
+    for name, tied, start in (("bigrams", False, "bigrams"), ("random", False, "random"), ("tied", True, "bigrams")):
+        shape = replace(model_config(tokenizer), tie_embeddings=tied)
+        config = replace(CONFIG, tokens=200, initial_embeddings=start)
+        result = train(shape, config, dataset, tokenizer, tmp_path / name, held_out=held_out)
+        assert result.summary.bits_per_byte_before is not None
+        before[name] = result.summary.bits_per_byte_before
+        first = first_model(shape, config, dataset, tokenizer)
+        measured = text_loss(first, tokenizer, held_out_excerpt(held_out.documents(), CONFIG.eval_bytes))
+        assert before[name] == pytest.approx(measured.bits_per_byte, rel=1e-4)
+    assert before["bigrams"] < 0.5 * before["random"]
+    assert before["tied"] == pytest.approx(before["random"], rel=0.1)
+
+
+def test_short_rows_are_for_the_first_half(tmp_path: Path, dataset: Dataset, tokenizer: Tokenizer) -> None:
+    lengths: list[int] = []
+    model = Transformer(model_config(tokenizer))
+    model.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
+    config = replace(CONFIG, tokens=4 * 192, global_batch_tokens=192, short_rows=8)
+    train(model, config, dataset, tokenizer, tmp_path)
+    assert lengths == [8, 8, 24, 24]
