@@ -10,8 +10,8 @@ forward, backward, optimizer. The schedule follows the same clock. What a peer c
 compiled before. All texts are scored by `tilth.training.held_out.text_loss`: each document alone, windows of the
 model's context that overlap by half. A peer's learning rate and batch are chosen first, among those in `PEERS`, by the
 shortest budget and seed 0, on documents that are taken out of the training text (`validation`); what is reported is
-measured on the held-out excerpt. Results are kept in the folder `--data`, and what is there is not run again. A peer
-whose code is not given is left out, with a line.
+measured on the held-out excerpt. Results are kept in the folder `--data`, and what is there is not run again, but for
+tilth's own where its code has changed since. A peer whose code is not given is left out, with a line.
 """
 
 from __future__ import annotations
@@ -74,6 +74,8 @@ class Job:
     settings: Mapping[str, float]
     same_kernels: bool = False
     """Whether a peer runs with the process settings that tilth makes for itself (`tilth.training.cpu`)."""
+    code: str = ""
+    """Of tilth's own: the digest of what trains it, so that changed code is run again."""
 
     @property
     def key(self) -> str:
@@ -488,13 +490,23 @@ def main() -> None:
         print(row(name, options, results), flush=True)
 
 
+def code_digest() -> str:
+    """Returns a digest of the code and the settings that train tilth's model."""
+    import tilth
+
+    root = Path(tilth.__file__).parent
+    files = [*(root / "model").glob("*.py"), *(root / "training").glob("*.py"), root / "recipes" / "quickstart.py"]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:12]
+
+
 def row(name: str, options: argparse.Namespace, results: Results) -> str:
     cells: list[str] = []
     n_params = 0
     for budget in options.budgets:
         settings = {} if name == "tilth" else chosen_settings(name, budget, options, results)
         same_kernels = options.same_kernels and name != "tilth"
-        job = Job(name=name, budget=budget, seed=0, settings=settings, same_kernels=same_kernels)
+        code = code_digest() if name == "tilth" else ""
+        job = Job(name=name, budget=budget, seed=0, settings=settings, same_kernels=same_kernels, code=code)
         found = [results.get(replace(job, seed=seed)) for seed in options.seeds]
         values = [result["held_out"] for result in found]
         n_params = int(found[0]["n_params"])

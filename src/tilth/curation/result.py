@@ -132,6 +132,11 @@ class Ledger:
     kept_examples: tuple[KeptExample, ...] = ()
     """Some twenty of the kept documents, by the lowest hash of their ids."""
 
+    @property
+    def documents_kept(self) -> int:
+        """Documents kept; one that was cut in two, for training and for measuring, is one."""
+        return self.train.documents + self.held_out.documents - (self.split.tails if self.split else 0)
+
     def table(self) -> list[tuple[str, str, int, int]]:
         """Returns rows to print, (stage, reason, documents, bytes): what came in, each drop, what was kept."""
         first = self.stages[0] if self.stages else None

@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 IGNORE_INDEX = -100
 """Target of positions that do not count in the loss."""
@@ -78,6 +79,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    @once_differentiable  # what is saved are numbers, through which no second gradient goes
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None, None]:  # pyright: ignore
         grad_hidden, grad_weight = ctx.saved_tensors
         return grad_hidden * grad_outputs[0], grad_weight * grad_outputs[0], None, None

@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 FLEX_HEAD_DIM = 16
@@ -23,6 +24,8 @@ FLEX_HEAD_DIM = 16
 
 EXPLICIT_ROW = 512
 """Longest rows whose attention weights are kept in training on a CPU."""
+EXPLICIT_WEIGHTS = 1 << 25
+"""Most weights that a layer keeps so: 128 MB of float32."""
 
 Mask = Tensor | BlockMask
 """What positions may attend to; a tensor is boolean or additive, as scaled_dot_product_attention takes it."""
@@ -81,7 +84,7 @@ def _is_short_training(q: Tensor, k: Tensor, mask: Mask | None) -> bool:
     to six times as long on rows of 64 to 256 tokens, and saves memory that such rows do not need."""
     additive = mask is None or (isinstance(mask, Tensor) and mask.dtype == q.dtype)
     wants_gradients = torch.is_grad_enabled() and (q.requires_grad or k.requires_grad)
-    short = q.shape[2] == k.shape[2] <= EXPLICIT_ROW
+    short = q.shape[2] == k.shape[2] <= EXPLICIT_ROW and q.shape[:3].numel() * k.shape[2] <= EXPLICIT_WEIGHTS
     return q.device.type == "cpu" and wants_gradients and short and additive and not torch.compiler.is_compiling()
 
 
@@ -100,7 +103,8 @@ class _ExplicitAttention(torch.autograd.Function):
         return weights @ v
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    @once_differentiable  # what is saved are numbers, through which no second gradient goes
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # pyright: ignore
         q, k, v, weights = ctx.saved_tensors
         grad = grad_outputs[0] @ v.mT
         # Softmax: weights * (grad - sum(weights * grad)).

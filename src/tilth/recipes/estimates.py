@@ -22,6 +22,7 @@ from tilth.model.config import ModelConfig
 from tilth.sources import Source
 from tilth.step_record import StepRecord, read_record
 from tilth.steps import Planned, Step, needed_steps
+from tilth.training.config import training_flops
 
 START_SECONDS = {
     "curate": 3.0,
@@ -100,7 +101,9 @@ class _Fields:
 
 def _flops(name: str, config: Mapping[str, Any]) -> float | None:
     if name == "pretrain":
-        return float(config["model"].flops_per_token * config["training"].tokens)
+        tokens = config["training"].tokens
+        short_rows = getattr(config["training"], "short_rows", None)  # of an earlier version, it has none
+        return training_flops(config["model"], tokens, short_rows=short_rows, short_tokens=tokens // 2)
     if name == "improve":
         return _loop_flops(config)
     return None

@@ -47,12 +47,11 @@ def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) 
     corpora |= {name: list_files(str(folder)) for name, folder in inputs.folders.items()}
     files = [replace(file, corpus=name) for name, found in corpora.items() for file in found]
     ledger = curate(files, out, config, context)
-    kept = ledger.train.documents + ledger.held_out.documents
     n_bytes = sum(file.bytes for file in files)
     return {
         "source_bytes": n_bytes,
         "documents_in": ledger.table()[0][2],
-        "documents_out": kept,
+        "documents_out": ledger.documents_kept,
         "dead_letters": ledger.n_dead_letters,
     }
 

@@ -142,7 +142,7 @@ def _figures(runs: Sequence[ComparedRun]) -> Iterable[Figure]:
     results = [run.results for run in runs]
     rows: list[tuple[str, Callable[[RunResults], float | None], Callable[[float | None], str]]] = [
         ("documents read", lambda r: _of_ledgers(r, _read), figures.count),
-        ("documents kept", lambda r: _of_ledgers(r, lambda o: o.train.documents + o.held_out.documents), figures.count),
+        ("documents kept", lambda r: _of_ledgers(r, lambda ledger: ledger.documents_kept), figures.count),
         ("training text", lambda r: _of_ledgers(r, lambda ledger: ledger.train.bytes), figures.size),
         ("held-out text", lambda r: _of_ledgers(r, lambda ledger: ledger.held_out.bytes), figures.size),
         ("vocabulary", lambda r: _first(e.result.vocab_size for e in r.tokenizers), figures.count),
@@ -154,7 +154,7 @@ def _figures(runs: Sequence[ComparedRun]) -> Iterable[Figure]:
         ("time of all steps", lambda r: sum(s.result.seconds for s in r.steps) or None, figures.duration),
         (
             "bits per byte before training",
-            lambda r: _first(s.bits_per_byte_before for s in _summaries(r)),
+            lambda r: _first([_predictor(r, "model before"), *(s.bits_per_byte_before for s in _summaries(r))]),
             figures.bits,
         ),
         ("bits per byte", lambda r: _bits(r), _three),

@@ -7,10 +7,13 @@ shorter rows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from tilth.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tilth.model.config import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,3 +85,13 @@ class TrainConfig:
             raise ConfigError(f"decay_fraction is {self.decay_fraction}.", fix="Give a share between 0 and 1.")
         if self.warmup_tokens < 0 or self.weight_decay < 0 or self.seed < 0:
             raise ConfigError("warmup_tokens, weight_decay and seed cannot be negative.", fix="Give 0 or more.")
+
+
+def training_flops(model: ModelConfig, tokens: float, *, short_rows: int | None, short_tokens: float) -> float:
+    """Returns the FLOPs of training on `tokens`, of which the first `short_tokens` came in rows of `short_rows`.
+
+    Source: as `ModelConfig.flops_per_token`; attention reaches over a row.
+    """
+    short = replace(model, context_length=short_rows) if short_rows else model
+    first = min(tokens, short_tokens)
+    return first * short.flops_per_token + (tokens - first) * model.flops_per_token

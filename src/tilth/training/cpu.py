@@ -18,7 +18,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -31,16 +31,18 @@ _KEPT_BLOCK, _KEPT_IN_ALL = 32 << 20, 512 << 20
 def fast_cpu() -> Generator[None]:
     """Makes these settings, as long as it lasts; that of memory stays. What a system does not have is left out."""
     keep_memory()
-    products = cast(Any, torch.backends.mkldnn).matmul
-    before = products.fp32_precision
-    if onednn_is_exact_and_faster():
+    products: Any = getattr(torch.backends.mkldnn, "matmul", None)  # torch 2.9 and later
+    before = None if products is None else products.fp32_precision
+    kept_denormals = float(torch.tensor(1e-39) * 1.0) > 0
+    if products is not None and onednn_is_exact_and_faster():
         products.fp32_precision = "bf16"
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)
-        products.fp32_precision = before
+        torch.set_flush_denormal(not kept_denormals)
+        if products is not None:
+            products.fp32_precision = before
 
 
 @cache

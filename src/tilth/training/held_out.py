@@ -75,6 +75,11 @@ def held_out_excerpt(documents: Iterable[Document], max_bytes: int) -> list[Docu
     return excerpt
 
 
+def n_bytes(documents: Iterable[Document]) -> int:
+    """Returns the bytes of documents' texts in UTF-8."""
+    return sum(_n_bytes(document.text) for document in documents)
+
+
 def _n_bytes(text: str) -> int:
     return len(text.encode("utf-8", "surrogatepass"))
 
@@ -91,8 +96,8 @@ def text_loss(
     Cost: twice a forward pass over the tokens; the documents and their tokens are held in memory.
     """
     texts = [document.text for document in documents]
-    n_bytes = sum(map(_n_bytes, texts))
-    if n_bytes == 0:
+    size = sum(map(_n_bytes, texts))
+    if size == 0:
         raise DataError("There is no held-out text to measure.", fix="Hold out more documents.")
     separator = tokenizer.end_of_text
     edge = [] if separator is None else [separator]
@@ -104,7 +109,7 @@ def text_loss(
     nats = _score(model, windows, progress)
     model.train(was_training)
     n_tokens = sum(len(ids) - 1 - context for ids, context in windows)
-    return TextLoss(nats=nats, tokens=n_tokens, bytes=n_bytes)
+    return TextLoss(nats=nats, tokens=n_tokens, bytes=size)
 
 
 def overlapping_windows(ids: list[int], context_length: int) -> list[tuple[list[int], int]]:

@@ -27,9 +27,9 @@ from tilth.results import write_result
 from tilth.storage import Dataset
 from tilth.training.best import BestWeights
 from tilth.training.bigrams import start_from_bigrams
-from tilth.training.config import TrainConfig
+from tilth.training.config import TrainConfig, training_flops
 from tilth.training.cpu import fast_cpu
-from tilth.training.held_out import held_out_excerpt, text_loss
+from tilth.training.held_out import held_out_excerpt, n_bytes, text_loss
 from tilth.training.metrics import read_metrics
 from tilth.training.optim import make_optimizers
 from tilth.training.result import METRICS, SUMMARY, EvalPoint, TrainingSummary
@@ -127,7 +127,9 @@ def train(
             context=context,
         )
         trainer.run()
-    summary = _summary(network, trainer, budget, out)
+    short_tokens = schedule.steps // 2 * step_tokens
+    flops = training_flops(network.config, trainer.tokens, short_rows=config.short_rows, short_tokens=short_tokens)
+    summary = _summary(network, trainer, budget, out, flops=flops, held_out_bytes=n_bytes(excerpt or ()))
     if line := _end(summary, trainer):
         context.progress.say(line)
     save_model(network, out / "model")
@@ -184,14 +186,14 @@ def pass_tokens(dataset: Dataset, tokenizer: Tokenizer) -> int:
 
     Of more than `COUNTED_BYTES` of text the first documents are counted, and the rest is taken to be like them.
     """
-    n_bytes = n_tokens = 0
+    counted = n_tokens = 0
     documents = (document.text for document in dataset.documents())
     while block := list(itertools.islice(documents, 256)):
         n_tokens += sum(map(len, tokenizer.encode_batch(block, disallowed_special=())))
-        n_bytes += sum(len(text.encode("utf-8", "surrogatepass")) for text in block)
-        if n_bytes >= COUNTED_BYTES:
+        counted += sum(len(text.encode("utf-8", "surrogatepass")) for text in block)
+        if counted >= COUNTED_BYTES:
             break
-    return max(1, round(n_tokens * max(1.0, dataset.n_bytes / max(n_bytes, 1))) + dataset.n_documents)
+    return max(1, round(n_tokens * max(1.0, dataset.n_bytes / max(counted, 1))) + dataset.n_documents)
 
 
 def schedule_of(config: TrainConfig, step_tokens: int, tokens: int) -> Schedule:
@@ -235,17 +237,20 @@ def weights_fingerprint(model: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _summary(model: Transformer, trainer: Trainer, budget: Budget, out: Path) -> TrainingSummary:
+def _summary(
+    model: Transformer, trainer: Trainer, budget: Budget, out: Path, *, flops: float, held_out_bytes: int
+) -> TrainingSummary:
     held_out, best = read_metrics(out / METRICS).held_out, trainer.best
     return TrainingSummary(
         n_params=model.config.n_params,
         tokens=trainer.tokens,
         steps=trainer.step,
-        flops=model.config.flops_per_token * trainer.tokens,
+        flops=flops,
         seconds=trainer.seconds,
         tokens_per_second=trainer.tokens / max(trainer.seconds, 1e-9),
         bits_per_byte_before=held_out[0].held_out_bits_per_byte if held_out else None,
         bits_per_byte_after=_kept_bits(held_out, best) if held_out else None,
+        held_out_bytes=held_out_bytes,
         budget_tokens=budget.tokens,
         pass_tokens=budget.pass_tokens,
         best_tokens=best.tokens if best else None,

@@ -23,6 +23,8 @@ class TrainingSummary:
     """On held-out text; None where none was given."""
     bits_per_byte_after: float | None = None
     """Of the weights that are kept."""
+    held_out_bytes: int = 0
+    """The text that these two and the curve were measured on; a comparison with other predictors may be on more."""
     budget_tokens: int = 0
     """Tokens that were to be trained on: what was asked for, or less where that were too many passes over the text."""
     pass_tokens: int = 0
@@ -30,7 +32,7 @@ class TrainingSummary:
     best_tokens: int | None = None
     """Tokens after which the held-out text needed the fewest bits: the weights of that moment are kept."""
     stopped_early: bool = False
-    """Whether the bits on held-out text rose for so long that training ended before its budget."""
+    """Whether the bits on held-out text fell no further for so long that training ended before its budget."""
 
     @property
     def epochs(self) -> float | None:

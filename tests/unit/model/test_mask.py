@@ -65,8 +65,11 @@ def test_training_on_a_cpu_has_the_values_and_gradients_of_torchs_attention(with
         torch.testing.assert_close(x.grad, other_x.grad)
 
 
-def test_rows_too_long_to_keep_their_weights_take_the_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mask_module, "EXPLICIT_ROW", 8)
+@pytest.mark.parametrize(("limit", "value"), [("EXPLICIT_ROW", 8), ("EXPLICIT_WEIGHTS", 161)])
+def test_rows_too_long_or_too_many_to_keep_their_weights_take_the_fused_kernel(
+    monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(mask_module, limit, value)
     q = torch.randn(1, 2, 9, 16).requires_grad_()
     assert "ExplicitAttention" not in type(attend(q, q, q, None, causal=True).grad_fn).__name__
 

@@ -6,6 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from tilth.model.loss import linear_cross_entropy
+from tilth.model.mask import attend
 from tilth.model.norm import RMSNorm
 
 
@@ -32,3 +34,19 @@ def test_other_types_than_float32_work() -> None:
     x = torch.randn(2, 8, dtype=torch.bfloat16)
     assert norm(x).dtype == torch.bfloat16
     torch.testing.assert_close(norm(x), F.rms_norm(x, (8,), norm.weight, 1e-5))
+
+
+def test_second_gradients_are_refused() -> None:
+    """Those of attention, of the norm and of the loss are numbers to torch: it would say that theirs are none."""
+    shape = (1, 2, 4, 8)
+    q, k, v = (torch.randn(shape, requires_grad=True) for _ in range(3))
+    norm, weight = RMSNorm(8, 1e-5), torch.randn(5, 8, requires_grad=True)
+    targets = torch.tensor([1, 2, 3, 4])
+    for value in (
+        attend(q, k, v, None, causal=True).square().sum(),
+        norm(q).square().sum(),
+        linear_cross_entropy(q[0, 0], weight, targets) ** 2,
+    ):
+        (first,) = torch.autograd.grad(value, [q], create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            first.sum().backward()

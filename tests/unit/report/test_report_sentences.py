@@ -61,8 +61,8 @@ def test_weights_that_are_not_the_last_are_told_and_marked(run_files: Files, tmp
     summary |= {"best_tokens": 2_000_000, "stopped_early": True, "budget_tokens": 9_000_000, "pass_tokens": 1_000_000}
     run = collected({"pretrain": run_files["pretrain"]}, tmp_path / "early")
     assert training.takeaway(run).endswith(
-        "Training stopped early, after 4.92 M of 9.00 M tokens, because the loss on held-out text rose; the weights "
-        "after 2.00 M tokens are kept."
+        "Training stopped early, after 4.92 M of 9.00 M tokens, because the loss on held-out text no longer "
+        "fell; the weights after 2.00 M tokens are kept."
     )
     view = training.view(run)
     assert view is not None and "4.92 passes over the text" in view.facts
@@ -157,3 +157,25 @@ def test_provenance_shows_the_machine_and_links_inputs_to_steps(whole_run: RunRe
 def test_flops_are_those_that_steps_counted(whole_run: RunResults) -> None:
     assert header.total_flops(whole_run) == pytest.approx(4.61e13 + 2.1e12 + 9.3e12)
     assert header.total_flops(dataclasses.replace(whole_run, steps=())) is None
+
+
+def test_the_head_gives_the_bits_per_byte_of_the_section_on_training(run_files: Files, tmp_path: Path) -> None:
+    """The curve is measured on less text than the comparison, so its last value is another figure."""
+    run_files["pretrain"]["summary.json"] |= {"bits_per_byte_before": 3.3, "bits_per_byte_after": 1.5}
+    figures = {one.label: one.value for one in header.view(collected(run_files, tmp_path / "a")).key_figures}
+    assert figures["bits per byte"] == "3.41 → 1.62"
+    run_files["pretrain"]["summary.json"]["held_out_bytes"] = 50_000
+    view = training.view(collected(run_files, tmp_path / "b"))
+    assert view is not None and "bits per byte of the first 50.0 kB of held-out text" in view.curves[1]
+    del run_files["baselines"]
+    run = collected(run_files, tmp_path / "c")
+    assert "3.30 → 1.50" in [one.value for one in header.view(run).key_figures]
+
+
+def test_a_document_that_is_cut_for_measuring_is_kept_once(run_files: Files, tmp_path: Path) -> None:
+    ledger = run_files["curate"]["ledger.json"]
+    ledger["split"] |= {"threshold": 0.0, "tails": ledger["held_out"]["documents"]}
+    run = collected(run_files, tmp_path)
+    kept = f"{ledger['train']['documents']:,}"
+    assert kept in {one.value for one in header.view(run).key_figures if one.label == "documents kept"}
+    assert f"read, {kept} (" in curation_sentence(ledger, tmp_path / "b")

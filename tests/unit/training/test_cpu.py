@@ -49,3 +49,21 @@ def test_processors_with_matrix_units_and_those_of_intel_keep_torchs_default(mon
         assert cpu.onednn_is_exact_and_faster() is expected
     monkeypatch.undo()
     cpu.onednn_is_exact_and_faster.cache_clear()
+
+
+def test_a_setting_that_was_made_before_stays() -> None:
+    torch.set_flush_denormal(True)
+    try:
+        with fast_cpu():
+            pass
+        assert float(torch.tensor(1e-39) * 1.0) == 0
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_a_torch_without_a_precision_for_products_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before 2.9 there is no such setting."""
+    monkeypatch.delattr(type(torch.backends.mkldnn), "matmul", raising=False)
+    monkeypatch.delattr(torch.backends.mkldnn, "matmul", raising=False)
+    with fast_cpu():
+        assert float(torch.tensor(1e-39) * 1.0) == 0

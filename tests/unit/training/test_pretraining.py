@@ -330,5 +330,7 @@ def test_short_rows_are_for_the_first_half(tmp_path: Path, dataset: Dataset, tok
     model = Transformer(model_config(tokenizer))
     model.register_forward_pre_hook(lambda _, args: lengths.append(args[0].shape[1]))
     config = replace(CONFIG, tokens=4 * 192, global_batch_tokens=192, short_rows=8)
-    train(model, config, dataset, tokenizer, tmp_path)
+    summary = train(model, config, dataset, tokenizer, tmp_path).summary
     assert lengths == [8, 8, 24, 24]
+    short = replace(model.config, context_length=8).flops_per_token
+    assert summary.flops == pytest.approx(384 * short + 384 * model.config.flops_per_token)

@@ -114,12 +114,8 @@ def _read(ledger: Ledger) -> int:
     return ledger.stages[0].documents_in if ledger.stages else 0
 
 
-def _kept(ledger: Ledger) -> int:
-    return ledger.train.documents + ledger.held_out.documents
-
-
 def _takeaway(ledger: Ledger) -> str:
-    read, kept, rejects = _read(ledger), _kept(ledger), _rejects(ledger)
+    read, kept, rejects = _read(ledger), ledger.documents_kept, _rejects(ledger)
     if kept == 0:
         return f"None of {figures.plural(read, 'document')} read was kept."
     if not rejects:
@@ -134,7 +130,7 @@ def _takeaway(ledger: Ledger) -> str:
 
 def _takeaway_of_several(entries: tuple[Entry[Ledger], ...]) -> str:
     read = sum(_read(entry.result) for entry in entries)
-    kept = sum(_kept(entry.result) for entry in entries)
+    kept = sum(entry.result.documents_kept for entry in entries)
     share = f" ({figures.percent(kept / read)})" if 0 < kept <= read else ""
     return (
         f"{figures.plural(len(entries), 'corpus', 'corpora')}: of {figures.plural(read, 'document')} read, "
@@ -149,7 +145,7 @@ def _table(entries: tuple[Entry[Ledger], ...]) -> Markup:
             (
                 entry.label,
                 figures.count(_read(ledger)),
-                figures.count(_kept(ledger)),
+                figures.count(ledger.documents_kept),
                 figures.size(ledger.train.bytes + ledger.held_out.bytes),
                 figures.count(ledger.held_out.documents),
                 figures.count(ledger.n_dead_letters),

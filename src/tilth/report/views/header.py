@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tilth.report import figures
 from tilth.report.run import RunResults
+from tilth.report.views.training_sentences import bits_after, bits_before, comparison_of
 from tilth.training.result import TrainingSummary
 
 
@@ -79,8 +79,9 @@ def _train(run: RunResults) -> tuple[int, int]:
 
 
 def _kept(run: RunResults) -> tuple[int, int]:
-    amounts = [amount for entry in run.ledgers for amount in (entry.result.train, entry.result.held_out)]
-    return sum(amount.documents for amount in amounts), sum(amount.bytes for amount in amounts)
+    ledgers = [entry.result for entry in run.ledgers]
+    n_bytes = sum(ledger.train.bytes + ledger.held_out.bytes for ledger in ledgers)
+    return sum(ledger.documents_kept for ledger in ledgers), n_bytes
 
 
 def _key_figures(run: RunResults) -> list[KeyFigure]:
@@ -89,7 +90,7 @@ def _key_figures(run: RunResults) -> list[KeyFigure]:
         read = sum(entry.result.stages[0].documents_in for entry in run.ledgers if entry.result.stages)
         detail = f"of {figures.count(read)} read" if read else ""
         shown.append(KeyFigure(figures.count(_kept(run)[0]), "documents kept", detail))
-    shown += _training_figures(_summaries(run))
+    shown += _training_figures(run)
     if run.steps:
         seconds = sum(step.result.seconds for step in run.steps)
         shown.append(KeyFigure(figures.duration(seconds), "run time", figures.plural(len(run.steps), "step")))
@@ -99,15 +100,18 @@ def _key_figures(run: RunResults) -> list[KeyFigure]:
     return shown
 
 
-def _training_figures(summaries: Sequence[TrainingSummary]) -> list[KeyFigure]:
+def _training_figures(run: RunResults) -> list[KeyFigure]:
+    summaries = _summaries(run)
     if not summaries:
         return []
     shown = [
         KeyFigure(figures.span([s.tokens for s in summaries], figures.short), "tokens trained on"),
         KeyFigure(figures.span([s.n_params for s in summaries], figures.short), "parameters"),
     ]
-    after = [s.bits_per_byte_after for s in summaries if s.bits_per_byte_after is not None]
-    before = [s.bits_per_byte_before for s in summaries if s.bits_per_byte_before is not None]
+    # As in the section on training: on the text of the comparison, where there is one.
+    trainings = [(one.result, comparison_of(run, one)) for one in run.trainings if one.result.summary is not None]
+    after = [bits for pair in trainings if (bits := bits_after(*pair)) is not None]
+    before = [bits for pair in trainings if (bits := bits_before(*pair)) is not None]
     if len(summaries) == len(before) == len(after) == 1:
         change = f"{figures.bits(before[0])} → {figures.bits(after[0])}"
         shown.append(KeyFigure(change, "bits per byte", "held-out text, before → after training"))

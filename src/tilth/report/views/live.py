@@ -238,7 +238,7 @@ def curation(ledgers: Sequence[tuple[str, Ledger | None]]) -> list[PartialLedger
 
 
 def _partial(label: str, ledger: Ledger) -> PartialLedger:
-    read, kept = ledger.stages[0].documents_in, ledger.train.documents + ledger.held_out.documents
+    read, kept = ledger.stages[0].documents_in, ledger.documents_kept
     rejects = sorted((r for r in ledger.rejects if r.documents), key=lambda r: (-r.documents, r.stage, r.reason))
     share = f" ({figures.percent(kept / read)})" if read else ""
     return PartialLedger(

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from tilth.evaluation.result import Baselines
 from tilth.report import charts, figures
-from tilth.report.run import Entry, RunResults
+from tilth.report.run import Entry, RunResults, TrainingRun
 from tilth.report.views.training_sentences import BEFORE, COLUMNS, MODEL, row, takeaway
 from tilth.training.result import Metrics, TrainingSummary, TrainPoint
 
@@ -49,7 +49,15 @@ def view(run: RunResults) -> Training | None:
         facts=_facts(summary),
         table=charts.table(COLUMNS, [row(run, entry) for entry in run.trainings], tones) if several else None,
         curves=tuple(
-            filter(None, [_loss_curve(logs, several), _held_out_curve(logs, several, run.baselines, moments(summary))])
+            filter(
+                None,
+                [
+                    _loss_curve(logs, several),
+                    _held_out_curve(
+                        logs, several, run.baselines, moments(summary), _held_out_note(run.trainings, run.baselines)
+                    ),
+                ],
+            )
         ),
         small_curves=tuple(filter(None, [_rate_curve(logs, several), _norm_curve(logs, several)])),
         baselines=_baseline_bars(run.baselines) if run.baselines else None,
@@ -113,8 +121,21 @@ def _loss_curve(logs: Sequence[_Log], several: bool) -> Markup:
     return charts.line_chart([line for line in lines if line.points], axes, note="nats per token")
 
 
+def _held_out_note(trainings: Sequence[Entry[TrainingRun]], baselines: Sequence[Entry[Baselines]]) -> str:
+    """The unit of the curve, and on how much of the text it was measured where the comparison is on more."""
+    sizes = {entry.result.summary.held_out_bytes for entry in trainings if entry.result.summary is not None}
+    compared = [entry.result.held_out_bytes for entry in baselines]
+    if len(sizes) != 1 or not compared or not 0 < min(sizes) < min(compared):
+        return "bits per byte"
+    return f"bits per byte of the first {figures.size(min(sizes))} of held-out text"
+
+
 def _held_out_curve(
-    logs: Sequence[_Log], several: bool, baselines: Sequence[Entry[Baselines]], moments: Sequence[charts.Moment]
+    logs: Sequence[_Log],
+    several: bool,
+    baselines: Sequence[Entry[Baselines]],
+    moments: Sequence[charts.Moment],
+    note: str,
 ) -> Markup:
     lines = [
         charts.Line(
@@ -138,7 +159,7 @@ def _held_out_curve(
         for (label, value), tone in zip(compared, tones, strict=True)
     ]
     axes = charts.Axes(x_label=_TOKENS, y_label="Held-out text", y_format=figures.bits, moments=moments)
-    return charts.line_chart(lines, axes, levels=levels, note="bits per byte")
+    return charts.line_chart(lines, axes, levels=levels, note=note)
 
 
 def _rate_curve(logs: Sequence[_Log], several: bool) -> Markup:

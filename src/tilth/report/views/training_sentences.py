@@ -18,9 +18,7 @@ def takeaway(run: RunResults) -> str:
     if len(run.trainings) > 1:
         return _of_several(run)
     training = run.trainings[0].result if run.trainings else TrainingRun()
-    baselines = run.baselines_of(run.trainings[0]) if run.trainings else None
-    if baselines is None and run.baselines:
-        baselines = run.baselines[0].result
+    baselines = comparison_of(run, run.trainings[0] if run.trainings else None)
     after, before = bits_after(training, baselines), bits_before(training, baselines)
     if after is None:
         return "There is no measurement on held-out text yet."
@@ -41,10 +39,18 @@ def _kept(summary: TrainingSummary | None) -> list[str]:
     if summary.stopped_early:
         budget = f" of {figures.short(summary.budget_tokens)}" if summary.budget_tokens else ""
         return [
-            f"Training stopped early, after {tokens}{budget} tokens, because the loss on held-out text rose; "
+            f"Training stopped early, after {tokens}{budget} tokens, because the loss on held-out text no longer fell; "
             f"the weights after {best} tokens are kept."
         ]
     return [f"The weights after {best} of {tokens} tokens are kept: later ones were worse on held-out text."]
+
+
+def comparison_of(run: RunResults, entry: Entry[TrainingRun] | None) -> Baselines | None:
+    """Returns the comparison that a training's model is in; the only training's is the first of the run."""
+    found = run.baselines_of(entry) if entry is not None else None
+    if found is None and len(run.trainings) < 2 and run.baselines:
+        return run.baselines[0].result
+    return found
 
 
 def peers(baselines: Baselines | None) -> dict[str, float]:
