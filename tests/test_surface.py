@@ -50,8 +50,8 @@ CONFIGS = {
     "initial_embeddings seed eval_bytes held_out_points patience",
     "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples test_problems "
     "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate warmup_fraction "
-    "decay_fraction beta1 beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at max_draws "
-    "seeds",
+    "decay_fraction beta1 beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at "
+    "max_draws seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens token_healing",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
     "endpoints keys cache live",
