@@ -18,6 +18,7 @@ FLOORS = {
         "identity",
         "results",
         "step_record",
+        "run_record",
         "storage",
         "sources",
         "execute",

@@ -18,11 +18,12 @@ EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document Mod
 Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ curation evaluation export
 improve inference load_model model recipes report tokenizer training
 """
-VERB_LIST = "run plan why report ls show check curate tokenize train eval improve export chat"
+VERB_LIST = "run plan why report ls show compare check curate tokenize train eval improve export chat"
 STAGES = {
     "curation": "CurationConfig Drop Extraction Ledger Operator Outcome curate dedup extract identify judge read_file "
     "rules",
-    "evaluation": "Baselines NgramModel baselines bits_per_byte ngram_bits_per_byte train_ngram zstd_bits_per_byte",
+    "evaluation": "Baselines NgramModel Origins Surprise baselines bits_per_byte nearest ngram_bits_per_byte surprise "
+    "train_ngram zstd_bits_per_byte",
     "export": "model_card to_hf",
     "improve": "ARMS AlphabetTokenizer Arm ArmResult Augmentable Augmentation LoopConfig LoopResult ProblemSource "
     "Reverse SeedResult TaskFamily improve",
@@ -37,22 +38,22 @@ STAGES = {
     "muon next_token_loss read_metrics save_checkpoint text_loss train",
 }
 CONFIGS = {
-    "tilth.curation.config:CurationConfig": "operators languages max_document_bytes document_seconds max_dead_letters "
-    "min_words max_words near_duplicate_threshold shingle_words num_permutations held_out_fraction held_out_by "
-    "shard_bytes seed",
+    "tilth.curation.config:CurationConfig": "operators languages text_field max_document_bytes document_seconds "
+    "max_dead_letters min_words max_words near_duplicate_threshold shingle_words num_permutations held_out_fraction "
+    "held_out_by shard_bytes seed",
     "tilth.tokenizer.config:TokenizerConfig": "vocab_size pattern special_tokens tie_break min_frequency "
     "max_token_length max_training_bytes weights superwords_from byte_fallback character_coverage",
     "tilth.model.config:ModelConfig": "vocab_size d_model n_layers n_heads n_kv_heads head_dim d_ff context_length "
     "rope_theta norm_eps tie_embeddings",
-    "tilth.training.config:TrainConfig": "tokens global_batch_tokens optimizer learning_rate muon_learning_rate "
-    "schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip short_rows "
-    "initial_embeddings seed eval_bytes",
+    "tilth.training.config:TrainConfig": "tokens max_epochs global_batch_tokens optimizer learning_rate "
+    "muon_learning_rate schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip short_rows "
+    "initial_embeddings seed eval_bytes held_out_points patience",
     "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples test_problems "
     "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate warmup_fraction decay_fraction beta1 "
     "beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at max_draws seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
-    "eval_every_tokens endpoints keys cache",
+    "endpoints keys cache live",
     "tilth.steps:Step": "name fn config inputs version label",
 }
 IN_IDENTITIES = (
@@ -68,6 +69,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "tilth.curation.config:CurationConfig": {
         "operators": ["extract", "language", "rules"],
         "languages": ["en"],
+        "text_field": None,
         "max_document_bytes": 10000000,
         "document_seconds": 20.0,
         "max_dead_letters": 0.05,
@@ -108,6 +110,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
     },
     "tilth.training.config:TrainConfig": {
         "tokens": 3000000,
+        "max_epochs": 16.0,
         "global_batch_tokens": 1024,
         "optimizer": "muon",
         "learning_rate": 0.02,
@@ -122,7 +125,9 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "short_rows": None,
         "initial_embeddings": "bigrams",
         "seed": 0,
-        "eval_bytes": 200000,
+        "eval_bytes": 50000,
+        "held_out_points": 12,
+        "patience": 3,
     },
     "tilth.improve.config:LoopConfig": {
         "rounds": 8,
@@ -164,7 +169,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
 When you change one, raise the `version` of every step that uses the config (`recipes/`): without that, it is served
 results made with the old default. A new field needs no version, if its default is what the step did before.
 """
-RECIPES = {"quickstart": "corpus depth vocab_size tokens rounds seed"}
+RECIPES = {"quickstart": "corpus depth vocab_size tokens rounds languages text_field seed"}
 
 
 def test_exports() -> None:

@@ -53,14 +53,17 @@ class Context:
     """Rows that go through a model at a time in training, to save memory; None: all of a step."""
     checkpoint_seconds: float = 30.0
     """Most seconds of training between checkpoints: the most work that a kill loses."""
-    eval_every_tokens: int = 500_000
-    """Tokens between measurements on held-out text; the start and the end are always measured."""
     endpoints: Mapping[str, str] = field(default_factory=dict[str, str])
     """Name of a service -> URL."""
     keys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Name of a service -> key. They go to worker processes, but into no record, log or message."""
     cache: Path | None = None
     """Folder for what is fetched once and kept; None: nothing is kept."""
+    live: Path | None = None
+    """Folder for what is only looked at while a step is at work (partial ledger, samples); None: nothing is written.
+
+    A step gets a folder of its own. Nothing in it enters a result, and losing it loses nothing.
+    """
 
 
 class Executor(Protocol):
@@ -127,7 +130,7 @@ class _LocalRun:
         while self.waiting and self.waiting[0] < end and len(self.busy) < self.n_workers:
             index = self.waiting.popleft()
             task = workers.pickled_task(self.fn, self.shards[index])
-            worker = self.idle.pop() if self.idle else Worker()
+            worker = self.idle.pop() if self.idle else Worker(task)
             self.busy[worker] = index
             worker.start(task)
 
@@ -225,9 +228,11 @@ def _ray_result(ray: Any, task: Any) -> Any:
 
 
 def map_shards(
-    fn: Callable[[S], R], shards: Sequence[S], context: Context, *, name: str = "", unit: str = "shards"
+    fn: Callable[[S], R], shards: Sequence[S], context: Context, *, name: str = "", unit: str = "shards", done: int = 0
 ) -> Iterator[R]:
     """Yields `fn(shard)` for each shard, in order, and shows progress under `name`.
+
+    `done` shards were finished by an earlier attempt: progress counts them.
 
     `fn` and the shards must pickle (a module-level function, or `functools.partial` of one).
     Raises: whatever `fn` raises; StepError if a worker dies again and again; DependencyError without Ray for `ray`.
@@ -237,7 +242,7 @@ def map_shards(
         if context.executor == "ray"
         else LocalExecutor(context.workers, context.progress.say)
     )
-    with context.progress.bar(name or getattr(fn, "__name__", "shards"), len(shards), unit) as bar:
+    with context.progress.bar(name or getattr(fn, "__name__", "shards"), done + len(shards), unit, done) as bar:
         for result in executor.map(fn, shards):
             yield result
             bar.advance()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 from tilth import workers
@@ -29,8 +30,15 @@ class Jobs:
 
     def start(self, work: Work) -> None:
         """Starts a step."""
-        task = workers.pickled_task(_perform, work, self.context)
-        worker = Worker()
+        try:
+            task = workers.pickled_task(_perform, work, self.context)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise StepError(
+                f"The step {work.label!r} cannot be sent to a process of its own: {error}.",
+                fix="Define its function and the classes of its config at the top level of their file, or use "
+                "`--jobs 1`.",
+            ) from error
+        worker = Worker(task)
         self.running[worker] = work, Replay(self.progress, work.label)
         worker.start(task)
 
@@ -66,6 +74,9 @@ class Jobs:
         for worker in self.running:
             worker.process.terminate()
         for worker, (_, replay) in self.running.items():
+            for event in worker.last_words():  # what it kept, in the end
+                if isinstance(event, ProgressEvent) and event.kind == "say":
+                    replay.show(event)
             worker.end()
             replay.close()
         self.running.clear()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,11 @@ from typing import Any
 from tilth.errors import DataError
 from tilth.paths import filesystem, is_url, local_path, printable_name
 from tilth.reading import with_retries
+
+GLOB = re.compile(r"[*?\[]")
+"""Characters that make a path a glob."""
+RUNS_MARK = ".tilth-runs"
+"""The file by which a folder of runs is known; in a corpus such a folder is not read."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,19 +36,42 @@ class InputFile:
     """Why the file must not be read (`a FIFO`, `a link that leaves the corpus`); empty if it can be."""
 
 
-def list_files(root: str, exclude: Sequence[str] = (), *, follow_links: bool = False) -> list[InputFile]:
+def list_files(
+    root: str, exclude: Sequence[str] = (), *, follow_links: bool = False, include: str = ""
+) -> list[InputFile]:
     """Returns the files at or below `root`, sorted by name.
 
-    Hidden files and folders (a name that starts with a dot), `__pycache__`, and names that match one of the `exclude`
-    globs (`"*/test/*"`, matched against `/` + name) are left out. What is no regular file is listed as `skipped`; so
-    are links that lead out of `root`, unless `follow_links`.
+    With the glob `include` (`"*.txt"`, `"*/notes"`, matched as a shell does against a name or the folders above it)
+    only what matches.
+    Hidden files and folders (a name that starts with a dot), `__pycache__`, folders of runs, and names that match one
+    of the `exclude` globs (`"*/test/*"`, matched against `/` + name) are left out. What is no regular file is listed as
+    `skipped`; so are links that lead out of `root`, unless `follow_links`.
     Raises: DataError if nothing is there.
     """
     if is_url(root):
         files = with_retries(root, lambda: list(_remote_files(root, exclude)), remote=True)
     else:
         files = list(_local_files(local_path(root), exclude, follow_links))
+    if include:
+        files = [file for file in files if _is_included(file.name, include)]
     return sorted(files, key=lambda file: file.name)
+
+
+def split_glob(path: str) -> tuple[str, str]:
+    """Divides a path with a glob into the folder before it and the glob; the glob is empty where there is none."""
+    parts = path.split("/")
+    first = next((index for index, part in enumerate(parts) if GLOB.search(part)), None)
+    if first is None:
+        return path, ""
+    folder = "/".join(parts[:first]) or ("/" if first and path.startswith("/") else ".")
+    return folder, "/".join(part for part in parts[first:] if part)
+
+
+def _is_included(name: str, glob: str) -> bool:
+    if "**" in glob:
+        return fnmatch.fnmatchcase(name, glob) or fnmatch.fnmatchcase(name, glob.replace("**/", ""))
+    wanted, parts = glob.split("/"), name.split("/")
+    return len(parts) >= len(wanted) and all(map(fnmatch.fnmatchcase, parts, wanted))
 
 
 def _is_left_out(name: str, exclude: Sequence[str]) -> bool:
@@ -51,7 +80,8 @@ def _is_left_out(name: str, exclude: Sequence[str]) -> bool:
     return last.startswith(".") or last == "__pycache__" or any(fnmatch.fnmatchcase(rooted, glob) for glob in exclude)
 
 
-def _missing(root: object) -> DataError:
+def missing(root: object) -> DataError:
+    """Returns the error for a corpus that is not there."""
     return DataError(f"{root} does not exist.", fix="Give the path or URL of a file or a folder.")
 
 
@@ -62,7 +92,7 @@ def _local_files(root: Path, exclude: Sequence[str], follow_links: bool) -> Iter
     try:
         facts = root.stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise _missing(root) from None
+        raise missing(root) from None
     if stat.S_ISREG(facts.st_mode):
         yield InputFile(path=str(root), name=printable_name(root.name), bytes=facts.st_size)
         return
@@ -92,6 +122,8 @@ class _Walk:
             except OSError as error:
                 yield InputFile(path=folder, name=prefix or ".", bytes=0, skipped=f"cannot be listed: {error.strerror}")
                 continue
+            if prefix and any(entry.name == RUNS_MARK for entry in listed):
+                continue  # what steps wrote is no text of the corpus, which may be the working directory
             for entry in listed:
                 found = self._entry(entry, prefix + printable_name(entry.name), above)
                 if isinstance(found, InputFile):
@@ -150,7 +182,7 @@ def _remote_files(root: str, exclude: Sequence[str]) -> Iterator[InputFile]:
     try:
         facts: dict[str, Any] = fs.info(inner)  # of a web server it asks for the head alone
     except FileNotFoundError:
-        raise _missing(root) from None
+        raise missing(root) from None
     if facts["type"] != "directory":
         yield InputFile(path=root, name=base.rpartition("/")[2], bytes=_size(facts))
         return

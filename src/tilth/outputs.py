@@ -36,11 +36,11 @@ def describe_outputs(folder: Path) -> dict[str, OutputFile]:
 
 def _files(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / RECORD and not _is_note(path.name):
+        if path.is_file() and path != folder / RECORD and not is_note(path.name):
             yield path
 
 
-def _is_note(name: str) -> bool:
+def is_note(name: str) -> bool:
     """Whether a file is a claim or a note of the machinery, not an output."""
     return name == FUNCTION or (name.startswith(".") and name.endswith(".claim.json"))
 

@@ -40,7 +40,7 @@ def filesystem(url: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         scheme = url.split("://", 1)[0]
         package = {
-            "hf": "huggingface_hub",
+            "hf": '"tilth[hub]"',
             "s3": "s3fs",
             "gs": "gcsfs",
             "http": "aiohttp",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import numbers
 import re
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
@@ -20,7 +22,7 @@ from tilth.errors import StepError
 from tilth.execute import Context
 from tilth.files import clear_temporaries, sha256_file, sync_folder, write_bytes
 from tilth.identity import canonical, claim
-from tilth.outputs import FUNCTION, Verified, damaged, describe_outputs, wrong_contents, wrong_sizes
+from tilth.outputs import FUNCTION, Verified, damaged, describe_outputs, is_note, wrong_contents, wrong_sizes
 from tilth.paths import is_url, local_path
 from tilth.results import write_result
 from tilth.sources import Listing, Source
@@ -97,6 +99,8 @@ def finished_record(folder: Path, fingerprint: str) -> StepRecord | None:
     if record is None:
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return None
+        if not folder.is_dir():
+            raise StepError(f"{folder} is a file, not a folder.", fix="Name another folder.")
         raise StepError(
             f"{folder} holds something that is no step's output: it has no {RECORD}.",
             fix="Choose another folder, or delete this one.",
@@ -143,7 +147,12 @@ def _execute(work: Work, context: Context) -> Done:
     _verify_inputs(work, verified)
     inputs = Inputs(folders={name: _path(*where) for name, where in work.needed.items()}, sources=work.sources)
     started = time.monotonic()
-    counts = work.fn(work.config, inputs, partial, context)
+    own = context if context.live is None else replace(context, live=context.live / work.label)
+    try:
+        counts = _checked_counts(work.fn(work.config, inputs, partial, own), work.label)
+    except BaseException:
+        _remove_if_empty(partial)
+        raise
     seconds = time.monotonic() - started
     _check_sources(work, partial)
     clear_temporaries(partial)
@@ -156,7 +165,7 @@ def _execute(work: Work, context: Context) -> Done:
         inputs=dict(work.identity["inputs"]),
         input_steps=dict(work.input_steps),
         source_bases={name: listing.basis for name, listing in work.listings.items()},
-        counts=dict(counts or {}),
+        counts=counts,
         seconds=round(seconds, 3),
         outputs=describe_outputs(partial),
         resumed=resumed,
@@ -177,6 +186,34 @@ def _execute(work: Work, context: Context) -> Done:
             verified.add(work.folder / name, output.sha256)
     verified.save()
     return Done(cached=False, seconds=seconds)
+
+
+def _checked_counts(counts: object, label: str) -> dict[str, object]:
+    """Returns what a step's function returned as plain numbers.
+
+    Raises: StepError if it is anything but a mapping of names to numbers.
+    """
+    if counts is None:
+        return {}
+    fix = 'Return a mapping such as `{"documents": 12}`, or nothing.'
+    if not isinstance(counts, Mapping):
+        raise StepError(f"The function of the step {label!r} returned a {type(counts).__name__}.", fix=fix)
+    plain: dict[str, object] = {}
+    for name, value in cast("Mapping[object, object]", counts).items():
+        if not isinstance(name, str) or not isinstance(value, numbers.Real):
+            raise StepError(
+                f"The function of the step {label!r} returned `{name!r:.40}: {value!r:.40}`.",
+                fix=fix,
+            )
+        plain[name] = int(value) if isinstance(value, numbers.Integral) else float(value)
+    return plain
+
+
+def _remove_if_empty(partial: Path) -> None:
+    """Removes a partial folder in which nothing was written, which would be taken for begun work."""
+    with suppress(OSError):
+        if not any(path.is_file() and not is_note(path.name) for path in partial.rglob("*")):
+            shutil.rmtree(partial)
 
 
 def full_config(config: object) -> dict[str, Any]:

@@ -7,10 +7,12 @@ which prints a line now and then, or `SILENT`.
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 
@@ -184,3 +186,90 @@ class Replay:
         for stack, _ in self.bars.values():
             stack.close()
         self.bars.clear()
+
+
+MOST_LINES = 50
+"""Lines that `RecordedProgress` keeps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BarState:
+    """What a bar shows at one moment."""
+
+    name: str
+    unit: str
+    total: float | None
+    done: float
+    done_at_start: float
+    started_at: float
+    """On the monotonic clock."""
+    facts: dict[str, str | float] = field(default_factory=dict[str, "str | float"])
+
+    def rate(self, now: float) -> float:
+        """Returns units a second since the bar began; `now` is on the monotonic clock."""
+        return (self.done - self.done_at_start) / max(now - self.started_at, 1e-9)
+
+    def seconds_left(self, now: float) -> float | None:
+        """Returns the seconds to the end at this rate; None where the total is unknown or nothing is done yet."""
+        rate = self.rate(now)
+        return max(self.total - self.done, 0) / rate if self.total and rate > 0 else None
+
+
+class RecordedProgress:
+    """Passes everything on to another progress, and remembers the open bars and the last lines, for a page.
+
+    Another thread may read `bars` and `lines` at any time.
+    """
+
+    def __init__(self, shown: Progress) -> None:
+        self.shown = shown
+        self._lock = threading.Lock()
+        self._bars: dict[int, BarState] = {}
+        self._lines: deque[str] = deque(maxlen=MOST_LINES)
+        self._n_bars = 0
+
+    def bars(self) -> tuple[BarState, ...]:
+        """Returns the open bars, the oldest first."""
+        with self._lock:
+            return tuple(self._bars.values())
+
+    def lines(self) -> tuple[str, ...]:
+        """Returns the last lines that were said, the oldest first."""
+        with self._lock:
+            return tuple(self._lines)
+
+    @contextmanager
+    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> Generator[Bar]:
+        """A bar that is shown by the other progress and recorded here."""
+        state = BarState(name=name, unit=unit, total=total, done=done, done_at_start=done, started_at=time.monotonic())
+        with self._lock:
+            self._n_bars += 1
+            key = self._n_bars
+            self._bars[key] = state
+        try:
+            with self.shown.bar(name, total, unit, done) as bar:
+                yield _RecordedBar(self, key, bar)
+        finally:
+            with self._lock:
+                del self._bars[key]
+
+    def say(self, line: str) -> None:
+        """Has the line said, and remembers it."""
+        with self._lock:
+            self._lines.append(line)
+        self.shown.say(line)
+
+    def add(self, key: int, amount: float, facts: dict[str, str | float]) -> None:
+        """Adds to a bar that is still open."""
+        with self._lock:
+            if (state := self._bars.get(key)) is not None:
+                self._bars[key] = replace(state, done=state.done + amount, facts=state.facts | facts)
+
+
+class _RecordedBar:
+    def __init__(self, recorded: RecordedProgress, key: int, shown: Bar) -> None:
+        self.recorded, self.key, self.shown = recorded, key, shown
+
+    def advance(self, amount: float = 1, **facts: str | float) -> None:
+        self.recorded.add(self.key, amount, facts)
+        self.shown.advance(amount, **facts)

@@ -54,7 +54,9 @@ def with_retries(path: str, read: Callable[[], T], *, remote: bool) -> T:
             if number == TRIES - 1:
                 raise ReadError(
                     f"{path} cannot be read after {TRIES} tries: {type(error).__name__}: {error}.",
-                    fix="Check the disk or the network; the same command continues from here.",
+                    fix="Check the network, or name a copy on this machine; the same command continues from here."
+                    if remote
+                    else "Check the disk; the same command continues from here.",
                 ) from error
             time.sleep(FIRST_PAUSE_SECONDS * 2**number)
     raise AssertionError

@@ -27,7 +27,7 @@ def write_result(path: Path, result: object) -> None:
     value = (
         [asdict(cast(Any, item)) for item in result] if isinstance(result, list | tuple) else asdict(cast(Any, result))
     )
-    write_json(path, _without_nan(value))
+    write_json(path, without_nan(value))
 
 
 def read_result(kind: type[T], path: Path) -> T:
@@ -102,13 +102,14 @@ def _expect(kind: type, value: object, where: str) -> object:
     return value
 
 
-def _without_nan(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
+    """Returns JSON data with null for numbers that are not finite, which JSON does not have."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in cast("dict[str, Any]", value).items()}
+        return {key: without_nan(item) for key, item in cast("dict[str, Any]", value).items()}
     if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in cast("list[Any]", value)]
+        return [without_nan(item) for item in cast("list[Any]", value)]
     return value
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tilth.errors import DataError
+from tilth.errors import ConfigError, DataError
 from tilth.files import InputFile, list_files, open_binary, write_json
+from tilth.listing import missing
 from tilth.paths import filesystem, is_url, local_path
 from tilth.reading import with_retries
 
@@ -62,13 +64,31 @@ class Source:
     exclude: tuple[str, ...] = ()
     follow_links: bool = False
     """Whether symbolic links that lead out of the folder are followed."""
+    include: str = ""
+    """A glob: of the folder's files only those that match, or that are in a folder that does."""
+
+    def __post_init__(self) -> None:
+        # A `Path`, and one glob, are taken as well: both are easily given.
+        path, exclude = cast("tuple[object, object]", (self.path, self.exclude))
+        if not isinstance(path, str | os.PathLike):
+            raise ConfigError(f"A source is {path!r:.80}.", fix='Give a path or URL: `Source("texts")`.')
+        object.__setattr__(self, "path", os.fspath(cast("os.PathLike[str] | str", path)))
+        object.__setattr__(self, "exclude", (exclude,) if isinstance(exclude, str) else tuple(self.exclude))
 
     def files(self) -> list[InputFile]:
         """Returns the files in the order of their names.
 
-        Raises: DataError if the path does not exist.
+        Raises: DataError if the path does not exist, or if nothing matches `include`.
         """
-        return list_files(self.path, self.exclude, follow_links=self.follow_links)
+        files = list_files(self.path, self.exclude, follow_links=self.follow_links, include=self.include)
+        if self.include and not files:
+            raise DataError(f"Nothing in {self.path} matches `{self.include}`.", fix="Mend the glob; `ls` shows names.")
+        return files
+
+    def check_exists(self) -> None:
+        """Raises DataError if nothing is at a local path; of a URL that is found out when it is listed."""
+        if not is_url(self.path) and not local_path(self.path).exists():
+            raise missing(self.path)
 
     def listing(self, runs: Path) -> Listing:
         """Looks at the files: hashes local ones, asks for the version of remote ones; reads no remote content.

@@ -13,9 +13,11 @@ function finds finished there it does not redo.
 
 from __future__ import annotations
 
+import glob
+import inspect
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +27,7 @@ from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
 from tilth.identity import canonical, changes, fingerprint_of
 from tilth.jobs import Jobs
-from tilth.paths import check_local
+from tilth.paths import check_local, is_url, local_path
 from tilth.perform import Counts as Counts
 from tilth.perform import Done, StepFn, Work, finished_record, full_config, function_sha256, partial_folder, perform
 from tilth.perform import Inputs as Inputs
@@ -56,17 +58,24 @@ class Step:
     """What the recipe calls it (default: its name); steps of one kind with different configs need different labels."""
 
     def __post_init__(self) -> None:
-        # It is a folder under `runs`: nothing is ever written, or looked for, outside of that.
-        if self.name in ("", ".", "..") or not _FOLDER_NAME.fullmatch(self.name):
+        # Both are folders under `runs`: nothing is ever written, or looked for, outside of that.
+        for kind, name in (("named", self.name), ("labelled", self.label or self.name)):
+            if not _is_folder_name(name):
+                raise ConfigError(
+                    f"A step cannot be {kind} {name!r}: that is the name of a folder.",
+                    fix="Use letters, digits, `-` and `_`.",
+                )
+        if problem := _problem_of(self.fn):
             raise ConfigError(
-                f"A step cannot be named {self.name!r}: its name is a folder.", fix="Use letters, digits, `-` and `_`."
+                f"The function of the step {self.label or self.name!r} {problem}.",
+                fix="Give a function of four arguments: `fn(config, inputs, out, context)`.",
             )
         # A copy: the caller's dict may grow, a step may not.
-        object.__setattr__(self, "inputs", MappingProxyType(dict(self.inputs)))
+        object.__setattr__(self, "inputs", MappingProxyType(_checked_inputs(self.label or self.name, self.inputs)))
         object.__setattr__(self, "label", self.label or self.name)
 
     def __truediv__(self, path: str) -> Part:
-        return Part(self, path)
+        return Part(self, str(path))
 
 
 @dataclass(frozen=True)
@@ -87,9 +96,61 @@ class Part:
 Input: TypeAlias = Step | Part | Source
 
 
+def _problem_of(fn: object) -> str:
+    """Returns why a step cannot call `fn`, or nothing."""
+    if not callable(fn):
+        return f"is {fn!r:.80}"
+    try:
+        signature = inspect.signature(fn)
+    except (TypeError, ValueError):  # of some functions written in C
+        return ""
+    try:
+        signature.bind(None, None, None, None)
+    except TypeError:
+        return f"is {getattr(fn, '__name__', type(fn).__name__)}{signature}"
+    return ""
+
+
+def _is_folder_name(name: object) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and _FOLDER_NAME.fullmatch(name) is not None
+
+
+def _checked_inputs(label: str, inputs: object) -> dict[str, Input]:
+    """Returns a copy of a step's inputs; raises ConfigError for what cannot be one."""
+    if not isinstance(inputs, Mapping):
+        raise ConfigError(f"The inputs of the step {label!r} are a {type(inputs).__name__}.", fix=_INPUTS)
+    items = cast("Mapping[object, object]", inputs)
+    for name, item in items.items():
+        if not isinstance(name, str) or not isinstance(item, Step | Part | Source):
+            raise ConfigError(f"The input {name!r} of the step {label!r} is a {type(item).__name__}.", fix=_INPUTS)
+    return dict(cast("Mapping[str, Input]", items))
+
+
+_INPUTS = 'Inputs are a mapping of names to steps, parts of steps, or sources: `{"texts": Source("folder")}`.'
+
+
 def step_of(item: Input) -> Step | None:
     """Returns the step that an input comes from; None for a source."""
     return item.step if isinstance(item, Part) else item if isinstance(item, Step) else None
+
+
+def needed_steps(target: Step) -> list[Step]:
+    """Returns `target` and all steps that it needs, each object once and after its inputs."""
+    ordered: list[Step] = []
+    seen: set[int] = set()
+    waiting: list[tuple[Step, bool]] = [(target, False)]
+    while waiting:
+        step, is_ready = waiting.pop()
+        if is_ready:
+            ordered.append(step)
+            continue
+        if id(step) in seen:
+            continue
+        seen.add(id(step))
+        waiting.append((step, True))
+        needed = [made_by for item in step.inputs.values() if (made_by := step_of(item)) is not None]
+        waiting += [(made_by, False) for made_by in reversed(needed)]
+    return ordered
 
 
 # Identity
@@ -102,6 +163,7 @@ class Identities:
         self.runs = runs
         self._steps: dict[int, tuple[Step, str]] = {}  # the step is kept so that its id stays its own
         self._listings: dict[Source, Listing] = {}
+        self._records: dict[str, list[StepRecord]] = {}
 
     def of(self, step: Step) -> dict[str, Any]:
         """Returns what a step's fingerprint is the hash of."""
@@ -115,7 +177,9 @@ class Identities:
         if isinstance(item, Part):
             return f"{self.fingerprint(item.step)}/{item.path}"
         if id(item) not in self._steps:
-            self._steps[id(item)] = item, fingerprint_of(self.of(item))
+            for step in needed_steps(item):  # each after its inputs: no chain of steps is too long
+                if id(step) not in self._steps:
+                    self._steps[id(step)] = step, fingerprint_of(self.of(step))
         return self._steps[id(item)][1]
 
     def listing(self, source: Source) -> Listing:
@@ -123,6 +187,12 @@ class Identities:
         if source not in self._listings:
             self._listings[source] = source.listing(self.runs)
         return self._listings[source]
+
+    def records(self, name: str) -> list[StepRecord]:
+        """Returns the records of a kind of step, as they were when they were first asked for."""
+        if name not in self._records:
+            self._records[name] = records(self.runs, name)
+        return self._records[name]
 
     def folder(self, step: Step) -> Path:
         """Returns the folder of a step's output."""
@@ -172,7 +242,7 @@ class Planned:
     record: StepRecord | None
     """The record of the cached run."""
     last: StepRecord | None
-    """The newest record of a step of this kind with another identity, if possible with the same label."""
+    """The nearest record of a step of this kind with another identity: see `_nearest`."""
     reasons: list[str]
     """What made it new, as `why` says it; what is wrong with it, if it is damaged."""
     source_bases: Mapping[str, str]
@@ -190,15 +260,7 @@ def in_order(target: Step, context: Context) -> list[Step]:
 def _in_order(target: Step, identities: Identities) -> list[Step]:
     ordered: dict[str, Step] = {}
     labels: dict[str, str] = {}
-    seen: set[int] = set()
-
-    def visit(step: Step) -> None:
-        if id(step) in seen:
-            return
-        seen.add(id(step))
-        for item in step.inputs.values():
-            if (needed := step_of(item)) is not None:
-                visit(needed)
+    for step in needed_steps(target):
         found = identities.fingerprint(step)
         if labels.setdefault(step.label, found) != found:
             raise StepError(
@@ -206,8 +268,6 @@ def _in_order(target: Step, identities: Identities) -> list[Step]:
                 fix="Give each step a label of its own: `Step(..., label=...)`.",
             )
         _check_same_function(ordered.setdefault(found, step), step)
-
-    visit(target)
     return list(ordered.values())
 
 
@@ -236,13 +296,28 @@ def _planned(step: Step, identities: Identities) -> Planned:
     except StepError as error:
         state, reasons = "damaged", [error.message]
     bases = {item.path: identities.listing(item).basis for item in step.inputs.values() if isinstance(item, Source)}
-    return Planned(step, found, folder, state, record, _last(step, identities), reasons, bases)
+    return Planned(step, found, folder, state, record, _nearest(step, identities), reasons, bases)
 
 
-def _last(step: Step, identities: Identities) -> StepRecord | None:
+def _nearest(step: Step, identities: Identities) -> StepRecord | None:
+    """Returns the earlier run that differs in the fewest fields and inputs; of equals, the newest.
+
+    Those with the step's label come first: a recipe may hold several steps of one kind.
+    """
+    new = identities.of(step)
     found = identities.fingerprint(step)
-    others = [r for r in records(identities.runs, step.name) if r.fingerprint != found]
-    return next((r for r in others if r.label == step.label), others[0] if others else None)
+    others = [r for r in identities.records(step.name) if r.fingerprint != found]
+    if not others:
+        return None
+    config = full_config(step.config)
+
+    def distance(record: StepRecord) -> tuple[bool, int]:
+        fields = len(changes(_with_new_defaults(record.config, config, new["config"]), config))
+        names = new["inputs"].keys() | record.inputs.keys()
+        inputs = sum(new["inputs"].get(name) != record.inputs.get(name) for name in names)
+        return record.label != step.label, fields + inputs + (record.version != new["version"])
+
+    return min(others, key=distance)
 
 
 def records(runs: Path, name: str) -> list[StepRecord]:
@@ -257,15 +332,27 @@ def records(runs: Path, name: str) -> list[StepRecord]:
     return sorted(found, key=lambda record: record.finished_at, reverse=True)
 
 
-def finished_folders(runs: Path, name: str = "*") -> list[Path]:
-    """Returns the folders of finished steps, of one kind or of all; a `.partial` is never finished."""
-    return sorted(path.parent for path in runs.glob(f"{name}/*/{RECORD}") if path.parent.suffix != ".partial")
+def finished_folders(runs: Path, name: str | None = None) -> list[Path]:
+    """Returns the folders of finished steps, of one kind or of all; a `.partial` is never finished.
+
+    The links in the folders of runs are not followed: each step is listed once.
+    """
+    return _step_folders(runs, f"{'*' if name is None else glob.escape(name)}/*/{RECORD}")
 
 
 def unrecorded_folders(runs: Path) -> list[Path]:
     """Returns the folders that were a finished step's, but lack the record that every finished step has."""
-    claimed = sorted(path.parent for path in runs.glob("*/*/.step.claim.json") if path.parent.suffix != ".partial")
+    claimed = _step_folders(runs, "*/*/.step.claim.json")
     return [folder for folder in claimed if not os.path.lexists(folder / RECORD)]
+
+
+def _step_folders(runs: Path, pattern: str) -> list[Path]:
+    folders = (path.parent for path in runs.glob(pattern))
+    return sorted(
+        folder
+        for folder in folders
+        if folder.suffix != ".partial" and not folder.is_symlink() and not folder.parent.is_symlink()
+    )
 
 
 # Running
@@ -289,26 +376,34 @@ def run(target: Step, context: Context) -> list[StepResult]:
     """
     identities = Identities(context.runs)
     ordered = _in_order(target, identities)
-    results = {id(result.step): result for result in _run_each(ordered, identities, context)}
+    results = {id(result.step): result for result in _run_each(ordered, identities, context, None)}
     return [results[id(step)] for step in ordered]
 
 
-def run_each(target: Step, context: Context) -> Iterator[StepResult]:
+Started: TypeAlias = Callable[[Work], None] | None
+"""Called with each step's work before that begins; it may turn out to be cached."""
+
+
+def run_each(target: Step, context: Context, *, started: Started = None) -> Iterator[StepResult]:
     """Like `run`, but yields each result as it comes."""
     identities = Identities(context.runs)
-    yield from _run_each(_in_order(target, identities), identities, context)
+    yield from _run_each(_in_order(target, identities), identities, context, started)
 
 
-def _run_each(ordered: list[Step], identities: Identities, context: Context) -> Iterator[StepResult]:
+def _run_each(ordered: list[Step], identities: Identities, context: Context, started: Started) -> Iterator[StepResult]:
     if context.jobs > 1:
-        yield from _run_side_by_side(ordered, identities, context)
+        yield from _run_side_by_side(ordered, identities, context, started)
         return
     for step in ordered:
         work = identities.work(step, identities.folder(step))
+        if started is not None:
+            started(work)
         yield _result(step, work, perform(work, context))
 
 
-def _run_side_by_side(ordered: list[Step], identities: Identities, context: Context) -> Iterator[StepResult]:
+def _run_side_by_side(
+    ordered: list[Step], identities: Identities, context: Context, started: Started
+) -> Iterator[StepResult]:
     waiting = {identities.fingerprint(step): step for step in ordered}
     steps = dict(waiting)
     done: set[str] = set()
@@ -320,6 +415,8 @@ def _run_side_by_side(ordered: list[Step], identities: Identities, context: Cont
                     continue
                 del waiting[found]
                 work = identities.work(step, identities.folder(step))
+                if started is not None:
+                    started(work)
                 if finished_record(work.folder, found) is None:
                     jobs.start(work)
                     continue
@@ -348,7 +445,8 @@ def run_into(step: Step, folder: Path, context: Context) -> StepResult:
     Raises: StepError or ConfigError if the folder holds something else, finished or unfinished.
     """
     identities = Identities(context.runs)
-    work = identities.work(step, _output_folder(folder))
+    sources = [item for item in step.inputs.values() if isinstance(item, Source)]
+    work = identities.work(step, _output_folder(folder, sources))
     try:
         return _result(step, work, perform(work, context))
     except StepError as error:
@@ -361,12 +459,24 @@ def run_into(step: Step, folder: Path, context: Context) -> StepResult:
         ) from None
 
 
-def _output_folder(folder: Path) -> Path:
+def _is_within(folder: Path, source: Source) -> bool:
+    root = None if is_url(source.path) else local_path(source.path).resolve()
+    return root is not None and root.is_dir() and root in folder.resolve().parents
+
+
+def _output_folder(folder: Path, sources: Iterable[Source]) -> Path:
     """Returns where to work for an output folder that a user named; a link is followed.
 
-    Raises: ConfigError for a URL, and for a folder without a name beside which no other can be made.
+    Raises: ConfigError for a URL, for a folder in a source, and for one without a name beside which no other can be
+    made.
     """
     check_local(folder)
+    for source in sources:
+        if _is_within(folder, source):
+            raise ConfigError(
+                f"The output {folder} is inside the corpus {source.path}: it would be read as part of it.",
+                fix="Name a folder outside of the corpus.",
+            )
     if not folder.name or folder.name == "..":
         raise ConfigError(f"The output cannot be `{folder}` itself.", fix="Name a folder in it.")
     return folder.resolve() if folder.is_symlink() else folder
@@ -376,24 +486,31 @@ def _output_folder(folder: Path) -> Path:
 
 
 def why(step: Step, context: Context) -> list[str]:
-    """Says in plain lines what made a step new: the fields and inputs that differ from the newest finished run.
+    """Says in plain lines what made a step new: the fields and inputs that differ from the nearest finished run.
 
-    A changed input is followed to its own cause. Empty if the step is cached.
+    A changed input is followed to its own cause, each cause once. Empty if the step is cached.
     """
     return _planned(step, Identities(context.runs)).reasons
 
 
 def _reasons(step: Step, identities: Identities, *, begun: bool) -> list[str]:
-    last = _last(step, identities)
+    last = _nearest(step, identities)
     if last is None:
         return [f"{step.label} was begun and has not ended." if begun else f"{step.label} has not been run before."]
     return _differences(step, last, identities)
 
 
-def _differences(step: Step, record: StepRecord, identities: Identities) -> list[str]:
-    """Says how a step differs from a finished run of the same kind, most direct causes first."""
+def _differences(
+    step: Step, record: StepRecord, identities: Identities, told: set[tuple[str, str]] | None = None
+) -> list[str]:
+    """Says how a step differs from a finished run of the same kind, most direct causes first.
+
+    `told` are the pairs of fingerprints, before and now, whose differences were named: several inputs may come from
+    one step.
+    """
     lines: list[str] = []
     new = identities.of(step)
+    told = set() if told is None else told
     if new["version"] != record.version:
         lines.append(f"{step.label}: version {record.version} -> {new['version']}")
     config = full_config(step.config)
@@ -407,7 +524,7 @@ def _differences(step: Step, record: StepRecord, identities: Identities) -> list
             lines.append(f"{step.label}: input {name} {'removed' if now is None else 'added'}")
             continue
         lines.append(f"{step.label}: input {name} {before} -> {now}")
-        lines += [f"  {line}" for line in _causes(step.inputs[name], before, identities)]
+        lines += [f"  {line}" for line in _causes(step.inputs[name], before, identities, told)]
     return lines
 
 
@@ -420,12 +537,16 @@ def _with_new_defaults(old: Any, full: Any, identity: Any) -> Any:
     return merged | {key: item for key, item in now.items() if key not in before and key not in stated}
 
 
-def _causes(item: Input, old: str, identities: Identities) -> list[str]:
+def _causes(item: Input, old: str, identities: Identities, told: set[tuple[str, str]]) -> list[str]:
+    made = old.split("/")[0], identities.fingerprint(item).split("/")[0]
+    if made in told:
+        return []
+    told.add(made)
     if isinstance(item, Source):
         return item.changes_since(old, identities.runs)
     made_by = item.step if isinstance(item, Part) else item
     try:
-        record = read_record(identities.runs / made_by.name / old.split("/")[0])
+        record = read_record(identities.runs / made_by.name / made[0])
     except StepError:
         return []
-    return [] if record is None else _differences(made_by, record, identities)
+    return [] if record is None else _differences(made_by, record, identities, told)

@@ -7,6 +7,7 @@ A file is loaded as a module of its own unique name, so that `random.py` does no
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
 import importlib.abc
@@ -17,6 +18,7 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -39,7 +41,13 @@ def load_object(spec: str) -> object:
         raise ConfigError(f"`{spec}` names no object.", fix="Write `path/to/file.py:name` or `package.module:name`.")
     module = _load_file(Path(target)) if target.endswith(".py") else _load_module(target, spec)
     if not hasattr(module, name):
-        raise ConfigError(f"{target} has no `{name}`.", fix="The part after `:` is a name that the file defines.")
+        names = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        close = difflib.get_close_matches(name, names, n=2)
+        raise ConfigError(
+            f"{target} has no `{name}`.",
+            fix=f"The part after `:` is a name that the file defines{': ' if names else '.'}"
+            + (f"{', '.join(f'`{key}`' for key in close or names[:8])}." if names else ""),
+        )
     return getattr(module, name)
 
 
@@ -83,7 +91,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 def _load_file(path: Path) -> ModuleType:
     if not path.is_file():
-        raise ConfigError(f"The file {path} does not exist.")
+        raise ConfigError(f"The file {path} does not exist.", fix="Give the path of a Python file.")
     name = module_name(path)
     if name in sys.modules and _CONTENTS.get(name) != path.read_bytes():
         del sys.modules[name]
@@ -114,12 +122,41 @@ def _import(name: str, file: str) -> ModuleType:
     except TilthError:
         raise
     except SyntaxError as error:
-        raise ConfigError(
-            f"{error.filename or file}, line {error.lineno}: {error.msg}.", fix="Correct the file."
-        ) from error
+        line = f"\n    {error.text.strip()}" if error.text else ""
+        where = file if error.filename in (None, _FILES.get(name)) else error.filename
+        raise ConfigError(f"{where}, line {error.lineno}: {error.msg}.{line}", fix="Correct the file.") from error
     except Exception as error:
         own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == _FILES.get(name, file)]
-        line = f", line {own[-1].lineno}" if own else ""
+        line, text = (f", line {own[-1].lineno}", f"\n    {own[-1].line}") if own else ("", "")
+        fix = "Correct the file."
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            fix = f"Install what has the module `{error.name}`, or correct the file."
         raise ConfigError(
-            f"{file}{line}: the import fails with {type(error).__name__}: {error}.", fix="Correct the file."
+            f"{file}{line}: the import fails with {type(error).__name__}: {error}.{text}", fix=fix
         ) from error
+
+
+_FRAME = re.compile(r'^ +File "(?P<file>.+)", line (?P<line>\d+), in (?P<function>.+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where an error came out of a user's file."""
+
+    file: str
+    line: int
+    function: str
+    text: str
+    """The line."""
+
+
+def position_of(error: BaseException) -> Position | None:
+    """Returns the last line of a user's file that an error passed, in this process or a worker; None if none did."""
+    own = set(_FILES.values())
+    # As text, since that is what comes from a worker: as a note of the error.
+    frames = [frame for frame in _FRAME.finditer("".join(traceback.format_exception(error))) if frame["file"] in own]
+    if not frames:
+        return None
+    last = frames[-1]
+    line = int(last["line"])
+    return Position(last["file"], line, last["function"], linecache.getline(last["file"], line).strip())

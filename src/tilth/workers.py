@@ -16,12 +16,13 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.connection import wait as wait_for
 from multiprocessing.context import SpawnProcess
+from types import ModuleType
 from typing import Any, NoReturn, cast
 
 from tilth.user_code import install_files, loaded_files
@@ -78,10 +79,13 @@ Event = Returned | Raised | Died
 class Worker:
     """A process that runs tasks, one at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: bytes) -> None:
+        """Starts a process for tasks like `first`; the user's script is imported only if that names something in it."""
         self.connection, child = _SPAWN.Pipe()
         self.process: SpawnProcess = _SPAWN.Process(target=_serve, args=(child, os.getpid(), loaded_files()))
-        with _interrupts_blocked():
+        with _interrupts_blocked(), ExitStack() as stack:
+            if b"__main__" not in first:
+                stack.enter_context(_main_hidden())
             self.process.start()
         child.close()  # so that a dead worker is the end of the pipe
 
@@ -97,6 +101,15 @@ class Worker:
         except (EOFError, ConnectionResetError):
             self.process.join()
             return Died(self.process.exitcode or 0)
+
+    def last_words(self) -> list[Any]:
+        """Returns what a worker that was told to end still sends until it does; waits a few seconds at most."""
+        words: list[Any] = []
+        end = time.monotonic() + _SECONDS_TO_END
+        with suppress(EOFError, ConnectionResetError):
+            while self.connection.poll(max(0.0, end - time.monotonic())):
+                words.append(pickle.loads(self.connection.recv_bytes()))
+        return words
 
     def end(self) -> None:
         """Ends the process at once, whatever it does."""
@@ -191,6 +204,21 @@ def _end_with(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _main_hidden() -> Generator[None]:
+    """Keeps a process that is started from importing the script that this one runs.
+
+    That would run the script again, and with it the call that starts processes, unless all of it stands under
+    `if __name__ == "__main__"`.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

@@ -29,16 +29,17 @@ def tilth(*words: str, cwd: Path, check: bool = True) -> subprocess.CompletedPro
 
 def kill_when(moment: Callable[[], bool], *words: str, cwd: Path) -> None:
     """Starts the command line and kills it, with its workers, as soon as `moment()` holds."""
-    code, _ = _signal_when(signal.SIGKILL, moment, *words, cwd=cwd)
+    code, _ = signal_when(signal.SIGKILL, moment, *words, cwd=cwd)
     assert code == -signal.SIGKILL
 
 
 def interrupt_when(moment: Callable[[], bool], *words: str, cwd: Path) -> tuple[int, str]:
     """Starts the command line and presses Ctrl-C as soon as `moment()` holds; returns exit code and standard error."""
-    return _signal_when(signal.SIGINT, moment, *words, cwd=cwd)
+    return signal_when(signal.SIGINT, moment, *words, cwd=cwd)
 
 
-def _signal_when(number: signal.Signals, moment: Callable[[], bool], *words: str, cwd: Path) -> tuple[int, str]:
+def signal_when(number: signal.Signals, moment: Callable[[], bool], *words: str, cwd: Path) -> tuple[int, str]:
+    """Starts the command line and signals its whole group as soon as `moment()` holds; returns code and stderr."""
     command = [sys.executable, "-m", "tilth", *words]
     process = subprocess.Popen(
         command, cwd=cwd, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, start_new_session=True

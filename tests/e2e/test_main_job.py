@@ -15,7 +15,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     place = tmp_path_factory.mktemp("main_job")
     done = tilth("run", RECIPE, "--corpus", str(corpus), cwd=place)
     assert "Report:" in done.stderr
-    assert "tilth chat runs/export/" in done.stderr
+    assert "Report:  runs/latest" not in done.stderr
+    assert f"Report:  runs/{corpus.name}/report.html" in done.stderr
+    assert f"Chat:    tilth chat runs/{corpus.name}/export" in done.stderr
     return place
 
 
@@ -25,11 +27,12 @@ def only(place: Path, step: str) -> Path:
 
 
 def test_a_second_run_does_nothing(place: Path, corpus: Path) -> None:
-    before = {p: p.stat().st_mtime_ns for p in (place / "runs").rglob("*") if p.is_file() and p.suffix != ".lock"}
+    before = {p: p.stat().st_mtime_ns for p in (place / "runs").glob("*/*/**/*") if p.is_file()}
     done = tilth("run", RECIPE, "--corpus", str(corpus), cwd=place)
     assert "Everything is cached" in done.stderr
-    after = {p: p.stat().st_mtime_ns for p in (place / "runs").rglob("*") if p.is_file() and p.suffix != ".lock"}
+    after = {p: p.stat().st_mtime_ns for p in (place / "runs").glob("*/*/**/*") if p.is_file()}
     assert before == after
+    assert len(list((place / "runs").glob("*/run.json"))) == 2  # the run, and `latest`, the link to it
 
 
 def test_a_changed_field_reruns_what_depends_on_it(place: Path, corpus: Path) -> None:
@@ -38,7 +41,7 @@ def test_a_changed_field_reruns_what_depends_on_it(place: Path, corpus: Path) ->
     states = {line.split()[0]: line.split()[1] for line in plan.splitlines() if line.strip() and "─" not in line}
     assert {step for step, state in states.items() if state == "cached"} == {"curate", "tokenizer", "improve"}
     assert {step for step, state in states.items() if state == "will"} == {
-        "pretrain", "samples", "baselines", "export", "report",
+        "pretrain", "samples", "nearest", "baselines", "export", "report",
     }  # fmt: skip
     why = tilth("why", "samples", *words, cwd=place).stdout
     assert "pretrain: training.tokens 40000 -> 20000" in why
@@ -46,12 +49,14 @@ def test_a_changed_field_reruns_what_depends_on_it(place: Path, corpus: Path) ->
 
 
 def test_ls_and_show_lead_back_to_the_source(place: Path, corpus: Path) -> None:
-    listed = tilth("ls", cwd=place).stdout
+    assert corpus.name in tilth("ls", cwd=place).stdout
+    listed = tilth("ls", "--steps", cwd=place).stdout
     assert all(step in listed for step in ("curate", "tokenizer", "pretrain", "improve", "report"))
     model = only(place, "pretrain") / "model"
     shown = tilth("show", str(model), cwd=place).stdout
     assert "from    tokenizer: tokenizer" in shown
     assert f"from    {corpus.name}: files" in shown
+    assert f"tilth run {RECIPE} --corpus {corpus}" in tilth("show", "runs/latest", cwd=place).stdout
     import pyarrow.parquet as pq
 
     row = pq.read_table(next((only(place, "curate") / "train").glob("*.parquet"))).slice(0, 1).to_pylist()[0]
@@ -61,7 +66,7 @@ def test_ls_and_show_lead_back_to_the_source(place: Path, corpus: Path) -> None:
 
 
 def test_the_model_chats_and_exports_to_hugging_face(place: Path) -> None:
-    folder = only(place, "export")
+    folder = place / "runs" / "latest" / "export"
     words = ("chat", str(folder), "--prompt", "import ", "--max-tokens", "8", "--temperature", "0")
     said = tilth(*words, cwd=place).stdout
     assert said.startswith("import ")
@@ -73,6 +78,12 @@ def test_the_model_chats_and_exports_to_hugging_face(place: Path) -> None:
     ids = tokenizer("<|endoftext|>import ", return_tensors="pt")["input_ids"]
     tokens = model.generate(ids, max_new_tokens=8, do_sample=False, pad_token_id=0)[0, ids.shape[1] :]
     assert said.rstrip("\n") == "import " + tokenizer.decode(tokens, skip_special_tokens=True).rstrip("\n")
+
+
+def test_the_page_of_the_run_has_its_name_and_its_command(place: Path, corpus: Path) -> None:
+    page = (place / "runs" / "latest" / "report.html").read_text()
+    assert f"<h1>{corpus.name}</h1>" in page
+    assert f"<code>tilth run {RECIPE} --corpus {corpus}</code>" in page
 
 
 def test_the_report_stands_alone(place: Path) -> None:
@@ -90,6 +101,6 @@ def test_ctrl_c_says_that_the_same_command_continues(corpus: Path, tmp_path: Pat
         lambda: any(tmp_path.glob("runs/improve/*.partial/**/*.safetensors")), *words, cwd=tmp_path
     )
     assert code == 130
-    assert "The same command continues from here" in said
+    assert "the same command continues with the rest" in said
     assert "Traceback" not in said
     assert "report.html" in tilth(*words, cwd=tmp_path).stderr

@@ -19,6 +19,8 @@ SAME = (
     "pseudo_labels.jsonl",
     "baselines.json",
     "samples.json",
+    "nearest.json",
+    "surprise.json",
 )
 """Datasets, tokenizers, weights, and what is measured on them: equal to the byte."""
 

@@ -118,7 +118,7 @@ def test_a_recipe_named_like_a_module_maps_over_workers_and_jobs(recipe: str, tm
     [
         ("def recipe(:", "mine.py, line 1"),
         ("\n\n1 / 0", "mine.py, line 3: the import fails with ZeroDivisionError"),
-        ("def recipe(): return 3", "returned a int, not a step"),
+        ("def recipe(): return 3", "returned 3, not a step"),
         ("def other(): pass", "no `recipe`"),
     ],
 )
@@ -141,4 +141,4 @@ def test_check_lists_what_is_damaged(recipe: str, tmp_path: Path) -> None:
     assert "another content" in done.stdout
     assert_told(tilth("check", str(first), cwd=tmp_path, check=False), "1 files in 1 of 1")
     assert_told(tilth("check", "nowhere", cwd=tmp_path, check=False), "nowhere does not exist")
-    assert "unreadable record" in tilth("ls", cwd=tmp_path).stdout
+    assert "unreadable record" in tilth("ls", "--steps", cwd=tmp_path).stdout

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -15,6 +15,7 @@ import pytest
 
 from tilth.errors import ConfigError, DataError, DependencyError, StepError
 from tilth.execute import Context, LocalExecutor, map_shards
+from tilth.progress import SILENT, Bar
 from tilth.user_code import load_object
 
 
@@ -247,3 +248,35 @@ def test_an_interrupted_worker_leaves_no_traceback(capfd: pytest.CaptureFixture[
     with pytest.raises(StepError, match="exit code 130"):
         list(LocalExecutor(workers=2).map(interrupt, [1, 2]))
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_script_without_a_main_guard_runs_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import math\n"
+        "from tilth.execute import Context, map_shards\n"
+        "print('begins')\n"
+        "print(list(map_shards(math.sqrt, [1, 4, 9], Context(workers=2))))\n"
+    )
+    ran = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (ran.stdout, ran.stderr) == ("begins\n[1.0, 2.0, 3.0]\n", "")
+
+
+class _Bars:
+    """Progress that keeps how bars begin."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, float | None, float]] = []
+
+    def bar(self, name: str, total: float | None, unit: str = "", done: float = 0) -> AbstractContextManager[Bar]:
+        self.begun.append((name, total, done))
+        return SILENT.bar(name, total, unit, done)
+
+    def say(self, line: str) -> None:
+        pass
+
+
+def test_what_an_earlier_attempt_finished_counts_in_the_progress() -> None:
+    bars = _Bars()
+    assert list(map_shards(abs, [-1, -2], Context(workers=1, progress=bars), name="read", done=3)) == [1, 2]
+    assert bars.begun == [("read", 5, 3)]

@@ -1,4 +1,5 @@
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -10,7 +11,8 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from tilth.errors import DataError
+from tilth import reading
+from tilth.errors import DataError, DependencyError, ReadError
 from tilth.files import open_binary
 from tilth.sources import HASHES, Source
 
@@ -175,3 +177,28 @@ def test_a_remote_corpus_is_known_by_its_versions_where_it_has_some(tmp_path: Pa
     remote.version = "v2"
     assert source.fingerprint(tmp_path) != listing.fingerprint
     assert remote.opened == 0
+
+
+def test_a_hub_that_cannot_be_reached_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(reading, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ReadError, match="hf://datasets/nobody/tales cannot be read after 4 tries") as raised:
+        Source("hf://datasets/nobody/tales").listing(tmp_path)
+    assert "Check the network" in str(raised.value.fix)
+
+
+def test_without_the_hub_s_package_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "hf", raising=False)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(DependencyError) as raised:
+        Source("hf://datasets/nobody/tales").listing(tmp_path)
+    assert 'pip install "tilth[hub]"' in str(raised.value.fix)
+
+
+def test_a_source_takes_a_path_and_one_glob(tmp_path: Path) -> None:
+    for name in ("a.txt", "b.md"):
+        (tmp_path / name).touch()
+    source = Source(tmp_path, "*.md")  # pyright: ignore[reportArgumentType]
+    assert [file.name for file in source.files()] == ["a.txt"]
+    assert source == Source(str(tmp_path), ("*.md",))

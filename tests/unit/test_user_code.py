@@ -97,7 +97,7 @@ def test_a_name_that_leads_nowhere_is_refused(spec: str) -> None:
 
 def test_a_recipe_must_return_a_step(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("def recipe(*, depth: int = 1): return [depth]\nnot_one = 3\n")
-    with pytest.raises(ConfigError, match="returned a list"):
+    with pytest.raises(ConfigError, match=r"returned \[1\], not a step"):
         load_recipe(f"{tmp_path / 'mine.py'}:recipe")()
     with pytest.raises(ConfigError, match="not a function"):
         load_recipe(f"{tmp_path / 'mine.py'}:not_one")

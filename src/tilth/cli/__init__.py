@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tilth.errors import TilthError
 
@@ -39,6 +40,7 @@ RECIPES = {
     "report": Verb("Write a recipe's report from the steps that are done", "tilth.cli.recipes:report"),
     "ls": Verb("List the steps that were run", "tilth.cli.records:ls"),
     "show": Verb("Show where a result, or one document, came from", "tilth.cli.records:show"),
+    "compare": Verb("Put several runs side by side on one page", "tilth.cli.compare:compare"),
     "check": Verb("Read every finished file again and list what is damaged", "tilth.cli.records:check"),
 }
 STAGES = {
@@ -93,18 +95,49 @@ def _call(verb: str, words: list[str], *, debug: bool) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        terminal.say("\nStopped. The same command continues from here.")
+        terminal.say("\nStopped. What is finished is kept: the same command continues with the rest.")
         return 130
     except Exception as error:
-        if debug or (message := _fault_of_the_system(error)) is None:
+        if debug or (message := _fault_of_the_system(error) or _fault_of_a_recipe(error)) is None:
             raise
         terminal.show_error(*message)
         return 2
     return 0
 
 
+def _fault_of_a_recipe(error: Exception) -> tuple[str, str | None] | None:
+    """Returns message and fix for an error that came out of a user's own file; None for any other error."""
+    from tilth.user_code import position_of
+
+    position = position_of(error)
+    if position is None:
+        return None
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    where = f"{_short_path(position.file)}, line {position.line}, in {position.function}"
+    return f"{where}: {text}\n    {position.text}", "Correct the file; `--debug` shows the traceback."
+
+
+def _short_path(path: str) -> str:
+    """Returns a path relative to the working directory, where it is in that."""
+    here = f"{Path.cwd()}{os.sep}"
+    return path.removeprefix(here)
+
+
+_DENIED = "Change the permissions of it, or name another path (`--runs`, `--out`)."
+_OTHER_PATH = "Name another path: a file has this one, or one above it, where a folder is needed."
+_FIXES = {
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.EEXIST: _OTHER_PATH,
+    errno.ENOTDIR: _OTHER_PATH,
+    errno.ENOENT: "Check the path: it, or a folder on the way to it, does not exist.",
+    errno.ENAMETOOLONG: "Name a shorter path.",
+    errno.EMFILE: "Allow more open files (`ulimit -n`), or use fewer `--workers`.",
+}
+
 _FULL = re.compile(
     r"No space left on device|Disk quota exceeded|Read-only file system|File too large|StorageFull|"
+    r"PytorchStreamWriter failed writing|could not be written$|"
     r"\bos error (28|122|30|27)\b|\bcode: (28|122|30|27)\b"
 )
 """What libraries that write files by themselves (safetensors, torch) say in errors of their own kinds."""
@@ -121,4 +154,5 @@ def _fault_of_the_system(error: Exception) -> tuple[str, str | None] | None:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if full or _FULL.search(text):
         return text, "Make room where tilth writes (`--runs`, `--out`); the same command continues from here."
-    return text, None
+    number = error.errno if isinstance(error, OSError) else None
+    return text, _FIXES.get(number or 0, "Check the path and the disk; `--debug` shows the traceback.")

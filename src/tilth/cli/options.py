@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import tyro
 
 from tilth import steps
 from tilth.cli import terminal
+from tilth.cli.arguments import REGISTRY, annotated, merged
 from tilth.errors import ConfigError
 from tilth.execute import Context
 from tilth.model.device import check_device
@@ -40,12 +42,12 @@ class RuntimeOptions:
     """Rows that go through a model at a time in training; lower it if memory runs out (default: all of a step)."""
     checkpoint_seconds: float = Context.checkpoint_seconds
     """Most seconds of training between checkpoints."""
-    eval_every_tokens: int = Context.eval_every_tokens
-    """Tokens between measurements on held-out text while training."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises ConfigError if a value cannot work here, before anything is done with it."""
         check_local(self.runs)
-        for name in ("workers", "jobs", "micro_batch_size", "eval_every_tokens"):
+        check_device(self.device)
+        for name in ("workers", "jobs", "micro_batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ConfigError(f"`--{name.replace('_', '-')}` is {value}.", fix="Give 1 or more.")
@@ -54,7 +56,6 @@ class RuntimeOptions:
 
     def context(self) -> Context:
         """Returns the context that steps run in."""
-        check_device(self.device)
         return Context(
             runs=self.runs,
             workers=self.workers or os.cpu_count() or 1,
@@ -64,8 +65,15 @@ class RuntimeOptions:
             jobs=self.jobs,
             micro_batch_size=self.micro_batch_size,
             checkpoint_seconds=self.checkpoint_seconds,
-            eval_every_tokens=self.eval_every_tokens,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeOptions(RuntimeOptions):
+    """How this machine does the work, and what the run is called."""
+
+    name: str | None = None
+    """Name of the run, a folder in `--runs` (default: made from the corpus or the recipe)."""
 
 
 Chosen = TypeVar("Chosen", bound=RuntimeOptions)
@@ -77,21 +85,21 @@ TokenizerFolder = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="T
 
 def call(fn: Callable[..., T], words: Sequence[str], verb: str) -> T:
     """Calls `fn` with the arguments that `words` give it; shows help or the mistake, and exits, where they don't."""
-    return tyro.cli(fn, prog=f"tilth {verb}", args=list(words))
+    return tyro.cli(fn, prog=f"tilth {verb}", args=merged(words, fn), registry=REGISTRY)
 
 
 def call_with_options(fn: Callable[..., T], words: Sequence[str], verb: str, default: Chosen) -> tuple[Chosen, T]:
     """Like `call`, with the fields of `default` added to the options of `fn`; returns both."""
 
     def combined(*, runtime: Chosen, **arguments: Any) -> tuple[Chosen, T]:
+        runtime.check()
         return runtime, fn(**arguments)
 
     taken = {field.name for field in fields(default)} & set(inspect.signature(fn).parameters)
     if taken:
         names = ", ".join(f"`{name}`" for name in sorted(taken))
         raise ConfigError(f"`{verb}` has fields named as options of every recipe: {names}.", fix="Rename the fields.")
-    hints = get_type_hints(fn, include_extras=True)
-    parameters = [p.replace(annotation=hints[p.name]) for p in inspect.signature(fn).parameters.values()]
+    parameters = annotated(fn)
     flat = tyro.conf.OmitArgPrefixes[type(default)]
     runtime = inspect.Parameter("runtime", inspect.Parameter.KEYWORD_ONLY, default=default, annotation=flat)
     combined.__signature__ = inspect.Signature([*parameters, runtime])  # pyright: ignore[reportFunctionMemberAccess]
@@ -99,6 +107,18 @@ def call_with_options(fn: Callable[..., T], words: Sequence[str], verb: str, def
     combined.__doc__ = fn.__doc__
     combined.__name__ = getattr(fn, "__name__", "recipe")
     return call(combined, words, verb)
+
+
+def given_fields(fn: Callable[..., object], arguments: Mapping[str, object]) -> dict[str, str]:
+    """Returns the arguments of a call that are not the defaults of `fn`, as text."""
+    parameters = inspect.signature(fn).parameters
+    return {name: _text(value) for name, value in arguments.items() if value != parameters[name].default}
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return shlex.join(map(str, cast("Sequence[object]", value)))
+    return str(value)
 
 
 def run_single(step: Step, out: Path, context: Context) -> Path:

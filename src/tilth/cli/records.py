@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Iterator, Sequence
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -14,36 +19,140 @@ from tilth.cli import terminal
 from tilth.cli.options import call
 from tilth.cli.terminal import duration, size
 from tilth.errors import ConfigError, DataError, StepError
+from tilth.evaluation.result import BASELINES, Baselines
 from tilth.outputs import wrong_contents
+from tilth.results import read_result
+from tilth.run_record import PAGE, RUN, RunRecord, read_run, read_runs
 from tilth.step_record import RECORD, StepRecord, read_record
+
+_MOST_SHOWN = 5
+"""Documents that `show --id` prints whole; of more, the sources are listed."""
+_MOST_LISTED = 40
 
 
 def ls(words: Sequence[str]) -> None:
-    """`tilth ls [--runs DIR]`."""
+    """`tilth ls [--steps] [--runs DIR]`."""
 
-    def listing(*, runs: Path = Path("runs")) -> None:
-        """List the steps that were run, the newest first; unfinished ones last."""
-        rows = [_listed(folder) for folder in steps.finished_folders(runs)]
-        rows.sort(key=lambda row: row[3], reverse=True)
-        partial = sorted(runs.glob("*/*.partial"))
-        rows += [(f.parent.name, "", f.stem, "unfinished", "", _folder_size(f)) for f in partial]
-        if not rows:
+    def listing(*, runs: Path = Path("runs"), steps: bool = False, json: bool = False) -> None:
+        """List the runs, the newest first, or the steps that they are made of.
+
+        Args:
+            runs: Folder that holds the outputs of all steps.
+            steps: List each step instead, and the runs that it belongs to; unfinished ones last.
+            json: Print runs and steps as one JSON document.
+        """
+        found, listed = read_runs(runs), _listed_steps(runs)
+        if json:
+            terminal.show_json(
+                {"runs": [_run_json(runs, run) for run in found], "steps": [_step_json(s) for s in listed]}
+            )
+        elif not found and not listed:
             terminal.say(f"Nothing was run in {runs} yet. Begin with `tilth run quickstart`.")
-            return
-        columns = ("step", "label", "fingerprint", "finished (UTC)", "took", "size")
-        terminal.show_table("", columns, rows, right=(4, 5), whole=(2,))
+        elif steps or not found:
+            columns = ("step", "label", "fingerprint", "finished (UTC)", "took", "size", "runs")
+            terminal.show_table("", columns, [_step_row(step) for step in listed], right=(4, 5), whole=(2,))
+        else:
+            columns = ("run", "recipe", "corpora", "begun (UTC)", "state", "bits per byte")
+            terminal.show_table("", columns, [_run_row(runs, run) for run in found], right=(5,), whole=(0, 3, 4))
+            written = size(sum(step.bytes for step in listed))
+            terminal.say(
+                f"{len(listed)} steps, {written}: `tilth ls --steps` lists them. `tilth show NAME` shows a run."
+            )
 
     call(listing, words, "ls")
 
 
-def _listed(folder: Path) -> tuple[str, str, str, str, str, str]:
-    try:
-        record = _record(folder)
-    except (DataError, StepError):
-        return folder.parent.name, "", folder.name, "unreadable record", "", _folder_size(folder)
+def _run_row(runs: Path, run: RunRecord) -> tuple[str, ...]:
+    bits = bits_per_byte(runs, run)
+    return (
+        run.name,
+        run.recipe,
+        "\n".join(run.corpora),
+        _time(run.started_at),
+        run.status,
+        f"{bits:.3f}" if bits else "",
+    )
+
+
+def _run_json(runs: Path, run: RunRecord) -> dict[str, Any]:
+    return {**asdict(run), "folder": str(runs / run.name), "bits_per_byte": bits_per_byte(runs, run)}
+
+
+def bits_per_byte(runs: Path, run: RunRecord) -> float | None:
+    """Returns what the run's model needs on held-out text, or None where that was not measured."""
+    for folder in reversed(run.steps.values()):
+        path = runs / folder / BASELINES
+        try:
+            measured = read_result(Baselines, path).bits_per_byte if path.is_file() else {}
+        except DataError:  # a file of that name which is something else
+            continue
+        if "model" in measured:
+            return measured["model"]
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedStep:
+    """A folder in `runs` that a step wrote, or began to."""
+
+    folder: Path
+    state: Literal["finished", "unfinished", "unreadable record"]
+    record: StepRecord | None
+    bytes: int
+    runs: tuple[str, ...]
+    """Names of the runs that it belongs to."""
+
+
+def _listed_steps(runs: Path) -> list[ListedStep]:
+    """Returns the finished steps, the newest first, then those that are not finished."""
+    owners: dict[str, list[str]] = {}
+    for run in read_runs(runs):
+        for folder in run.steps.values():
+            owners.setdefault(folder, []).append(run.name)
+    listed = [_listed(folder, owners.get(os.path.relpath(folder, runs), ())) for folder in steps.finished_folders(runs)]
+    listed.sort(key=lambda step: step.record.finished_at if step.record else "~", reverse=True)
+    partial = sorted(folder for folder in runs.glob("*/*.partial") if not folder.parent.is_symlink())
+    return listed + [
+        ListedStep(folder=folder, state="unfinished", record=None, bytes=_folder_bytes(folder), runs=())
+        for folder in partial
+    ]
+
+
+def _listed(folder: Path, owners: Sequence[str]) -> ListedStep:
+    record, state = None, "unreadable record"
+    with suppress(DataError, StepError):
+        record, state = _record(folder), "finished"
+    return ListedStep(folder=folder, state=state, record=record, bytes=_folder_bytes(folder), runs=tuple(owners))
+
+
+def _step_row(step: ListedStep) -> tuple[str, ...]:
+    folder, record = step.folder, step.record
+    shown = size(step.bytes)
+    if record is None:
+        return folder.parent.name, "", folder.name.removesuffix(".partial"), step.state, "", shown, ""
     label = "" if record.label == record.name else record.label
-    finished = record.finished_at[:19].replace("T", " ")
-    return folder.parent.name, label, folder.name, finished, duration(record.seconds), _folder_size(folder)
+    times = _time(record.finished_at), duration(record.seconds)
+    return folder.parent.name, label, folder.name, *times, shown, ", ".join(step.runs)
+
+
+def _step_json(step: ListedStep) -> dict[str, Any]:
+    record = step.record
+    return {
+        "folder": str(step.folder),
+        "name": step.folder.parent.name,
+        "label": record.label if record else None,
+        "fingerprint": step.folder.name.removesuffix(".partial"),
+        "state": step.state,
+        "finished_at": record.finished_at if record else None,
+        "seconds": record.seconds if record else None,
+        "bytes": step.bytes,
+        "runs": list(step.runs),
+    }
+
+
+def _time(text: str) -> str:
+    """Returns an ISO time to the minute."""
+    return text[:16].replace("T", " ")
 
 
 def _record(folder: Path) -> StepRecord:
@@ -53,28 +162,34 @@ def _record(folder: Path) -> StepRecord:
     return record
 
 
-def _folder_size(folder: Path) -> str:
-    return size(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+def _folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def check(words: Sequence[str]) -> None:
     """`tilth check [RUNS]`."""
 
-    def checked(runs: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUNS")] = Path("runs")) -> None:
+    def checked(
+        runs: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUNS")] = Path("runs"), *, json: bool = False
+    ) -> None:
         """Read every file of every finished step, and list those that are not what was written.
 
         Args:
-            runs: Folder with the outputs of all steps, or the folder of one step.
+            runs: Folder with the outputs of all steps, or the folder of one step or run.
+            json: Print the list as one JSON document.
         """
         if not runs.is_dir():
             raise DataError(f"{runs} does not exist.", fix="Give the folder that `--runs` or `--out` named.")
-        folders = steps.finished_folders(runs) + steps.unrecorded_folders(runs)
-        folders = [runs] if (runs / RECORD).is_file() else sorted(folders)
+        folders = _folders_to_check(runs)
         wrong = [(str(folder), name, what) for folder in folders for name, what in _wrong(folder).items()]
-        if wrong:
+        if json:
+            files = [{"folder": folder, "file": name, "problem": what} for folder, name, what in wrong]
+            terminal.show_json({"steps": len(folders), "damaged": files})
+        else:
             # Lines, not a table: paths are to be copied, and must not be folded.
             for folder, name, what in wrong:
                 print(f"{Path(folder) / name}: {what}")
+        if wrong:
             damaged = sorted({folder for folder, _, _ in wrong})
             raise StepError(
                 f"{len(wrong)} files in {len(damaged)} of {len(folders)} steps are not what was written.",
@@ -83,6 +198,20 @@ def check(words: Sequence[str]) -> None:
         terminal.say(f"{len(folders)} steps checked: every file is as it was written.")
 
     call(checked, words, "check")
+
+
+def _folders_to_check(runs: Path) -> list[Path]:
+    if (runs / RECORD).is_file():
+        return [runs]
+    if (run := read_run(runs)) is not None:
+        return [runs.resolve().parent / folder for folder in run.steps.values()]
+    folders = sorted(steps.finished_folders(runs) + steps.unrecorded_folders(runs))
+    if not folders:
+        raise DataError(
+            f"{runs} holds no finished step.",
+            fix="Give the folder that `--runs` or `--out` named; `tilth ls` lists runs.",
+        )
+    return folders
 
 
 def _wrong(folder: Path) -> dict[str, str]:
@@ -95,36 +224,99 @@ def _wrong(folder: Path) -> dict[str, str]:
 def show(words: Sequence[str]) -> None:
     """`tilth show PATH [--id DOCUMENT]`."""
 
-    def shown(paths: Annotated[tuple[Path, ...], tyro.conf.Positional], *, id: str | None = None) -> None:
+    def shown(
+        paths: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="PATH ...")],
+        *,
+        id: str | None = None,
+        runs: Path = Path("runs"),
+        json: bool = False,
+    ) -> None:
         """Show where results came from: what made them, from which config and inputs, back to the sources.
 
         Args:
-            paths: Folders of steps, or anything in them.
-            id: Follow one document instead: its source, or why it was dropped.
+            paths: Folders of runs or steps, or anything in them; or names of runs.
+            id: Follow one document instead, by its id or the end of its source (`encodings/cp1006.py`): where it came
+                from, or why it was dropped.
+            runs: Folder in which runs are looked up by name.
+            json: Print one JSON document.
         """
         if not paths:
-            raise ConfigError("No folder is given.", fix="`tilth show FOLDER`; `tilth ls` lists the folders of steps.")
-        for folder in [_step_folder(path) for path in paths]:
-            if id is not None:
-                _show_document(folder, id)
-                continue
-            for ancestor in _ancestry(folder):
-                _show_record(ancestor)
+            raise ConfigError("No folder is given.", fix="`tilth show FOLDER`; `tilth ls` lists the runs.")
+        shown = [_shown(path, runs) for path in paths]
+        if id is not None:
+            for item in shown:
+                _show_document(item.folder, item.steps, id)
+        elif json:
+            terminal.show_json([_shown_json(item) for item in shown])
+        else:
+            for item in shown:
+                if item.run is not None:
+                    _show_run(item.folder, item.run)
+                for folder in item.steps:
+                    _show_record(folder)
 
     call(shown, words, "show")
 
 
-def _step_folder(path: Path) -> Path:
-    for folder in (path, *path.absolute().parents):
+@dataclass(frozen=True)
+class Shown:
+    """What a path belongs to: a run with its steps, or a step with those that it was made from."""
+
+    folder: Path
+    run: RunRecord | None
+    steps: list[Path]
+
+
+def _shown(path: Path, runs: Path) -> Shown:
+    named = [runs / path] if (runs / path / RUN).is_file() else []  # a corpus may have the same name as its run
+    for folder in (path, *path.absolute().parents, *named):
         if (folder / RECORD).exists() and folder.suffix != ".partial":
-            return folder
+            folder = _without_links(folder)
+            return Shown(folder, None, ancestry(folder))
+        if (folder / RUN).is_file() and (run := read_run(folder)) is not None:
+            folder = _without_links(folder)
+            return Shown(folder, run, _by_age([folder.parent / step for step in run.steps.values()]))
     raise DataError(
-        f"{path} does not belong to a finished step.",
-        fix="`tilth ls` lists the folders that `tilth show` can explain.",
+        f"{path} does not belong to a run or a finished step.",
+        fix="`tilth ls` lists the runs, and `tilth ls --steps` the folders, that `tilth show` can explain.",
     )
 
 
-def _ancestry(folder: Path) -> list[Path]:
+def _by_age(folders: Iterable[Path]) -> list[Path]:
+    """Returns the folders of finished steps that are still there, the oldest first."""
+    return sorted((f for f in folders if (f / RECORD).exists()), key=lambda folder: _record(folder).finished_at)
+
+
+def _without_links(folder: Path) -> Path:
+    """Returns the folder that a path leads to, relative to the working directory where it is in that."""
+    real, here = folder.resolve(), Path.cwd()
+    return real.relative_to(here) if here in real.parents else real
+
+
+def _show_run(folder: Path, run: RunRecord) -> None:
+    ended = f" to {_time(run.finished_at)}" if run.finished_at else ""
+    page = folder / PAGE
+    lines = [
+        f"{run.name}  {folder}",
+        f"    command {run.command}",
+        f"    recipe  {run.recipe}",
+        *([f"    fields  {json.dumps(run.fields, ensure_ascii=False)}"] if run.fields else []),
+        *(f"    corpus  {corpus}" for corpus in run.corpora),
+        f"    begun   {_time(run.started_at)}{ended} UTC: {run.status}",
+        *([f"    error   {run.error}"] if run.error else []),
+        *([f"    report  {page}"] if page.exists() else []),
+        *(f"    step    {label}: {folder.parent / step}" for label, step in run.steps.items()),
+    ]
+    print("\n".join(lines) + "\n")
+
+
+def _shown_json(item: Shown) -> dict[str, Any]:
+    run = asdict(item.run) if item.run is not None else None
+    steps_ = [{"folder": str(folder), **asdict(_record(folder))} for folder in item.steps]
+    return {"folder": str(item.folder), "run": run, "steps": steps_}
+
+
+def ancestry(folder: Path) -> list[Path]:
     """Returns a step's folder and those of all that it was made from, each once, the nearest first."""
     found = [folder]
     for step in found:  # it grows while it is read
@@ -157,29 +349,42 @@ def _show_record(folder: Path) -> None:
     print("\n".join(lines))
 
 
-def _show_document(folder: Path, wanted: str) -> None:
-    found = False
-    for ancestor in _ancestry(folder):
-        for path, row in _rows(ancestor, wanted):
-            found = True
-            print(f"{path}")
-            for key, value in row.items():
-                text = str(value)
-                if value is not None and text:
-                    print(f"  {key:<9} {text if len(text) <= 400 else text[:400] + f' ... ({len(text):,} characters)'}")
+def _show_document(folder: Path, among: Sequence[Path], wanted: str) -> None:
+    found = [match for ancestor in among for match in _rows(ancestor, wanted)]
+    sources = sorted({str(row.get("source") or row["id"]) for _, row in found})
+    if len(sources) > _MOST_SHOWN:
+        print(f"{len(sources):,} documents match `{wanted}`:")
+        print("\n".join(f"  {source}" for source in sources[:_MOST_LISTED]))
+        if len(sources) > _MOST_LISTED:
+            print(f"  and {len(sources) - _MOST_LISTED:,} more")
+        return
+    for path, row in found:
+        print(f"{path}")
+        for key, value in row.items():
+            text = str(value)
+            if value is not None and text:
+                print(f"  {key:<9} {text if len(text) <= 400 else text[:400] + f' ... ({len(text):,} characters)'}")
     if not found:
         raise DataError(
-            f"No dataset or table of dropped documents in {folder}, or in what it was made from, has the id {wanted}.",
-            fix="Ids are the `id` column of a dataset, and of `rejects/`.",
+            f"No dataset or table of dropped documents in {folder}, or in what it was made from, has the id {wanted} "
+            "or a source that ends in it.",
+            fix="Give an `id`, or a file's name as in `source`, or the end of one: `encodings/cp1006.py`.",
         )
 
 
 def _rows(folder: Path, wanted: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yields the rows whose id is `wanted`, or whose source is, or ends in it; a part `#n` may be left out."""
     import pyarrow.parquet as pq
 
+    pc: Any = importlib.import_module("pyarrow.compute")  # most of it is made at import, so no type checker knows it
+    pattern = rf"(^|/){re.escape(wanted)}(#\d+)?$"
     for path in sorted(folder.rglob("*.parquet")):
-        if "id" not in pq.read_schema(path).names:  # a table of something else
+        names = pq.read_schema(path).names
+        if "id" not in names:  # a table of something else
             continue
-        table = pq.read_table(path, filters=[("id", "=", wanted)])
+        wanted_rows = pc.field("id") == wanted
+        if "source" in names:
+            wanted_rows |= pc.match_substring_regex(pc.field("source"), pattern)
+        table = pq.read_table(path, filters=wanted_rows)
         for row in table.to_pylist():
             yield path, row

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +15,13 @@ from tilth.cli import terminal
 from tilth.cli.options import DatasetFolder, ModelFolder, RuntimeOptions, call, call_with_options, run_single
 from tilth.cli.terminal import size
 from tilth.curation.config import CurationConfig
+from tilth.curation.result import LEDGER
 from tilth.errors import ConfigError, DataError
 from tilth.improve.config import LoopConfig
 from tilth.inference.config import SamplingParams
 from tilth.model.config import ModelConfig
+from tilth.model.device import check_device
+from tilth.perform import partial_folder
 from tilth.recipes import singles
 from tilth.steps import Step
 from tilth.training.config import TrainConfig
@@ -36,15 +41,18 @@ def curate(words: Sequence[str]) -> None:
         out: Path,
         exclude: tuple[str, ...] = (),
         follow_links: bool = False,
+        json: bool = False,
         curation: tyro.conf.OmitArgPrefixes[CurationConfig] = CurationConfig(),
-    ) -> tuple[Step, Path]:
+    ) -> tuple[Step, Path, bool]:
         """Read, extract, filter and deduplicate text; every drop is kept with its reason.
 
         Args:
-            corpus: Files, folders or URLs with text, source code, JSONL, Parquet, HTML or WARC, as PATH or NAME=PATH.
+            corpus: Files, folders, globs or URLs with text, source code, JSONL, CSV, Parquet, HTML or WARC, as PATH or
+                NAME=PATH.
             out: Folder for the datasets `train` and `held_out`, the rejects and the ledger.
             exclude: Globs of files to leave out, such as `*/tests/*`.
             follow_links: Also read what symbolic links outside of the corpus lead to.
+            json: Print the table as one JSON document.
             curation: What to keep.
         """
         if not corpus:
@@ -52,17 +60,38 @@ def curate(words: Sequence[str]) -> None:
         for spec in curation.operators:
             if ":" in spec:
                 load_object(spec)  # a misspelt name is told before `out` is claimed for it
-        return singles.curate(corpus, curation, exclude, follow_links=follow_links), out
+        return singles.curate(corpus, curation, exclude, follow_links=follow_links), out, json
 
-    options, (step, out) = call_with_options(build, words, "curate", RuntimeOptions())
-    _show_ledger(run_single(step, out, options.context()))
+    options, (step, out, as_json) = call_with_options(build, words, "curate", RuntimeOptions())
+    _clear_if_nothing_kept(out)
+    try:
+        _show_ledger(run_single(step, out, options.context()), as_json=as_json)
+    except DataError:
+        if (partial_folder(out) / LEDGER).is_file():  # nothing was kept: the table says why
+            _show_ledger(partial_folder(out), as_json=as_json)
+        raise
 
 
-def _show_ledger(folder: Path) -> None:
-    from tilth.curation.result import LEDGER, Ledger
+def _clear_if_nothing_kept(out: Path) -> None:
+    """Removes what a curation left that kept nothing, so that the command can be given again with other options."""
+    from tilth.curation.result import Ledger
+    from tilth.results import read_result
+
+    partial = partial_folder(out)
+    if (partial / LEDGER).is_file() and not read_result(Ledger, partial / LEDGER).train.documents:
+        shutil.rmtree(partial)
+
+
+def _show_ledger(folder: Path, *, as_json: bool = False) -> None:
+    from tilth.curation.result import Ledger
     from tilth.results import read_result
 
     ledger = read_result(Ledger, folder / LEDGER)
+    if as_json:
+        names = ("stage", "reason", "documents", "bytes")
+        rows_ = [dict(zip(names, row, strict=True)) for row in ledger.table()]
+        terminal.show_json({"folder": str(folder), "table": rows_})
+        return
     rows = [(stage, reason, f"{n:,}", size(n_bytes)) for stage, reason, n, n_bytes in ledger.table()]
     terminal.show_table("", ("stage", "reason", "documents", "text"), rows, right=(2, 3))
 
@@ -88,7 +117,7 @@ def train(words: Sequence[str]) -> None:
         held_out: Path | None = None,
         shape: tyro.conf.OmitArgPrefixes[Shape] = Shape(),
         training: tyro.conf.OmitArgPrefixes[TrainConfig] = TrainConfig(),
-    ) -> tuple[Step, Path]:
+    ) -> tuple[Step, Path, Path]:
         """Pretrain a model on a dataset, tokenizing on the fly. Stopped or killed, the same command continues.
 
         Args:
@@ -103,11 +132,11 @@ def train(words: Sequence[str]) -> None:
 
         vocab_size = Tokenizer.load(tokenizer).vocab_size
         model = ModelConfig.from_depth(shape.depth, vocab_size=vocab_size, context_length=shape.context_length)
-        return singles.train(dataset, tokenizer, model, training, held_out), out
+        return singles.train(dataset, tokenizer, model, training, held_out), out, tokenizer
 
-    options, (step, out) = call_with_options(build, words, "train", RuntimeOptions())
+    options, (step, out, tokenizer) = call_with_options(build, words, "train", RuntimeOptions())
     folder = run_single(step, out, options.context())
-    terminal.say(f"Chat:  tilth chat {folder / 'model'} --tokenizer TOKENIZER")
+    terminal.say(f"Chat:  {shlex.join(['tilth', 'chat', str(folder / 'model'), '--tokenizer', str(tokenizer)])}")
 
 
 def evaluate(words: Sequence[str]) -> None:
@@ -121,6 +150,7 @@ def evaluate(words: Sequence[str]) -> None:
         train: Path | None = None,
         max_bytes: int = 1_000_000,
         device: str = "auto",
+        json: bool = False,
     ) -> None:
         """Measure a model's bits per byte on a dataset, beside `zstd -19` and, with `--train`, a 5-gram model.
 
@@ -131,7 +161,9 @@ def evaluate(words: Sequence[str]) -> None:
             train: The dataset to count the 5-gram model on.
             max_bytes: Most bytes of text to measure on.
             device: Torch device for the model: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+            json: Print the table as one JSON document.
         """
+        check_device(device)
         from tilth import evaluation
         from tilth.model import load_model
         from tilth.storage import Dataset
@@ -147,6 +179,9 @@ def evaluate(words: Sequence[str]) -> None:
             ngram, _ = evaluation.train_ngram(encode, Dataset.open(train))
             bits["5-gram"] = evaluation.ngram_bits_per_byte(ngram, encode, excerpt)
         bits["zstd -19"] = evaluation.zstd_bits_per_byte([document.text for document in excerpt])
+        if json:
+            terminal.show_json({"held_out_bytes": sum(len(d.text.encode()) for d in excerpt), "bits_per_byte": bits})
+            return
         rows = [(name, f"{value:.4f}") for name, value in bits.items()]
         terminal.show_table("", ("predictor", "bits per byte"), rows, right=(1,))
 
@@ -165,25 +200,31 @@ def _tokenizer(model: Path, given: Path | None) -> Tokenizer:
 def improve(words: Sequence[str]) -> None:
     """`tilth improve --out FOLDER`."""
 
-    def build(*, out: Path, loop: tyro.conf.OmitArgPrefixes[LoopConfig] = LoopConfig()) -> tuple[Step, Path]:
+    def build(
+        *, out: Path, json: bool = False, loop: tyro.conf.OmitArgPrefixes[LoopConfig] = LoopConfig()
+    ) -> tuple[Step, Path, bool]:
         """Run the self-improving loop on reversing strings, from easy to hard, with its controls.
 
         Args:
             out: Folder for the models and `improve.json`.
+            json: Print the result as one JSON document instead of a table.
             loop: The loop's settings.
         """
-        return singles.improve(loop), out
+        return singles.improve(loop), out, json
 
-    options, (step, out) = call_with_options(build, words, "improve", RuntimeOptions())
-    _show_loop(run_single(step, out, options.context()))
+    options, (step, out, as_json) = call_with_options(build, words, "improve", RuntimeOptions())
+    _show_loop(run_single(step, out, options.context()), as_json=as_json)
 
 
-def _show_loop(folder: Path) -> None:
+def _show_loop(folder: Path, *, as_json: bool = False) -> None:
     from tilth.improve.intervals import accuracy_interval
     from tilth.improve.result import LOOP_RESULT, LoopResult
     from tilth.results import read_result
 
     result = read_result(LoopResult, folder / LOOP_RESULT)
+    if as_json:
+        terminal.show_json(asdict(result))
+        return
     shown = [i for i, difficulty in enumerate(result.difficulties) if difficulty >= result.base_difficulty]
     shown = shown[:: -(-len(shown) // 5)]  # what fits into a terminal; the report has all
     rows: list[tuple[str, ...]] = []
@@ -239,6 +280,7 @@ def chat(words: Sequence[str]) -> None:
             device: Torch device for the model: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
             sampling: How tokens are drawn.
         """
+        check_device(device)
         from tilth.inference import Engine
         from tilth.model import load_model
 

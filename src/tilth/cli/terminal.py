@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from tilth.progress import Bar, PlainProgress
 from tilth.progress import Progress as ProgressProtocol
+from tilth.results import without_nan
 
 if TYPE_CHECKING:
     from tilth.cli import Verb
@@ -73,6 +75,13 @@ def show_table(
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     OUT.print(table)
+
+
+def show_json(value: object) -> None:
+    """Prints one JSON document to standard output; numbers that are not finite become null."""
+    text = json.dumps(without_nan(value), indent=2, ensure_ascii=False, default=str)
+    # A lone surrogate, as names of files may have, has no UTF-8; this is JSON's own escape of it.
+    print(text.encode("utf-8", "backslashreplace").decode("utf-8"))
 
 
 class _Facts(ProgressColumn):
@@ -149,6 +158,11 @@ def duration(seconds: float) -> str:
     if seconds < 7200:
         return f"{int(seconds) // 60} m {int(seconds) % 60:02d} s"
     return f"{seconds / 3600:.1f} h"
+
+
+def about(seconds: float) -> str:
+    """Returns an estimated time: seconds with two digits (`8.4 s`, `6 m 40 s`), and 1 s at least."""
+    return duration(max(1.0, seconds if seconds < 10 else float(f"{seconds:.2g}")))
 
 
 def size(n_bytes: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -90,12 +91,13 @@ def _encode(words: Sequence[str]) -> None:
 
         Args:
             tokenizer: Folder or file of a tokenizer, or a known name.
-            text: The text; special tokens in it are recognised.
+            text: The text, or `-` to read it from standard input; special tokens in it are recognised.
             pattern: How text is split, for a rank file whose pattern is not known: the name of a pattern or a regex.
         """
         from tilth.tokenizer import Tokenizer
 
-        print(*Tokenizer.load(tokenizer, pattern=pattern).encode(text, allowed_special="all"))
+        content = sys.stdin.buffer.read().decode("utf-8", "replace") if text == "-" else text
+        print(*Tokenizer.load(tokenizer, pattern=pattern).encode(content, allowed_special="all"))
 
     call(encode, words, "tokenize encode")
 
@@ -185,6 +187,7 @@ def _compare(words: Sequence[str]) -> None:
         corpus: tuple[str, ...],
         out: Path | None = None,
         max_bytes: int = 5_000_000,
+        json: bool = False,
     ) -> None:
         """Measure tokenizers on the same text.
 
@@ -194,6 +197,7 @@ def _compare(words: Sequence[str]) -> None:
             corpus: Datasets, folders or files with text; each is measured as a source of its own.
             out: Folder for `compare.json` and `compare.html`.
             max_bytes: Bytes to read of each corpus at most.
+            json: Print the comparison as one JSON document.
         """
         from tilth.files import write_json
         from tilth.tokenizer.compare import compare as measure
@@ -204,7 +208,10 @@ def _compare(words: Sequence[str]) -> None:
         texts = [sample.text for sample in samples]
         loaded = {name: _named(path, texts) for name, path in zip(_short_names(tokenizers), tokenizers, strict=True)}
         comparison = measure(loaded, samples, terminal.progress())
-        _show_comparison(comparison)
+        if json:
+            terminal.show_json(comparison.to_json())
+        else:
+            _show_comparison(comparison)
         if out is not None:
             write_json(out / "compare.json", comparison.to_json())
             write_page(out / "compare.html", comparison)

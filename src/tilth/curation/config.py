@@ -15,6 +15,8 @@ from tilth.errors import ConfigError
 
 BUILT_IN_OPERATORS = ("extract", "language", "rules")
 """Operators that come with tilth: main text of web pages, language, quality rules."""
+AUTO = "auto"
+"""In `languages`: keep the main languages of the corpus, whichever they are."""
 HeldOutBy = Literal["document", "file", "site"]
 
 
@@ -25,7 +27,9 @@ class CurationConfig:
     operators: tuple[str, ...] = BUILT_IN_OPERATORS
     """What documents pass, in order: built-in names, or one's own as `path/to/file.py:factory`."""
     languages: tuple[str, ...] | None = ("en",)
-    """ISO 639-1 codes of the languages to keep; empty keeps all. Source code is exempt."""
+    """ISO 639-1 codes of the languages to keep, `auto` for the main ones of the corpus; empty: all. Code is exempt."""
+    text_field: str | None = None
+    """Column or field with the text, in JSONL, Parquet, CSV and TSV; None: `text`, `content`, `body`, ... or a chat."""
     max_document_bytes: int = 10_000_000
     """Longest document, web page or JSON line; longer ones are dropped before they fill the memory."""
     document_seconds: float = 20.0
@@ -43,7 +47,7 @@ class CurationConfig:
     num_permutations: int = 128
     """Hash functions of a MinHash signature: more find more of the pairs near the threshold, and cost time."""
     held_out_fraction: float = 0.02
-    """Share of the documents, files or sites that is kept from training."""
+    """Share of the text that is kept from training."""
     held_out_by: HeldOutBy = "document"
     """What is held out as a whole: a document (with all parts of its text file), a file, or a site (a URL's host)."""
     shard_bytes: int = 64 << 20
@@ -89,10 +93,23 @@ class CurationConfig:
                 f"`document_seconds` is {self.document_seconds}.", fix="Set seconds from 0.1 to 86400, such as 20."
             )
 
+    @property
+    def detects_languages(self) -> bool:
+        """Whether the corpus decides which languages are kept."""
+        return self.languages == (AUTO,) and "language" in self.operators
+
     def _check_names(self) -> None:
         for code in self.languages or ():
-            if not (2 <= len(code) <= 3 and code.isalpha() and code.islower()):
-                raise ConfigError(f"`languages` holds {code!r}.", fix="Give ISO 639-1 codes such as `en` or `de`.")
+            if code != AUTO and not (2 <= len(code) <= 3 and code.isalpha() and code.islower()):
+                raise ConfigError(
+                    f"`languages` holds {code!r}.", fix="Give ISO 639-1 codes such as `en` or `de`, or `auto` alone."
+                )
+        if AUTO in (self.languages or ()) and self.languages != (AUTO,):
+            raise ConfigError(
+                f"`languages` is {' '.join(self.languages or ())}.", fix="Give `auto` alone, or codes without `auto`."
+            )
+        if self.text_field == "":
+            raise ConfigError("`text_field` is empty.", fix="Give the name of the field that holds the text.")
         if self.held_out_by not in get_args(HeldOutBy):
             raise ConfigError(
                 f"`held_out_by` is {self.held_out_by!r}.", fix=f"Give one of {', '.join(get_args(HeldOutBy))}."

@@ -52,7 +52,8 @@ _UNSPACED = (
     "\u0e01-\u0e3a\u0e40-\u0e4e\u0e80-\u0ecf\u0edc-\u0edf"  # Thai, Lao
     "\u1780-\u17d3\u17dc-\u17dd\u1000-\u103f\u1050-\u109f\ua9e0-\ua9ef\uaa60-\uaa7f"  # Khmer, Burmese
 )
-_HAS_UNSPACED = re.compile(f"[{_UNSPACED}]")
+UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
+"""A character of a script that is written without spaces between words."""
 _CHARACTER_OR_WORD = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
 _CACHED_CHARACTERS = 64
 _SPACE = re.compile(r"\s+")
@@ -72,7 +73,7 @@ def digest(text: str) -> bytes:
 def shingles(text: str, n_words: int = 5) -> U64:
     """Returns the sorted, distinct 64-bit hashes of the text's shingles (module docstring); empty without words."""
     text = unicodedata.normalize("NFC", text).lower()
-    words: list[str] = (_CHARACTER_OR_WORD if _HAS_UNSPACED.search(text) else _WORD).findall(text)
+    words: list[str] = (_CHARACTER_OR_WORD if UNSPACED_CHARACTER.search(text) else _WORD).findall(text)
     if not words:
         return np.empty(0, np.uint64)
     hashes = np.fromiter(map(_hash_word, words), np.uint64, len(words))

@@ -46,15 +46,25 @@ class _Comparison:
 
 
 def find_duplicates(
-    names: Sequence[str], work: Path, n_partitions: int, config: CurationConfig, context: Context
+    names: Sequence[str],
+    work: Path,
+    n_partitions: int,
+    config: CurationConfig,
+    context: Context,
+    exclude: I64 | None = None,
 ) -> None:
-    """Leaves `work/drops.parquet` (`DROPS_SCHEMA`): the duplicates among the documents of all shards."""
+    """Leaves `work/drops.parquet` (`DROPS_SCHEMA`): the duplicates among the documents of all shards.
+
+    The documents `exclude` are dropped for another reason: no other is a duplicate of them.
+    """
     if (work / "drops.parquet").exists():
         return
     missing = [number for number in range(n_partitions) if not _pairs_path(work, number).exists()]
     for _ in map_shards(partial(_reduce, names=names, work=work), missing, context, name="find duplicates"):
         pass
     pairs = Pairs.join([_read_pairs(_pairs_path(work, number)) for number in range(n_partitions)])
+    if exclude is not None and len(exclude):
+        pairs = Pairs(exact=_without(pairs.exact, exclude), candidates=_without(pairs.candidates, exclude))
     exact = pairs.exact
     comparisons = _by_shard(pairs.candidates, names)
     todo = [task for task in comparisons if not _near_path(work, task.name).exists()]
@@ -63,6 +73,10 @@ def find_duplicates(
     near = [pq.read_table(_near_path(work, task.name)) for task in comparisons]
     rows = [(row["earlier"], row["later"], row["similarity"]) for table in near for row in table.to_pylist()]
     _write_drops(choose(exact, rows), work)
+
+
+def _without(pairs: I64, documents: I64) -> I64:
+    return pairs[~np.isin(pairs, documents).any(axis=1)]
 
 
 def dropped_documents(work: Path, name: str) -> pa.Table:
@@ -112,7 +126,7 @@ def _compare(task: _Comparison, *, work: Path, config: CurationConfig) -> None:
     needed = np.unique(task.candidates)
     hashed = {
         document: shingles(str(row["text"]), config.shingle_words)
-        for document, row in _rows(needed.tolist(), work, ["text"])
+        for document, row in document_rows(needed.tolist(), work, ["text"])
     }
     found = resemblances(task.candidates, hashed, config.near_duplicate_threshold or 1.0)
     columns = list(zip(*found, strict=True)) if found else [(), (), ()]
@@ -122,7 +136,7 @@ def _compare(task: _Comparison, *, work: Path, config: CurationConfig) -> None:
 
 def _write_drops(dropped: dict[int, tuple[int, float | None]], work: Path) -> None:
     survivors = sorted({survivor for survivor, _ in dropped.values()})
-    known = dict(_rows(survivors, work, ["id", "source"]))
+    known = dict(document_rows(survivors, work, ["id", "source"]))
     rows = [
         {
             "document": document,
@@ -135,7 +149,9 @@ def _write_drops(dropped: dict[int, tuple[int, float | None]], work: Path) -> No
     storage.write_table(work / "drops.parquet", pa.Table.from_pylist(rows, schema=DROPS_SCHEMA))
 
 
-def _rows(documents: Sequence[int], work: Path, columns: Sequence[str]) -> Iterable[tuple[int, dict[str, object]]]:
+def document_rows(
+    documents: Sequence[int], work: Path, columns: Sequence[str]
+) -> Iterable[tuple[int, dict[str, object]]]:
     """Yields (number, row) of documents, reading of each shard only the row groups that hold some."""
     by_shard: dict[int, list[int]] = defaultdict(list)
     for document in documents:

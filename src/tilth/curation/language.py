@@ -10,12 +10,16 @@ bound.
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from tilth.curation.config import CurationConfig
 from tilth.curation.operators import Drop, Operator, Row, judge, kind
+from tilth.curation.result import LanguageChoice
 
+MAIN_SHARE = 0.1
+"""A language is a main one of a corpus if its text has at least this share of the bytes of the most frequent one."""
 SAMPLE_CHARACTERS = 1000
 """Characters that are looked at, at the beginning and again in the middle of a long text."""
 
@@ -37,18 +41,30 @@ def identify(text: str) -> tuple[str, float]:
     return str(code), float(score)
 
 
+def choose_languages(sizes: Mapping[str, int]) -> LanguageChoice:
+    """Returns the main languages of a corpus, given the bytes of text in each."""
+    total = sum(sizes.values())
+    ordered = sorted(sizes.items(), key=lambda item: (-item[1], item[0]))
+    return LanguageChoice(
+        kept=tuple(code for code, size in ordered if size >= MAIN_SHARE * ordered[0][1]),
+        shares={code: size / total for code, size in ordered},
+    )
+
+
 def operator(config: CurationConfig) -> Operator:
     """Sets `language` and keeps documents in one of `config.languages` (None or empty: all); source code passes.
 
+    With `auto` it keeps all: what is not in a main language is dropped when all documents are known.
     Drops: `other_language`, with code and confidence as detail.
     """
+    wanted = () if config.detects_languages else config.languages or ()
 
     def keep(row: Row) -> Row | Drop | None:
         if kind(row) == "code":
             return None
         code, score = identify(str(row["text"]))
-        if config.languages and code not in config.languages:
-            return Drop("other_language", f"{code} ({score:.2f})")
+        if wanted and code not in wanted:
+            return Drop("other_language", f"{code} ({score:.2f}), not {', '.join(wanted)}")
         return dict(row) | {"language": code}
 
     return judge("language", keep)

@@ -32,11 +32,19 @@ from tilth.user_code import load_object
 
 EXCERPT_CHARACTERS = 400
 """How much of a dropped document is kept for a person to judge the drop by."""
-RESERVED = ("read", "dedup")
+RESERVED = ("read", "languages", "dedup")
 """Names of the stages before and after the operators."""
 
-REJECTS = REJECT_SCHEMA.append(pa.field("bytes", pa.int64(), nullable=False))
-"""`tilth.types.REJECT_SCHEMA` and the size of what was dropped."""
+REJECTS = pa.schema(
+    [
+        *REJECT_SCHEMA,
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("corpus", pa.string()),
+        pa.field("measure", pa.float64()),
+        pa.field("limit", pa.float64()),
+    ]
+)
+"""`tilth.types.REJECT_SCHEMA`, the size of what was dropped, its corpus, and the measure that broke the limit."""
 DEAD_LETTERS = DEAD_LETTER_SCHEMA.append(pa.field("bytes", pa.int64(), nullable=False))
 """`tilth.types.DEAD_LETTER_SCHEMA` and the size of what was lost, where it is known."""
 
@@ -51,7 +59,11 @@ class Drop:
     reason: str
     """A short name, the same for all documents that are dropped for it (`too_few_words`)."""
     detail: str = ""
-    """What was measured in this one (`31 words`)."""
+    """What was measured in this one, beside the limit (`31 words < 50`)."""
+    measure: float | None = None
+    """The measured number, in the unit of `limit` (shares in 0..1)."""
+    limit: float | None = None
+    """The limit that it broke."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +251,7 @@ def row_bytes(row: Row) -> int:
 
 def reject_row(row: Row, stage: str, drop: Drop) -> Row:
     """Returns the row of `REJECTS` for a document."""
-    return _note(row, stage) | {"reason": drop.reason, "detail": drop.detail}
+    return _note(row, stage) | _verdict(drop) | {"corpus": corpus_of(row)}
 
 
 def dead_letter_row(row: Row, stage: str, error: str) -> Row:
@@ -247,14 +259,24 @@ def dead_letter_row(row: Row, stage: str, error: str) -> Row:
     return _note(row, stage) | {"error": error}
 
 
-def file_reject(source: str, drop: Drop, *, size: int = 0, excerpt: str = "") -> Row:
+def file_reject(source: str, drop: Drop, *, corpus: str = "", size: int = 0, excerpt: str = "") -> Row:
     """Returns the row of `REJECTS` for a file or record that never became a document."""
-    return _file_note(source, size, excerpt) | {"reason": drop.reason, "detail": drop.detail}
+    return _file_note(source, size, excerpt) | _verdict(drop) | {"corpus": corpus}
 
 
 def file_dead_letter(source: str, error: str, *, size: int = 0, excerpt: str = "") -> Row:
     """Returns the row of `DEAD_LETTERS` for a file or record that could not be read."""
     return _file_note(source, size, excerpt) | {"error": error}
+
+
+def corpus_of(row: Row) -> str:
+    """Returns the name of the corpus that a document was last read from, as its lineage says."""
+    entries = json.loads(str(row.get("lineage") or "[]"))
+    return next((str(entry["corpus"]) for entry in reversed(entries) if entry.get("stage") == "read"), "")
+
+
+def _verdict(drop: Drop) -> dict[str, object]:
+    return {"reason": drop.reason, "detail": drop.detail, "measure": drop.measure, "limit": drop.limit}
 
 
 def _file_note(source: str, size: int, excerpt: str) -> dict[str, object]:

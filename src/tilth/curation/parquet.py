@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from tilth.curation.broken_input import describe
 from tilth.curation.read_result import FileReading, ReadResult
-from tilth.curation.records import record, text_field
+from tilth.curation.records import no_text_field, record, text_fields, too_long
 from tilth.errors import DataError
 from tilth.files import open_binary
 
@@ -41,8 +41,8 @@ def read_parquet(reading: FileReading) -> Iterator[ReadResult]:
     path = reading.file.path
     with open_binary(path) as stream, open_binary(path) as pages, _open(stream) as parquet:
         names = list(parquet.schema_arrow.names)
-        if text_field(dict.fromkeys(names)) is None:
-            yield reading.reject("no_text_field", f"columns: {', '.join(names)}"[:300], size=reading.file.bytes)
+        if not text_fields(names, reading.config):
+            yield no_text_field(reading, names, size=reading.file.bytes)
             return
         if len(set(names)) < len(names):
             raise DataError("two of its columns have one name")
@@ -142,8 +142,7 @@ def _batch(reading: FileReading, batch: pa.RecordBatch, first: int, repeated: _R
         for number, row in enumerate(batch.to_pylist(), first):
             yield record(reading, number, row, types)
         return
-    name = text_field(dict.fromkeys(batch.schema.names))
-    text: Any = batch.column(cast(str, name))
+    text: Any = batch.column(text_fields(batch.schema.names, reading.config)[0])
     indices: list[int | None] = [None] * batch.num_rows
     if isinstance(text, pa.DictionaryArray):
         repeated.begin(text)
@@ -152,7 +151,7 @@ def _batch(reading: FileReading, batch: pa.RecordBatch, first: int, repeated: _R
         number, row = first + index, batch.slice(index, 1)
         size = expanded_bytes(row)
         if size > reading.limit:
-            yield reading.reject("document_too_long", f"{size:,} bytes", record=number, size=size)
+            yield too_long(reading, number, size)
             continue
         earlier = repeated.row_of(indices[index], number) if size > _REPEATED_BYTES else None
         if earlier is not None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from tilth import storage
@@ -21,12 +22,17 @@ from tilth.curation.columns import unify
 from tilth.curation.config import CurationConfig
 from tilth.curation.global_dedup import find_duplicates
 from tilth.curation.guard import stop_guard
+from tilth.curation.held_out import HeldOut, choose_held_out
+from tilth.curation.language import choose_languages
+from tilth.curation.live_ledger import watched
+from tilth.curation.nothing_kept import check_something_kept
 from tilth.curation.read import is_read
 from tilth.curation.read_result import FileReading
-from tilth.curation.result import LEDGER, Amount, InputAmount, Ledger, Split
-from tilth.curation.split import SPLITS, OutputShard, make_split, write_shard
+from tilth.curation.result import LEDGER, Amount, InputAmount, LanguageChoice, Ledger
+from tilth.curation.split import SPLITS, OutputShard, write_shard
 from tilth.curation.tally import Tally, collect_dead_letters, collect_rejects, count_dead_letters, most_frequent_error
 from tilth.curation.task import Task, run_task, shard_names, task_records
+from tilth.curation.verdicts import LANGUAGES, Verdicts, minor_documents
 from tilth.errors import DataError
 from tilth.execute import Context, map_shards
 from tilth.files import InputFile, clear_temporaries, read_json
@@ -49,7 +55,8 @@ def curate(files: Sequence[InputFile], out: Path, config: CurationConfig, contex
 
     A run that was killed continues where it stopped when it is called again, and one that had finished returns its
     ledger. The outcome is the same byte by byte for any number of workers.
-    Raises: DataError if there are no files, or if more than `max_dead_letters` of the records cannot be read;
+    Raises: DataError if there are no files, if nothing is kept (the ledger and the rejects are there to read), or if
+    more than `max_dead_letters` of the records cannot be read;
     ConfigError if `out` holds a curation of other files or with another config, or for operators and columns that
     do not work; whatever an operator or a disk raises that no document causes.
     """
@@ -66,30 +73,72 @@ def curate(files: Sequence[InputFile], out: Path, config: CurationConfig, contex
         finally:
             stop_guard()
     shutil.rmtree(work, ignore_errors=True)
-    return read_result(Ledger, out / LEDGER)
+    ledger = read_result(Ledger, out / LEDGER)
+    check_something_kept(ledger, out)
+    return ledger
 
 
 def _run(files: Sequence[InputFile], out: Path, work: Path, config: CurationConfig, context: Context) -> None:
     tasks = plan_tasks(files, config)
     n_partitions = 1 + sum(file.bytes for file in files if _is_opened(file)) // _PARTITION_BYTES
     fn = partial(run_task, work=work, config=config, n_partitions=n_partitions)
-    _drain(map_shards(fn, [task for task in tasks if not task.record(work).exists()], context, name="read and filter"))
+    unread = [task for task in tasks if not task.record(work).exists()]
+    n_done = len(tasks) - len(unread)
+    results = map_shards(fn, unread, context, name="read and filter", done=n_done)
+    _drain(watched(results, work, _inputs(files), context.live))
     _check_dead_letters(files, work, config)
     names = shard_names(work)
     records = [read_json(record) for record in task_records(work)]
     columns = {path.stem: read_json(path)["columns"] for path in task_records(work)}
     paths = [work / "documents" / f"{name}.parquet" for name in names]
     schema = unify((pq.read_schema(path), columns[path.stem.split("-")[0]]) for path in paths)
-    find_duplicates(names, work, n_partitions, config, context)
-    split, line = make_split(names, work, config)
-    if line:
+    tally = _tally(work)
+    choice = choose_languages(tally.language_bytes) if config.detects_languages and tally.language_bytes else None
+    minor = [minor_documents(name, work, choice) for name in names]
+    find_duplicates(names, work, n_partitions, config, context, np.concatenate(minor) if minor else None)
+    verdicts = Verdicts(work, choice, config.near_duplicate_threshold)
+    held_out = choose_held_out(names, work, config, verdicts)
+    for line in _lines(tally, choice, held_out, n_files=sum(not file.skipped for file in files)):
         context.progress.say(line)
     operators: list[str] = records[0]["stages"]
     shards = [OutputShard(index=index, name=name) for index, name in enumerate(names)]
     todo = [shard for shard in shards if not (work / "final" / f"{shard.name}.json").exists()]
-    write = partial(write_shard, work=work, out=out, split=split, schema=schema, operators=operators)
-    _drain(map_shards(write, todo, context, name="write"))
-    _finish(files, shards, out, work, split, ["read", *operators, "dedup"])
+    write = partial(write_shard, verdicts=verdicts, out=out, held_out=held_out, schema=schema, operators=operators)
+    _drain(map_shards(write, todo, context, name="write", done=len(shards) - len(todo)))
+    stages = ["read", *operators, *([LANGUAGES] if choice else []), "dedup"]
+    _finish(files, shards, out, verdicts, held_out, stages)
+
+
+def _tally(work: Path) -> Tally:
+    """Returns what all tasks counted."""
+    tally = Tally()
+    for record in task_records(work):
+        tally.merge(read_json(record)["tally"])
+    return tally
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number:,} {unit}{'' if number == 1 else 's'}"
+
+
+def _lines(tally: Tally, choice: LanguageChoice | None, held_out: HeldOut, *, n_files: int) -> list[str]:
+    """Returns what the user should know before the documents are written."""
+    lines = list(tally.notes)
+    if tally.cut["files"]:
+        (read,) = tally.amounts(["read"])
+        cut, parts = tally.cut["files"], tally.cut["documents"]
+        lines.append(
+            f"{_count(n_files, 'file')}, {_count(read.documents_out, 'document')}: {_count(cut, 'long text file')} "
+            f"{'was' if cut == 1 else 'were'} cut into {parts:,} documents, at headings, chapters or paragraphs."
+        )
+    if choice is not None:
+        kept = ", ".join(f"{code} ({choice.shares[code]:.0%})" for code in choice.kept)
+        left_out = [code for code in choice.shares if code not in choice.kept]
+        rest = f"; not kept: {', '.join(left_out[:8])}{', ...' if len(left_out) > 8 else ''}" if left_out else ""
+        lines.append(f"Languages of the text: {kept}{rest}. `--languages` chooses others.")
+    if held_out.split.line:
+        lines.append(held_out.split.line)
+    return lines
 
 
 def _drain(results: Iterator[None]) -> None:
@@ -141,10 +190,7 @@ def _check_dead_letters(files: Sequence[InputFile], work: Path, config: Curation
 
     A file that breaks off is one dead letter, however many records it takes along: so files are counted, too.
     """
-    tally = Tally()
-    for record in task_records(work):
-        tally.merge(read_json(record)["tally"])
-    (read,) = tally.amounts(["read"])
+    (read,) = _tally(work).amounts(["read"])
     paths = sorted((work / "dead_letters").glob("*.parquet"))
     names = {FileReading(file, config).source() for file in files if _is_opened(file)}
     n_letters, n_files = count_dead_letters(paths, names)
@@ -170,13 +216,12 @@ def _finish(
     files: Sequence[InputFile],
     shards: Sequence[OutputShard],
     out: Path,
-    work: Path,
-    split: Split,
+    verdicts: Verdicts,
+    held_out: HeldOut,
     stages: Sequence[str],
 ) -> None:
-    tally = Tally()
-    for record in task_records(work):
-        tally.merge(read_json(record)["tally"])
+    work = verdicts.work
+    tally = _tally(work)
     written: dict[str, list[str]] = {side: [] for side in SPLITS}
     for shard in shards:
         record = read_json(work / "final" / f"{shard.name}.json")
@@ -200,7 +245,12 @@ def _finish(
         kinds=dict(sorted(tally.kinds.items())),
         train=amounts["train"],
         held_out=amounts["held_out"],
-        split=split,
+        split=held_out.split,
+        code_languages=dict(sorted(tally.code_languages.items())),
+        language_choice=verdicts.choice,
+        cut_files=tally.cut["files"],
+        cut_documents=tally.cut["documents"],
+        kept_examples=tuple(tally.examples),
     )
     write_result(out / LEDGER, ledger)
 

@@ -1,8 +1,8 @@
 """Files of every kind as documents, one after another, whatever their state.
 
-What is in memory at a time is bounded by `max_document_bytes`, so that a corpus may be larger than memory. A prose
-file longer than a chapter is cut at blank lines into several documents, so that a library in one text file is read as
-well as a folder of books; the price is that a book is not one document (but all of it is on one side of the split).
+What is in memory at a time is bounded by `max_document_bytes`, so that a corpus may be larger than memory. A long prose
+file is cut at headings or chapters into several documents (`sections`), so that a library in one text file is read as
+well as a folder of articles; the parts of a file are one group for the split.
 """
 
 from __future__ import annotations
@@ -11,31 +11,25 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
+from tilth.curation import sections
 from tilth.curation.broken_input import describe, is_broken_input
+from tilth.curation.code_languages import LANGUAGE_OF_SUFFIX, PACKED
 from tilth.curation.config import CurationConfig
 from tilth.curation.decoding import HEAD_BYTES, decode, is_binary, is_utf16, lines, open_unpacked
 from tilth.curation.parquet import read_parquet
 from tilth.curation.read_result import FileReading, Read, ReadResult, Reject
 from tilth.curation.records import read_json
+from tilth.curation.tabular import read_csv
 from tilth.curation.warc import read_warc
 from tilth.files import InputFile, open_binary
 from tilth.paths import is_url
 from tilth.types import document_id
 
-PART_BYTES = 400_000
-"""A prose file longer than this is cut into documents of about this size, at blank lines."""
-
-_PACKED = (".gz", ".zst", ".bz2", ".xz")
-_CODE_SUFFIXES = (
-    ".asm .bash .bat .c .cc .clj .cmake .cpp .cs .csh .cu .cxx .dart .erl .ex .exs .f .f90 .fish .fs .go .h .hpp .hs"
-    " .hxx .java .jl .js .jsx .kt .lisp .lua .m .ml .mm .nim .php .pl .pm .proto .ps1 .py .pyi .pyx .r .rb .rs .s"
-    " .scala .sh .sql .swift .tcl .ts .tsx .v .vb .vim .zig .zsh"
-)
 _PROSE_SUFFIXES = ".txt .text .md .markdown .rst .adoc .asciidoc .org .tex .textile .wiki .pod"
-_CODE = frozenset(_CODE_SUFFIXES.split())
 _PROSE = frozenset(_PROSE_SUFFIXES.split())
 _HTML = frozenset({".html", ".htm", ".xhtml"})
 _JSON = frozenset({".jsonl", ".ndjson", ".json"})
+_CSV = frozenset({".csv", ".tsv"})
 _WARC = frozenset({".warc", ".wet"})
 _PROSE_NAME = re.compile(r"(readme|licen[sc]e|copying|changes|changelog|news|authors|history|notice)$")
 _CODING = re.compile(rb"^[ \t\f]*#.*?coding[:=][ \t]*([-\w.]+)", re.MULTILINE)
@@ -85,7 +79,7 @@ def is_read(name: str) -> bool:
 
 def _reader(name: str) -> Reader:
     path = PurePosixPath(name.lower())
-    packed = path.suffix in _PACKED
+    packed = path.suffix in PACKED
     stem = path.with_suffix("") if packed else path
     if stem.suffix in _WARC:
         return read_warc
@@ -93,9 +87,11 @@ def _reader(name: str) -> Reader:
         return read_parquet
     if stem.suffix in _JSON:
         return read_json
+    if stem.suffix in _CSV:
+        return read_csv
     if stem.suffix in _HTML:
         return _read_html
-    if stem.suffix in _CODE:
+    if stem.suffix in LANGUAGE_OF_SUFFIX:
         return _read_code
     if stem.suffix in _PROSE or _PROSE_NAME.match(stem.name) or (packed and not stem.suffix):
         return _read_prose
@@ -135,7 +131,8 @@ def _whole(reading: FileReading) -> bytes | Reject:
     if is_binary(content):
         return reading.reject("binary_file", PurePosixPath(reading.name).suffix, size=size)
     if len(content) > reading.limit:
-        return reading.reject("document_too_long", f"over {reading.limit:,} bytes", size=size, head=content)
+        detail = f"{max(size, len(content)):,} bytes > {reading.limit:,}"
+        return reading.reject("document_too_long", detail, size=size, head=content, limit=reading.limit)
     return content
 
 
@@ -145,40 +142,43 @@ def _read_prose(reading: FileReading) -> Iterator[ReadResult]:
     if is_binary(head):
         yield reading.reject("binary_file", PurePosixPath(reading.name).suffix, size=reading.file.bytes)
         return
-    if is_utf16(head):
-        content = _whole(reading)
-        yield content if isinstance(content, Reject) else reading.document(decode(content), size=len(content))
-        return
+    rejects: list[Reject] = []
     waiting: bytes | None = None
     n_parts = 0
     group: str | None = None
-    for part in _parts(reading):
-        if isinstance(part, Reject):
-            yield part
-            continue
+    for part in sections.cut(_prose_lines(reading, rejects, is_utf16(head))):
+        yield from rejects
+        rejects.clear()
         if waiting is not None:  # there are several, so each is numbered
-            result = reading.document(decode(waiting), record=n_parts, size=len(waiting), group=group)
+            result = reading.document(decode(waiting), record=n_parts, size=len(waiting), group=group, part=n_parts)
             # All parts of a file are one group: that of its first part, whatever the file is called.
             group = document_id("", str(result.row["text"])) if group is None and isinstance(result, Read) else group
             yield result
         waiting, n_parts = part, n_parts + 1
+    yield from rejects
     if waiting is not None:
-        record = None if n_parts == 1 else n_parts
-        yield reading.document(decode(waiting), record=record, size=len(waiting), group=group)
+        several = n_parts > 1
+        record = n_parts if several else None
+        yield reading.document(
+            decode(waiting), record=record, size=len(waiting), group=group, part=n_parts if several else 0
+        )
 
 
-def _parts(reading: FileReading) -> Iterator[bytes | Reject]:
-    part: list[bytes] = []
-    part_bytes = 0
+def _prose_lines(reading: FileReading, rejects: list[Reject], utf16: bool) -> Iterator[bytes]:
+    """Yields the lines of a file; those above the limit go to `rejects`."""
+    if utf16:
+        content = _whole(reading)
+        text = None if isinstance(content, Reject) else decode(content)
+        if isinstance(content, Reject):
+            rejects.append(content)
+        elif text is None:
+            rejects.append(reading.reject("not_text", "no encoding fits", size=len(content)))
+        yield from (text or "").encode("utf-8", "surrogatepass").split(b"\n")
+        return
     with open_unpacked(reading.file.path) as stream:
         for number, (line, size) in enumerate(lines(stream, reading.limit), 1):
             if size > reading.limit:
-                yield reading.reject("line_too_long", f"line {number}: {size:,} bytes", size=size, head=line)
-                continue
-            part.append(line)
-            part_bytes += size + 1
-            if part_bytes >= 2 * PART_BYTES or (part_bytes >= PART_BYTES and not line.strip()):
-                yield b"\n".join(part)
-                part, part_bytes = [], 0
-    if any(line.strip() for line in part):
-        yield b"\n".join(part)
+                detail = f"line {number}: {size:,} bytes > {reading.limit:,}"
+                rejects.append(reading.reject("line_too_long", detail, size=size, head=line, limit=reading.limit))
+            else:
+                yield line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pyarrow as pa
@@ -33,6 +33,10 @@ class Read:
     """`DOCUMENT_SCHEMA`, `lineage`, `GROUP`, `html` for a page, and the columns that came with it."""
     types: Mapping[str, pa.DataType] = field(default_factory=dict[str, pa.DataType])
     """Arrow types of the columns that came with it."""
+    part: int = 0
+    """Which part of a long text file it is, from 1; 0: a document by itself."""
+    note: str = ""
+    """What the user should know about how its file was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +75,19 @@ class FileReading:
         return self.base if record is None else f"{self.base}#{record}"
 
     def reject(
-        self, reason: str, detail: str = "", *, record: int | None = None, size: int = 0, head: bytes = b""
+        self,
+        reason: str,
+        detail: str = "",
+        *,
+        record: int | None = None,
+        size: int = 0,
+        head: bytes = b"",
+        limit: float | None = None,
     ) -> Reject:
-        """Returns the reject of a file or record of `size` bytes that begins with `head`."""
-        return Reject(file_reject(self.source(record), Drop(reason, detail), size=size, excerpt=preview(head)))
+        """Returns the reject of a file or record of `size` bytes that begins with `head`; `limit` is one of bytes."""
+        drop = Drop(reason, detail, None if limit is None else size, limit)
+        source, excerpt = self.source(record), preview(head)
+        return Reject(file_reject(source, drop, corpus=self.corpus, size=size, excerpt=excerpt))
 
     def dead_letter(self, error: str, *, record: int | None = None, size: int = 0, head: bytes = b"") -> DeadLetter:
         """Returns the dead letter of a file or record of `size` bytes that begins with `head`."""
@@ -90,6 +103,7 @@ class FileReading:
         meta: Mapping[str, object] | None = None,
         group: str | None = None,
         columns: Mapping[str, object] | None = None,
+        part: int = 0,
     ) -> ReadResult:
         """Returns a document with clean line ends, or the reject `not_text` (None) or `empty_record`."""
         if text is None:
@@ -97,7 +111,8 @@ class FileReading:
         text = printable(text).replace("\r\n", "\n").replace("\r", "\n").strip()
         if not text:
             return self.reject("empty_record", record=record, size=size)
-        return self._read(text, None, record, url, meta, group, columns)
+        read = self._read(text, None, record, url, meta, group, columns)
+        return replace(read, part=part) if part else read
 
     def page(
         self,

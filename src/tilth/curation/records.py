@@ -1,22 +1,25 @@
 """Records of JSON lines and JSON as documents, and what records of any format have in common.
 
-The text is in the first of `TEXT_FIELDS` that a record has, or as a web page in `html`. A record that has all columns
-of a dataset that tilth wrote is that document again, with its id and source. Of other records `score_*` and `lineage`
-stay columns, and all other fields are kept in `meta`.
+The text is in the field that `CurationConfig.text_field` names; else in the first of `TEXT_FIELDS` that a record has,
+or it is a chat (`conversation`), or a web page in `html`. A record that has all columns of a dataset that tilth wrote
+is that document again, with its id and source. Of other records `score_*` and `lineage` stay columns, and all other
+fields are kept in `meta`, those of a chat among them.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import cast
 
 import pyarrow as pa
 
 from tilth.curation.broken_input import describe
+from tilth.curation.config import CurationConfig
+from tilth.curation.conversation import chat_fields, chat_text
 from tilth.curation.decoding import lines, open_unpacked, printable
-from tilth.curation.read_result import LINEAGE, SCORE, FileReading, ReadResult, lineage_list, score
+from tilth.curation.read_result import LINEAGE, SCORE, FileReading, ReadResult, Reject, lineage_list, score
 from tilth.errors import DataError
 from tilth.types import DOCUMENT_SCHEMA
 
@@ -61,7 +64,8 @@ def _json_lines(reading: FileReading) -> Iterator[ReadResult]:
     with open_unpacked(reading.file.path) as stream:
         for number, (line, size) in enumerate(lines(stream, reading.limit), 1):
             if size > reading.limit:
-                yield reading.reject("line_too_long", f"{size:,} bytes", record=number, size=size, head=line)
+                detail = f"{size:,} bytes > {reading.limit:,}"
+                yield reading.reject("line_too_long", detail, record=number, size=size, head=line, limit=reading.limit)
             elif line.strip():
                 try:
                     value = json.loads(line)
@@ -109,33 +113,68 @@ def record(
     types: Mapping[str, pa.DataType] | None = None,
     *,
     size: int = 0,
+    text_names: Sequence[str] | None = None,
 ) -> ReadResult:
-    """Returns the read result of a record, given as a mapping of fields; a field of a wrong kind is a dead letter."""
+    """Returns the read result of a record, given as a mapping of fields; a field of a wrong kind is a dead letter.
+
+    `text_names` are the fields that hold the text, where a reader chose them itself.
+    """
     if not isinstance(value, dict):
         return reading.reject("no_text_field", f"a {type(value).__name__}, not an object", record=number, size=size)
     fields = cast("dict[str, object]", value)
     try:
-        if all(name in fields for name in DOCUMENT_SCHEMA.names):
+        if is_stored(fields, reading.config):
             length = len(str(fields["text"]).encode("utf-8", "surrogatepass"))
             if length > reading.limit:
-                return reading.reject("document_too_long", f"{length:,} bytes", record=number, size=length)
+                return too_long(reading, number, length)
             extra = {name: field for name, field in fields.items() if name not in DOCUMENT_SCHEMA.names}
             return reading.stored(number or 1, fields, types or _types(extra))
-        return _foreign(reading, number, fields)
+        return _foreign(reading, number, fields, text_names or text_fields(fields, reading.config))
     except DataError as error:
         return reading.dead_letter(describe(error), record=number, size=size)
 
 
-def text_field(names: Mapping[str, object]) -> str | None:
-    """Returns the field that holds the text."""
-    return next((name for name in (*TEXT_FIELDS, HTML_FIELD) if name in names), None)
+def is_stored(names: Collection[str], config: CurationConfig) -> bool:
+    """Tells whether a record is a document of a dataset that tilth wrote."""
+    return config.text_field in (None, "text") and all(name in names for name in DOCUMENT_SCHEMA.names)
 
 
-def _foreign(reading: FileReading, number: int | None, fields: Mapping[str, object]) -> ReadResult:
-    name = text_field(fields)
-    if name is None:
-        return reading.reject("no_text_field", f"fields: {', '.join(map(str, fields))}"[:300], record=number)
+def text_fields(names: Collection[str], config: CurationConfig) -> tuple[str, ...]:
+    """Returns the field that holds the text, or the fields of a chat; empty if there are none."""
+    if config.text_field is not None:
+        return (config.text_field,) if config.text_field in names else ()
+    found = next((name for name in TEXT_FIELDS if name in names), None)
+    if found is not None:
+        return (found,)
+    return chat_fields(names) or ((HTML_FIELD,) if HTML_FIELD in names else ())
+
+
+def no_text_field(reading: FileReading, names: Collection[str], *, number: int | None = None, size: int = 0) -> Reject:
+    """Returns the reject of a file or record whose fields hold no text that is known as such."""
+    wanted = "no text field" if reading.config.text_field is None else f"no field `{reading.config.text_field}`"
+    listed = ", ".join(map(str, names))[:300]
+    detail = f"{wanted} among: {listed}; `--text-field NAME` says which one it is"
+    return reading.reject("no_text_field", detail, record=number, size=size)
+
+
+def too_long(reading: FileReading, number: int | None, size: int, head: bytes = b"") -> Reject:
+    """Returns the reject of a record above the limit."""
+    detail = f"{size:,} bytes > {reading.limit:,}"
+    return reading.reject("document_too_long", detail, record=number, size=size, head=head, limit=reading.limit)
+
+
+def _foreign(
+    reading: FileReading, number: int | None, fields: Mapping[str, object], names: Sequence[str]
+) -> ReadResult:
+    if not names:
+        return no_text_field(reading, fields, number=number)
+    name = names[0]
     content = fields[name]
+    is_text = len(names) == 1 and not isinstance(content, list)
+    if not is_text:
+        content = chat_text(fields, names)
+        if content is None:
+            return reading.reject("empty_record", f"no chat in {', '.join(names)}", record=number)
     if isinstance(content, bytes):
         content = content.decode("utf-8", "replace")
     if not isinstance(content, str):
@@ -144,11 +183,11 @@ def _foreign(reading: FileReading, number: int | None, fields: Mapping[str, obje
     encoded = content.encode()
     size = len(encoded)
     if size > reading.limit:
-        return reading.reject("document_too_long", f"{size:,} bytes", record=number, size=size, head=encoded)
+        return too_long(reading, number, size, encoded)
     url = fields.get("url")
     url = printable(url) if isinstance(url, str) else None
-    columns, meta = _columns_and_meta(fields, name)
-    if name == HTML_FIELD:
+    columns, meta = _columns_and_meta(fields, name if is_text else "")
+    if name == HTML_FIELD and reading.config.text_field is None:
         if not content.strip():
             return reading.reject("empty_record", record=number, size=size)
         return reading.page(encoded, record=number, url=url, meta=meta, columns=columns)

@@ -56,6 +56,31 @@ class RejectCount:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeptExample:
+    """A document that was kept, drawn at random."""
+
+    source: str
+    id: str
+    excerpt: str
+    """How its text begins."""
+    bytes: int
+    split: str
+    """`train` or `held_out`."""
+    language: str = ""
+    """ISO 639-1 code; empty for source code."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageChoice:
+    """Which languages `languages=("auto",)` chose, from all prose that passed the other rules."""
+
+    kept: tuple[str, ...]
+    """The main languages, the most frequent first."""
+    shares: dict[str, float]
+    """Language -> its share of the bytes of prose, in 0..1."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class DeadLetterNote:
     """A file or record that could not be decoded or parsed."""
 
@@ -66,12 +91,16 @@ class DeadLetterNote:
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Which documents are held out: those whose group hashes below the threshold."""
+    """Which documents are held out: those whose group hashes below the threshold, or the ends of long documents."""
 
     by: str
     threshold: float
-    """Share of the hash space, in 0..1."""
+    """Share of the hash space, in 0..1; 0 where the ends of documents are held out."""
     seed: int
+    tails: int = 0
+    """Documents that were cut in two: the beginning is in `train`, the end in `held_out`."""
+    line: str = ""
+    """What was done, for the user, where it was not the plain rule; else empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +121,16 @@ class Ledger:
     """Language -> prose documents kept."""
     kinds: dict[str, int] = field(default_factory=dict[str, int])
     """`code` and `prose` -> documents kept."""
+    code_languages: dict[str, int] = field(default_factory=dict[str, int])
+    """Programming language, by the file's suffix -> documents kept."""
+    language_choice: LanguageChoice | None = None
+    """What `languages=("auto",)` chose; None where the config names languages."""
+    cut_files: int = 0
+    """Long text files that were cut into several documents."""
+    cut_documents: int = 0
+    """The documents that they were cut into."""
+    kept_examples: tuple[KeptExample, ...] = ()
+    """Some twenty of the kept documents, by the lowest hash of their ids."""
 
     def table(self) -> list[tuple[str, str, int, int]]:
         """Returns rows to print, (stage, reason, documents, bytes): what came in, each drop, what was kept."""

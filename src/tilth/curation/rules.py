@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from tilth.curation.config import CurationConfig
+from tilth.curation.dedup import UNSPACED_CHARACTER
 from tilth.curation.operators import Drop, Operator, Row, judge, kind
 
 # Gopher, Rae et al. 2021, appendix A.1.1 and table A1.
@@ -39,10 +41,16 @@ _GENERATED = re.compile(
 )
 
 UNSPACED = frozenset({"ja", "km", "lo", "my", "th", "zh"})
-"""Languages written without spaces between words: rules about words say nothing there and are not applied."""
+"""Languages written without spaces between words."""
+CHARACTERS_PER_WORD = 2
+"""In those languages so many characters count as a word: Chinese and Japanese words have about two, Thai ones four."""
+WINDOW_WORDS = 10_000
+"""Words of a window of a long text: repetition is judged in each."""
 
 _BLANK_LINES = re.compile(r"\n{2,}")
 _LINE_ENDS = re.compile(r"\n+")
+_WORD = re.compile(r"\S+")
+_SCRIPT_SAMPLE = 1000
 _LETTER = re.compile(r"[^\W\d_]")
 _LETTER_OR_DIGIT = re.compile(r"[^\W_]")
 
@@ -55,8 +63,7 @@ def operator(config: CurationConfig) -> Operator:
         if kind(row) == "code":
             return code(text)
         language = None if row["language"] is None else str(row["language"])
-        spaced = language not in UNSPACED
-        return (quality(text, language, config) if spaced else None) or repetition(text, words=spaced)
+        return quality(text, language, config) or repetition(text, spaced=is_spaced(text, language))
 
     return judge("rules", keep)
 
@@ -64,73 +71,139 @@ def operator(config: CurationConfig) -> Operator:
 # Prose
 
 
+def is_spaced(text: str, language: str | None) -> bool:
+    """Tells whether a text is written with spaces between words, by its language or else by its script."""
+    if language in UNSPACED:
+        return False
+    head = text[:_SCRIPT_SAMPLE]
+    return head.isascii() or 2 * len(UNSPACED_CHARACTER.findall(head)) < len(head)
+
+
 def quality(text: str, language: str | None, config: CurationConfig) -> Drop | None:
     """Returns the first of Gopher's quality rules that prose breaks; stop words are asked of English alone.
 
+    Without spaces between words, two characters count as a word, and the rules about single words are not applied.
     Reasons: `too_few_words`, `too_many_words`, `short_words`, `long_words`, `too_many_hashes`, `too_many_ellipses`,
     `too_many_bullets`, `too_many_ellipsis_lines`, `too_few_alphabetic_words`, `too_few_stop_words`.
     Checked against: tests/parity/curation/test_gopher.py (datatrove, given the same words).
     """
-    words = text.split()
+    spaced = is_spaced(text, language)
+    words = text.split() if spaced else _pairs_of_characters(text)
     real = [word for word in words if _LETTER_OR_DIGIT.search(word)]
-    if len(real) < max(config.min_words, 1):
-        return Drop("too_few_words", f"{len(real)} words")
+    least = max(config.min_words, 1)
+    if len(real) < least:
+        return Drop("too_few_words", f"{_plural(len(real), 'word')} < {least}", len(real), least)
     if len(real) > config.max_words:
-        return Drop("too_many_words", f"{len(real)} words")
-    mean = sum(map(len, real)) / len(real)
-    if mean < MEAN_WORD_CHARACTERS[0]:
-        return Drop("short_words", f"{mean:.2f} characters a word")
-    if mean > MEAN_WORD_CHARACTERS[1]:
-        return Drop("long_words", f"{mean:.2f} characters a word")
-    return _symbols(text, len(words)) or _vocabulary(words, language)
+        most = config.max_words
+        return Drop("too_many_words", f"{len(real):,} words > {most:,}", len(real), most)
+    return (_word_lengths(real) if spaced else None) or _symbols(text, len(words)) or _vocabulary(words, language)
+
+
+def _pairs_of_characters(text: str) -> list[str]:
+    text = "".join(text.split())
+    return [text[start : start + CHARACTERS_PER_WORD] for start in range(0, len(text), CHARACTERS_PER_WORD)]
+
+
+def _plural(number: int, unit: str) -> str:
+    return f"{number:,} {unit}{'' if number == 1 else 's'}"
+
+
+def _above(reason: str, share: float, most: float, unit: str) -> Drop | None:
+    """Returns a drop where a share of `unit` is above its limit."""
+    if share <= most:
+        return None
+    # As many digits as it takes to see which is larger.
+    shown = next((text for text in (f"{share:.1%}", f"{share:.3%}") if text != f"{most:.1%}"), f"{share:.6%}")
+    return Drop(reason, f"{shown} > {most:.0%} of the {unit}", share, most)
+
+
+def _word_lengths(words: Sequence[str]) -> Drop | None:
+    mean = sum(map(len, words)) / len(words)
+    least, most = MEAN_WORD_CHARACTERS
+    if mean < least:
+        return Drop("short_words", f"{mean:.2f} characters a word < {least}", mean, least)
+    if mean > most:
+        return Drop("long_words", f"{mean:.2f} characters a word > {most}", mean, most)
+    return None
 
 
 def _symbols(text: str, n_words: int) -> Drop | None:
+    most = MAX_SYMBOLS_PER_WORD
     hashes = text.count("#") / n_words
-    if hashes > MAX_SYMBOLS_PER_WORD:
-        return Drop("too_many_hashes", f"{hashes:.2f} a word")
+    if hashes > most:
+        return Drop("too_many_hashes", f"{hashes:.2f} a word > {most}", hashes, most)
     ellipses = (text.count("...") + text.count("…")) / n_words
-    if ellipses > MAX_SYMBOLS_PER_WORD:
-        return Drop("too_many_ellipses", f"{ellipses:.2f} a word")
+    if ellipses > most:
+        return Drop("too_many_ellipses", f"{ellipses:.2f} a word > {most}", ellipses, most)
     lines = text.splitlines()
     bullets = sum(line.lstrip().startswith(("•", "-")) for line in lines) / len(lines)
-    if bullets > MAX_BULLET_LINES:
-        return Drop("too_many_bullets", f"{bullets:.1%} of the lines")
     trailing = sum(line.rstrip().endswith(("...", "…")) for line in lines) / len(lines)
-    if trailing > MAX_ELLIPSIS_LINES:
-        return Drop("too_many_ellipsis_lines", f"{trailing:.1%} of the lines")
-    return None
+    return _above("too_many_bullets", bullets, MAX_BULLET_LINES, "lines") or _above(
+        "too_many_ellipsis_lines", trailing, MAX_ELLIPSIS_LINES, "lines"
+    )
 
 
 def _vocabulary(words: Sequence[str], language: str | None) -> Drop | None:
     alphabetic = sum(_LETTER.search(word) is not None for word in words) / len(words)
-    if alphabetic < MIN_ALPHABETIC_WORDS:
-        return Drop("too_few_alphabetic_words", f"{alphabetic:.1%} of the words")
+    least = MIN_ALPHABETIC_WORDS
+    if alphabetic < least:
+        detail = f"{alphabetic:.1%} < {least:.0%} of the words"
+        return Drop("too_few_alphabetic_words", detail, alphabetic, least)
     stop_words = STOP_WORDS.intersection(words)
     if language == "en" and len(stop_words) < MIN_STOP_WORDS:
-        return Drop("too_few_stop_words", f"{len(stop_words)} of {', '.join(sorted(STOP_WORDS))}")
+        detail = f"{len(stop_words)} < {MIN_STOP_WORDS} of {', '.join(sorted(STOP_WORDS))}"
+        return Drop("too_few_stop_words", detail, len(stop_words), MIN_STOP_WORDS)
     return None
 
 
-def repetition(text: str, *, words: bool = True) -> Drop | None:
-    """Returns the first of Gopher's repetition rules that prose breaks, those about words only with `words`.
+def repetition(text: str, *, spaced: bool = True) -> Drop | None:
+    """Returns the first of Gopher's repetition rules that prose breaks.
 
+    The limits are those of web pages, and repetition grows with length: a text of more than `WINDOW_WORDS` is judged in
+    windows of about that many, and dropped if more than half of them break a rule. The rules about n-grams are applied
+    where words are `spaced`: of characters, other shares are usual.
     Units: fractions of paragraphs, of lines, and of the characters of the text.
     Reasons: `duplicate_paragraphs`, `duplicate_paragraph_characters`, `duplicate_lines`, `duplicate_line_characters`,
     `top_{2,3,4}_gram`, `duplicate_{5..10}_grams`.
     Checked against: tests/parity/curation/test_gopher.py (datatrove, given the same words).
     """
-    text = text.strip()
+    windows = _long_windows(text.strip(), spaced)
+    drops = [drop for window in windows if (drop := _repetition(window, spaced))]
+    if len(windows) == 1 or not drops:
+        return drops[0] if drops else None
+    if 2 * len(drops) <= len(windows):
+        return None
+    ((reason, _),) = Counter(drop.reason for drop in drops).most_common(1)
+    same = sorted((drop for drop in drops if drop.reason == reason), key=lambda drop: drop.measure or 0)
+    middle = same[len(same) // 2]
+    detail = f"{middle.detail}, the median; {len(drops)} of {len(windows)} windows of {WINDOW_WORDS:,} words repeat"
+    return Drop(reason, detail, middle.measure, middle.limit)
+
+
+def _long_windows(text: str, spaced: bool) -> list[str]:
+    """Cuts a text into equal windows of about `WINDOW_WORDS`; up to one window it is whole."""
+    if len(text) <= 2 * WINDOW_WORDS:  # so short a text has fewer words
+        return [text]
+    starts = [match.start() for match in _WORD.finditer(text)] if spaced else range(0, len(text), CHARACTERS_PER_WORD)
+    if len(starts) <= WINDOW_WORDS:
+        return [text]
+    n = max(2, round(len(starts) / WINDOW_WORDS))
+    cuts = [starts[len(starts) * index // n] for index in range(n)] + [len(text)]
+    return [text[begin:end].strip() for begin, end in pairwise(cuts)]
+
+
+def _repetition(text: str, spaced: bool) -> Drop | None:
     for unit, pieces, most, most_characters in (
         ("paragraph", _BLANK_LINES.split(text), MAX_DUPLICATE_PARAGRAPHS, MAX_DUPLICATE_PARAGRAPH_CHARACTERS),
         ("line", _LINE_ENDS.split(text), MAX_DUPLICATE_LINES, MAX_DUPLICATE_LINE_CHARACTERS),
     ):
         again, characters = _repeated(pieces)
-        if again / len(pieces) > most:
-            return Drop(f"duplicate_{unit}s", f"{again / len(pieces):.1%} of the {unit}s")
-        if characters > most_characters * len(text):
-            return Drop(f"duplicate_{unit}_characters", f"{characters / len(text):.1%} of the characters")
-    return _ngrams(text.split(), len(text)) if words else None
+        drop = _above(f"duplicate_{unit}s", again / len(pieces), most, f"{unit}s") or _above(
+            f"duplicate_{unit}_characters", characters / max(len(text), 1), most_characters, "characters"
+        )
+        if drop is not None:
+            return drop
+    return _ngrams(text.split(), len(text)) if spaced else None
 
 
 def _repeated(pieces: Sequence[str]) -> tuple[int, int]:
@@ -148,13 +221,14 @@ def _ngrams(words: list[str], characters: int) -> Drop | None:
             top, count = max(counts.items(), key=lambda item: item[1])
             share = (sum(map(len, top)) + n - 1) * count / characters
             if share > most:
-                return Drop(f"top_{n}_gram", f"{' '.join(top)!r} {count} times: {share:.1%} of the characters")
+                detail = f"{' '.join(top)!r} {count} times: {share:.1%} > {most:.0%} of the characters"
+                return Drop(f"top_{n}_gram", detail, share, most)
     if not _any_repeats(words, min(MAX_DUPLICATE_NGRAMS)):
         return None
     for n, most in MAX_DUPLICATE_NGRAMS.items():
         share = _duplicate_characters(words, n) / characters
-        if share > most:
-            return Drop(f"duplicate_{n}_grams", f"{share:.1%} of the characters")
+        if drop := _above(f"duplicate_{n}_grams", share, most, "characters"):
+            return drop
     return None
 
 
@@ -197,11 +271,13 @@ def code(text: str) -> Drop | None:
         return Drop("generated_code", f"its head says {marker.group()!r}")
     longest = max(map(len, lines))
     if longest > MAX_CODE_LINE:
-        return Drop("long_code_line", f"{longest} characters")
+        return Drop("long_code_line", f"{longest:,} characters > {MAX_CODE_LINE:,}", longest, MAX_CODE_LINE)
     mean = sum(map(len, lines)) / len(lines)
     if mean > MAX_MEAN_CODE_LINE:
-        return Drop("long_code_lines", f"{mean:.0f} characters a line")
+        most = MAX_MEAN_CODE_LINE
+        return Drop("long_code_lines", f"{mean:.1f} characters a line > {most}", mean, most)
     share = len(_LETTER_OR_DIGIT.findall(text)) / max(len(text), 1)
     if share < MIN_ALPHANUMERIC:
-        return Drop("too_few_letters", f"{share:.1%} of the characters")
+        detail = f"{share:.1%} < {MIN_ALPHANUMERIC:.0%} of the characters"
+        return Drop("too_few_letters", detail, share, MIN_ALPHANUMERIC)
     return None

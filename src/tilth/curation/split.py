@@ -1,89 +1,38 @@
-"""The last pass: duplicates out, the rest into `train/` and `held_out/`, one output shard for each intermediate one.
+"""The last pass: drops out, the rest into `train/` and `held_out/`, one output shard for each intermediate one.
 
-A document is held out if the hash of its group is below a threshold. A group is a document (with all parts of its text
-file), a file or a site; its key is the hash of the content as read, the file's name within the corpus, or the URL's
-host, and depends on neither order nor machine. So a corpus that grows never moves a document across, as long as the
-threshold stays. Near duplicates are not one group: of two that fall on different sides, the first in order is kept.
+What is held out was chosen before (`held_out`): whole documents by the hashes of their groups, or ends of long ones.
+Near duplicates are not one group: of two that fall on different sides, the first in order is kept.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tilth import storage
-from tilth.curation.config import CurationConfig
-from tilth.curation.global_dedup import dropped_documents
-from tilth.curation.operators import REJECTS, Drop, Row, kind, reject_row, row_bytes
+from tilth.curation.code_languages import code_language
+from tilth.curation.groups import group_of, share
+from tilth.curation.held_out import HeldOut
+from tilth.curation.operators import REJECTS, Row, corpus_of, kind, reject_row, row_bytes
 from tilth.curation.read_result import GROUP, LINEAGE
-from tilth.curation.result import Split
-from tilth.curation.tally import Tally
-from tilth.curation.task import first_document
+from tilth.curation.result import KeptExample, Split
+from tilth.curation.tally import KEPT_EXAMPLES, Tally
+from tilth.curation.verdicts import LANGUAGES, Verdicts
 from tilth.files import write_json
-from tilth.types import extend_lineage
+from tilth.types import document_id, extend_lineage
 
 SPLITS = ("train", "held_out")
-_SCALE = 1 << 53
-"""Hashes have 53 bits, so that a float holds each of them, as a share of the hash space, exactly."""
-
-
-def share(group: str, seed: int) -> float:
-    """Returns the hash of a group as a share of the hash space, in 0..1."""
-    digest = hashlib.blake2b(f"{seed}\0{group}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / _SCALE
+_EXCERPT_CHARACTERS = 400
 
 
 def is_held_out(row: Row, split: Split) -> bool:
-    """Tells on which side a document is."""
+    """Tells on which side a document is, by the hash of its group."""
     return share(group_of(row, split.by), split.seed) < split.threshold
-
-
-def group_of(row: Row, by: str) -> str:
-    """Returns the key of a document's group."""
-    if by == "site" and row.get("url"):
-        try:
-            host = urlsplit(str(row["url"])).hostname
-        except ValueError:
-            host = None
-        if host:
-            return host.lower()
-    return str(row[GROUP])
-
-
-def make_split(names: Sequence[str], work: Path, config: CurationConfig) -> tuple[Split, str]:
-    """Returns the split of a corpus, and a line for the user where the threshold was raised (else "").
-
-    The threshold is `held_out_fraction`, whatever the size of the corpus. Only if nothing is below it, and there are
-    two groups to divide, is it raised so that one group is held out.
-    """
-    fraction, by, seed = config.held_out_fraction, config.held_out_by, config.seed
-    split = Split(by=by, threshold=fraction, seed=seed)
-    if fraction == 0:
-        return split, ""
-    lowest, n_groups = 1.0, set[float]()
-    for row, drop in _all_rows(names, work, [GROUP, "url"]):
-        if drop is None:
-            value = share(group_of(row, by), seed)
-            lowest = min(lowest, value)
-            if lowest < fraction:
-                return split, ""
-            if len(n_groups) < 2:
-                n_groups.add(value)
-    if len(n_groups) < 2:
-        return split, ""
-    threshold = lowest + 1 / _SCALE
-    line = (
-        f"No {by} falls below the held-out fraction of {fraction:g} in so small a corpus: the one with the lowest hash "
-        f"is held out. `--held-out-fraction {threshold!r}` keeps it held out when the corpus grows."
-    )
-    return Split(by=by, threshold=threshold, seed=seed), line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,30 +49,35 @@ class OutputShard:
 
 
 def write_shard(
-    task: OutputShard, *, work: Path, out: Path, split: Split, schema: pa.Schema, operators: Sequence[str]
+    task: OutputShard,
+    *,
+    verdicts: Verdicts,
+    out: Path,
+    held_out: HeldOut,
+    schema: pa.Schema,
+    operators: Sequence[str],
 ) -> None:
     """Writes the output shards of an intermediate one, and last its record with the counts."""
+    work = verdicts.work
     splits: dict[str, list[Row]] = {name: [] for name in SPLITS}
     rejects: list[Row] = []
     tally = Tally()
-    kept_bytes = all_bytes = 0
-    for row, drop in _rows(task.name, work):
+    languages = verdicts.choice is not None
+    for number, row, stage, drop in verdicts.rows(task.name):
         size = row_bytes(row)
-        all_bytes += size
+        for name in (LANGUAGES, "dedup") if languages else ("dedup",):
+            left = drop is None or name != stage
+            tally.add(name, 1, left, size, size * left)
+            if not left:
+                break
         if drop is not None:
-            rejects.append(reject_row(row, "dedup", drop))
+            rejects.append(reject_row(row, stage, drop))
             continue
-        kept_bytes += size
-        side = "held_out" if is_held_out(row, split) else "train"
-        lineage = extend_lineage(
-            cast("str | None", row[LINEAGE]), stage="curate", operators=list(operators), split=side
-        )
-        splits[side].append(dict(row) | {LINEAGE: lineage})
-        tally.kinds["code" if kind(row) == "code" else "prose"] += 1
-        if row["language"]:
-            tally.languages[str(row["language"])] += 1
-    n_kept = sum(map(len, splits.values()))
-    tally.add("dedup", n_kept + len(rejects), n_kept, all_bytes, kept_bytes)
+        for side, piece in _sides(number, row, held_out, operators):
+            splits[side].append(piece)
+        _count(tally, row)
+    for side, rows in splits.items():
+        tally.add_examples(_examples(rows, side))
     stored = pa.schema([field for field in schema if field.name != GROUP])
     written = [side for side, rows in splits.items() if rows]
     for side, rows in splits.items():
@@ -134,29 +88,49 @@ def write_shard(
     write_json(work / "final" / f"{task.name}.json", tally.row() | {"splits": written})
 
 
+def _sides(number: int, row: Row, held_out: HeldOut, operators: Sequence[str]) -> list[tuple[str, Row]]:
+    """Returns a document with its side; one that is cut comes as two, with their byte ranges in the lineage."""
+    lineage = cast("str | None", row[LINEAGE])
+    position = held_out.cuts.get(number)
+    if not position:
+        side = "held_out" if position == 0 or is_held_out(row, held_out.split) else "train"
+        entry = extend_lineage(lineage, stage="curate", operators=list(operators), split=side)
+        return [(side, dict(row) | {LINEAGE: entry})]
+    text = str(row["text"])
+    cut, end = len(text[:position].encode()), len(text.encode())
+    pieces: list[tuple[str, Row]] = []
+    for side, piece, span in (("train", text[:position].rstrip(), [0, cut]), ("held_out", text[position:], [cut, end])):
+        entry = extend_lineage(
+            lineage, stage="curate", operators=list(operators), split=side, part_of=row["id"], bytes=span
+        )
+        pieces.append((side, dict(row) | {"id": document_id(corpus_of(row), piece), "text": piece, LINEAGE: entry}))
+    return pieces
+
+
+def _count(tally: Tally, row: Row) -> None:
+    is_code = kind(row) == "code"
+    tally.kinds["code" if is_code else "prose"] += 1
+    if is_code:
+        tally.code_languages[code_language(str(row["source"]))] += 1
+    if row["language"]:
+        tally.languages[str(row["language"])] += 1
+
+
+def _examples(rows: Sequence[Row], side: str) -> list[KeptExample]:
+    lowest = sorted(rows, key=lambda row: share(str(row["id"]), 0))[:KEPT_EXAMPLES]
+    return [
+        KeptExample(
+            source=str(row["source"]),
+            id=str(row["id"]),
+            excerpt=str(row["text"])[:_EXCERPT_CHARACTERS],
+            bytes=row_bytes(row),
+            split=side,
+            language=str(row["language"] or ""),
+        )
+        for row in lowest
+    ]
+
+
 def _write(path: Path, table: pa.Table) -> None:
     if table.num_rows:
         storage.write_table(path, table)
-
-
-def _all_rows(names: Sequence[str], work: Path, columns: Sequence[str]) -> Iterator[tuple[Row, Drop | None]]:
-    for name in names:
-        yield from _rows(name, work, columns)
-
-
-def _rows(name: str, work: Path, columns: Sequence[str] | None = None) -> Iterator[tuple[Row, Drop | None]]:
-    """Yields the documents of a shard, with the verdict on those that are duplicates."""
-    drops = {int(row["document"]): row for row in dropped_documents(work, name).to_pylist()}
-    number = first_document(name)
-    with pq.ParquetFile(work / "documents" / f"{name}.parquet") as file:
-        for batch in file.iter_batches(batch_size=storage.ROW_GROUP_ROWS, columns=columns and list(columns)):
-            for row in cast("list[Row]", batch.to_pylist()):
-                yield row, _verdict(drops[number]) if number in drops else None
-                number += 1
-
-
-def _verdict(row: Mapping[str, object]) -> Drop:
-    survivor = f"{row['survivor_id']} ({row['survivor_source']})"
-    if row["similarity"] is None:
-        return Drop("exact_duplicate", f"of {survivor}")
-    return Drop("near_duplicate", f"of {survivor}, Jaccard similarity {row['similarity']:.2f}")

@@ -14,17 +14,31 @@ from typing import Any, cast
 import pyarrow.parquet as pq
 
 from tilth import storage
-from tilth.curation.result import DeadLetterNote, RejectCount, RejectExample, StageAmount
+from tilth.curation.groups import share
+from tilth.curation.result import DeadLetterNote, KeptExample, RejectCount, RejectExample, StageAmount
+
+KEPT_EXAMPLES = 20
+MOST_NOTES = 10
+_COUNTERS = ("languages", "kinds", "code_languages", "language_bytes", "cut")
 
 
 @dataclass
 class Tally:
-    """Documents and bytes through each stage, and what languages and kinds they were; adds up over shards."""
+    """Documents and bytes through each stage, and what they were; adds up over shards."""
 
     stages: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     """Stage -> [documents in, documents out, bytes in, bytes out]."""
     languages: Counter[str] = field(default_factory=Counter[str])
     kinds: Counter[str] = field(default_factory=Counter[str])
+    code_languages: Counter[str] = field(default_factory=Counter[str])
+    language_bytes: Counter[str] = field(default_factory=Counter[str])
+    """Language -> bytes of prose that passed the operators."""
+    cut: Counter[str] = field(default_factory=Counter[str])
+    """`files` that were cut, and the `documents` they became."""
+    notes: list[str] = field(default_factory=list[str])
+    """What the user should know about how files were read."""
+    examples: list[KeptExample] = field(default_factory=list[KeptExample])
+    """Of the kept documents those with the lowest hashes of their ids."""
 
     def add(self, stage: str, documents_in: int, documents_out: int, bytes_in: int, bytes_out: int) -> None:
         """Adds what passed a stage."""
@@ -36,12 +50,21 @@ class Tally:
         """Adds a tally that was written by `row`."""
         for stage, counts in other["stages"].items():
             self.add(stage, *counts)
-        self.languages.update(other["languages"])
-        self.kinds.update(other["kinds"])
+        for name in _COUNTERS:
+            getattr(self, name).update(other[name])
+        self.notes = [*self.notes, *other["notes"]][:MOST_NOTES]
+        self.add_examples([KeptExample(**example) for example in other["examples"]])
+
+    def add_examples(self, examples: Iterable[KeptExample]) -> None:
+        """Takes those that are among the `KEPT_EXAMPLES` with the lowest hashes."""
+        joined = [*self.examples, *examples]
+        self.examples = sorted(joined, key=lambda example: (share(example.id, 0), example.source))[:KEPT_EXAMPLES]
 
     def row(self) -> dict[str, Any]:
         """Returns the tally as plain data for JSON."""
-        return {"stages": self.stages, "languages": dict(self.languages), "kinds": dict(self.kinds)}
+        counters = {name: dict(getattr(self, name)) for name in _COUNTERS}
+        examples = [vars(example) for example in self.examples]
+        return {"stages": self.stages, "notes": self.notes, "examples": examples} | counters
 
     def amounts(self, stages: Sequence[str]) -> tuple[StageAmount, ...]:
         """Returns the counts of the stages in their order."""
@@ -52,7 +75,7 @@ class Tally:
         )
 
 
-def collect_rejects(paths: Iterable[Path], stages: Sequence[str], n_examples: int = 3) -> tuple[RejectCount, ...]:
+def collect_rejects(paths: Iterable[Path], stages: Sequence[str], n_examples: int = 10) -> tuple[RejectCount, ...]:
     """Counts reject files by stage and reason, in the order of the stages and then of size, with examples."""
     counts: Counter[tuple[str, str]] = Counter()
     sizes: Counter[tuple[str, str]] = Counter()
@@ -108,6 +131,18 @@ def most_frequent_error(paths: Iterable[Path]) -> tuple[str, int, str]:
         sources.setdefault(error, str(row["source"]))
     ((error, count),) = counts.most_common(1)
     return error, count, sources[error]
+
+
+def rejected_languages(paths: Iterable[Path]) -> Counter[str]:
+    """Counts the languages of documents that were dropped as `other_language`."""
+    details = (str(row["detail"]) for row in _rows(paths) if row["reason"] == "other_language")
+    return Counter(detail.split()[0].rstrip(":") for detail in details if detail)
+
+
+def typical_measure(paths: Iterable[Path], reason: str) -> float | None:
+    """Returns the median measure of the documents that were dropped for a reason."""
+    measures = sorted(row["measure"] for row in _rows(paths) if row["reason"] == reason and row["measure"] is not None)
+    return measures[len(measures) // 2] if measures else None
 
 
 def _rows(paths: Iterable[Path]) -> Iterator[dict[str, Any]]:

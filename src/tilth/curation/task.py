@@ -84,9 +84,12 @@ def run_task(task: Task, *, work: Path, config: CurationConfig, n_partitions: in
         lost = _sum(rejects) + _sum(dead_letters)
         tally.add("read", len(reads), batch.num_rows, size + lost, size)
         shards.add(Worked.of_tables(batch.slice(0, 0), rejects, dead_letters, config))
+        _count_reads(tally, reads)
         for worked in operators.apply(batch) if batch.num_rows else ():
             for counts in worked.counts:
                 tally.add(*counts)
+            if config.detects_languages:
+                _count_languages(tally, worked.kept)
             shards.add(worked)
         shards.flush_if_full()
     shards.flush()
@@ -97,6 +100,22 @@ def run_task(task: Task, *, work: Path, config: CurationConfig, n_partitions: in
         "columns": shards.columns,
     }
     write_json(task.record(work), record)
+
+
+def _count_reads(tally: Tally, reads: list[ReadResult]) -> None:
+    for read in reads:
+        if isinstance(read, Read):
+            tally.cut["documents"] += read.part > 0
+            tally.cut["files"] += read.part == 1
+            if read.note:
+                tally.notes.append(read.note)
+
+
+def _count_languages(tally: Tally, kept: pa.RecordBatch) -> None:
+    sizes = pc.call_function("binary_length", [kept.column("text")]).to_pylist()
+    for language, size in zip(kept.column("language").to_pylist(), sizes, strict=True):
+        if language is not None:
+            tally.language_bytes[language] += size
 
 
 def _batches(task: Task, config: CurationConfig) -> Iterator[list[ReadResult]]:

@@ -63,15 +63,18 @@ def baselines(
     held_out: Dataset,
     out: Path,
     max_bytes: int = 200_000,
+    curve_bytes: int | None = None,
     max_train_bytes: int = 64 << 20,
+    ngram: tuple[NgramModel, int] | None = None,
     progress: Progress = SILENT,
 ) -> Baselines:
     """Measures models, a 5-gram model of the training text, and zstd on held-out text; writes
     `baselines.json`.
 
-    All are measured on the same `max_bytes` of held-out text (in the order of ids, which is random and
-    stable; the last document is cut). The 5-gram model counts at most `max_train_bytes` of the training text,
-    about 50 bytes of memory for each.
+    All are measured on the same `max_bytes` of held-out text (in the order of ids, which is random and stable; the last
+    document is cut), simple predictors also on the first `curve_bytes` of it. The 5-gram model counts at most
+    `max_train_bytes` of the training text, about 50 bytes of memory for each; `ngram` gives what `train_ngram`
+    returned, where it is there already.
     Raises: DataError if one of the datasets has no text; ConfigError for a tokenizer without a separator or with more
     tokens than a model.
     """
@@ -81,8 +84,8 @@ def baselines(
         model.config.check_vocabulary(tokenizer.vocab_size)
     measured = {name: bits_per_byte(model, tokenizer, excerpt, progress=progress) for name, model in models.items()}
     notes = {name: _model_note(model) for name, model in models.items()}
-    ngram, counted = train_ngram(tokenizer, train, max_train_bytes)
-    measured[f"{ORDER}-gram"] = ngram_bits_per_byte(ngram, tokenizer, excerpt)
+    counts, counted = ngram or train_ngram(tokenizer, train, max_train_bytes)
+    measured[f"{ORDER}-gram"] = ngram_bits_per_byte(counts, tokenizer, excerpt)
     notes[f"{ORDER}-gram"] = (
         f"Interpolated {ORDER}-gram model (modified Kneser-Ney) over the same tokens, "
         f"counted on {counted:,} of the {train.n_bytes:,} bytes of training text."
@@ -98,9 +101,18 @@ def baselines(
         held_out_documents=len(excerpt),
         bits_per_byte=measured,
         notes=notes,
+        curve_bits_per_byte={} if curve_bytes is None else _simple(counts, tokenizer, excerpt, curve_bytes),
     )
     write_result(out / BASELINES, result)
     return result
+
+
+def _simple(ngram: NgramModel, tokenizer: Tokenizer, excerpt: Sequence[Document], n_bytes: int) -> dict[str, float]:
+    beginning = held_out_excerpt(excerpt, n_bytes)
+    return {
+        f"{ORDER}-gram": ngram_bits_per_byte(ngram, tokenizer, beginning),
+        f"zstd -{LEVEL}": zstd_bits_per_byte([document.text for document in beginning]),
+    }
 
 
 def train_ngram(tokenizer: Tokenizer, train: Dataset, max_bytes: int = 64 << 20) -> tuple[NgramModel, int]:

@@ -34,9 +34,9 @@ class LoopConfig:
     """Rounds of generating, verifying and fine-tuning; each may take on problems one step harder."""
     base_difficulty: int = 6
     """Hardest problems that come with right answers: difficulties 1 to this."""
-    base_steps: int = 800
+    base_steps: int = 500
     """Training steps of the base model."""
-    round_steps: int = 100
+    round_steps: int = 50
     """Training steps of a round."""
     samples: int = 1000
     """Pseudo-labelled problems that an arm adds in a round."""
@@ -52,10 +52,12 @@ class LoopConfig:
     """Its attention heads."""
     d_ff: int = 160
     """Width of its feed-forward layers."""
-    batch_size: int = 128
+    batch_size: int = 64
     """Problems in a training step."""
-    learning_rate: float = 2e-3
-    """Peak learning rate, of the base model and of every round."""
+    learning_rate: float = 6e-3
+    """Peak learning rate of AdamW, of the base model and of every round."""
+    muon_learning_rate: float = 0.02
+    """Peak learning rate of Muon, for the matrices in the blocks."""
     warmup_fraction: float = 0.125
     """Share of the steps in which the learning rate rises."""
     decay_fraction: float = 0.3
@@ -87,7 +89,7 @@ class LoopConfig:
         for name in (*counts, "validation_problems", *shape):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix=f"Give a {name} of at least 1.")
-        for name in ("learning_rate", "gradient_clip"):
+        for name in ("learning_rate", "muon_learning_rate", "gradient_clip"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix=f"Give a positive {name}.")
         for name in ("newest_share", "promote_at", "warmup_fraction", "decay_fraction"):

@@ -1,4 +1,4 @@
-"""Training inside the loop: the trainer with AdamW, from whatever weights a model has, on batches of a problem pool."""
+"""Training inside the loop: the trainer with Muon and AdamW, from any weights, on batches of a problem pool."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tilth.improve.answering import training_flops_per_token
 from tilth.improve.config import LoopConfig
 from tilth.improve.problem_pool import ProblemPool
 from tilth.model import Transformer
-from tilth.training import Batch, Schedule, Trainer, adamw
+from tilth.training import Batch, Schedule, Trainer, adamw, muon
+from tilth.training.optim import Optimizers
 
 
 @dataclass(frozen=True)
@@ -44,14 +45,7 @@ def fine_tune(
     trainer = Trainer(
         model,
         counted,
-        optimizers={
-            "adamw": adamw(
-                model,
-                peak_lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                betas=(config.beta1, config.beta2),
-            )
-        },
+        optimizers=_optimizers(model, config),
         schedule=Schedule(
             steps=steps,
             warmup_steps=max(1, round(config.warmup_fraction * steps)),
@@ -67,6 +61,20 @@ def fine_tune(
     )
     trainer.run()
     return FineTuned(counted.flops, trainer.seconds)
+
+
+def _optimizers(model: Transformer, config: LoopConfig) -> Optimizers:
+    """Muon for the matrices in the blocks, which halves the steps that a base model takes; AdamW for the rest."""
+    matrices = muon(model, peak_lr=config.muon_learning_rate, weight_decay=config.weight_decay)
+    moved = [parameter for group in matrices.param_groups for parameter in group["params"]]
+    rest = adamw(
+        model,
+        peak_lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=(config.beta1, config.beta2),
+        without=moved,
+    )
+    return {"adamw": rest, "muon": matrices}
 
 
 @dataclass

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tilth.errors import ConfigError
@@ -36,6 +38,10 @@ def load_recipe(name: str) -> Callable[..., Step]:
     A call of it raises ConfigError if it returns anything but a Step.
     Raises: ConfigError if there is none.
     """
+    if name.endswith(".py"):
+        raise ConfigError(
+            f"`{name}` names a file, but no function in it.", fix=f"Write `{name}:FUNCTION`.{_functions(Path(name))}"
+        )
     if name not in BUILT_IN and ":" not in name:
         close = difflib.get_close_matches(name, BUILT_IN, n=1)
         raise ConfigError(
@@ -45,8 +51,18 @@ def load_recipe(name: str) -> Callable[..., Step]:
         )
     recipe = load_object(BUILT_IN[name].target if name in BUILT_IN else name)
     if not callable(recipe):
-        raise ConfigError(f"`{name}` is a {type(recipe).__name__}, not a function.")
+        raise ConfigError(f"`{name}` is {recipe!r:.60}, not a function.", fix="Name a function that returns a `Step`.")
     return _returning_step(name, recipe)
+
+
+def _functions(file: Path) -> str:
+    """Says which functions a file defines, where it can be read."""
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except (OSError, ValueError, SyntaxError):
+        return ""
+    names = [item.name for item in body if isinstance(item, ast.FunctionDef) and not item.name.startswith("_")]
+    return f" It defines {', '.join(names[:8])}." if names else ""
 
 
 def _returning_step(name: str, recipe: Callable[..., object]) -> Callable[..., Step]:
@@ -55,7 +71,7 @@ def _returning_step(name: str, recipe: Callable[..., object]) -> Callable[..., S
         target = recipe(*arguments, **fields)
         if not isinstance(target, Step):
             raise ConfigError(
-                f"The recipe `{name}` returned a {type(target).__name__}, not a step.",
+                f"The recipe `{name}` returned {target!r:.60}, not a step.",
                 fix="A recipe returns its last `Step`; that one names all others as its inputs.",
             )
         return target

@@ -1,6 +1,6 @@
 """The main job: from real text to a small model, a self-improving loop beside its controls, and a report.
 
-    text -> curate -> tokenizer -> pretrain -> baselines, samples, export -> report
+    text -> curate -> tokenizer -> pretrain -> baselines, samples -> nearest, export -> report
                                    improve (its own small model and task)  ---^
 
 `quickstart` derives every config from one dial, `depth`; `chain` ties the steps for any configs.
@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from tilth.curation.config import CurationConfig
+from tilth.curation.config import AUTO, CurationConfig
+from tilth.errors import ConfigError
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
 from tilth.recipes import singles, step_functions
@@ -30,54 +31,67 @@ OUTSIDE_THE_LIBRARY = (
     "*/idle_test/*",
 )
 """Left out of the Python installation: other people's packages, build leftovers, and tests (odd text on purpose)."""
+COMPARED_BYTES = 200_000
+"""Held-out text on which the trained model is compared with simple predictors; it begins with `eval_bytes` of it."""
 
 
 def quickstart(
     *,
-    corpus: str | None = None,
+    corpus: str | tuple[str, ...] = (),
     depth: int = 4,
     vocab_size: int = 4096,
     tokens: int | None = None,
     rounds: int = 8,
+    languages: tuple[str, ...] = (AUTO,),
+    text_field: str | None = None,
     seed: int = 0,
 ) -> Step:
     """Grow a small model from text, run the self-improving loop, and write a report.
 
     Args:
-        corpus: File, folder or URL with text, code, JSONL, Parquet, HTML or WARC; None: this machine's Python.
+        corpus: Files, folders or URLs with text, code, JSONL, Parquet, HTML or WARC, each PATH or NAME=PATH; none: the
+            source and documentation of this machine's Python.
         depth: The one dial: layers of the model; its width and the training tokens follow from it.
         vocab_size: Tokens in the vocabulary.
         tokens: Training budget in tokens; None: 500,000 for each layer.
-        rounds: Rounds of the self-improving loop, each on strings that are one letter longer.
+        rounds: Rounds of the self-improving loop, each on strings that are one letter longer; 0 leaves the loop out.
+        languages: Languages to keep, such as `en de`; `auto`: the main ones of the text.
+        text_field: Field with the text in JSONL, Parquet, CSV and TSV; None: `text`, `content`, ..., or a chat.
         seed: Seed of everything that is drawn by chance.
     """
+    if rounds < 0:
+        raise ConfigError(f"`--rounds` is {rounds}.", fix="Give 0 or more; 0 leaves the loop out.")
     model = ModelConfig.from_depth(depth, vocab_size=vocab_size)
     return chain(
         corpus,
         name="quickstart",
-        curation=CurationConfig(),
+        curation=CurationConfig(languages=languages, text_field=text_field),
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
         model=model,
-        training=TrainConfig(tokens=tokens or 500_000 * depth, short_rows=64, seed=seed),
-        loop=LoopConfig(rounds=rounds, seeds=(seed,)),
+        training=TrainConfig(tokens=500_000 * depth if tokens is None else tokens, short_rows=64, seed=seed),
+        loop=LoopConfig(rounds=rounds, seeds=(seed,)) if rounds else None,
     )
 
 
 def chain(
-    corpus: str | None,
+    corpus: str | Sequence[str] | None,
     *,
     name: str,
     curation: CurationConfig,
     tokenizer: TokenizerConfig,
     model: ModelConfig,
     training: TrainConfig,
-    loop: LoopConfig,
+    loop: LoopConfig | None,
 ) -> Step:
-    """Ties the steps of the main job for any configs; returns the last, the report, which has `name` as its title."""
+    """Ties the steps of the main job for any configs; returns the last, the report, which has `name` as its title.
+
+    Without a `corpus` it is the text of this machine's Python; without a `loop` that is left out.
+    """
+    corpora = [corpus] if isinstance(corpus, str) else list(corpus or ())
     curate = (
-        Step("curate", step_functions.curate, curation, python_text())
-        if corpus is None
-        else singles.curate([corpus], curation)
+        singles.curate(corpora, curation)
+        if corpora
+        else Step("curate", step_functions.curate, curation, python_text(), version=step_functions.CURATE_VERSION)
     )
     data: dict[str, Input] = {"train": curate / "train", "held_out": curate / "held_out"}
     vocabulary = Step("tokenizer", step_functions.train_tokenizer, tokenizer, data)
@@ -91,15 +105,22 @@ def chain(
     )
     data = data | {"pretrain": pretrain}
     samples = Step("samples", step_functions.sample, step_functions.Sampling(seed=training.seed), data)
-    baselines = Step("baselines", step_functions.measure_baselines, {"max_bytes": training.eval_bytes}, data)
-    improve = Step("improve", step_functions.improve, loop)
+    nearest = Step("nearest", step_functions.find_nearest, {}, data | {"samples": samples})
+    baselines = Step(
+        "baselines",
+        step_functions.measure_baselines,
+        {"max_bytes": COMPARED_BYTES, "curve_bytes": training.eval_bytes},
+        data,
+        version=step_functions.BASELINES_VERSION,
+    )
+    improve = [] if loop is None else [Step("improve", step_functions.improve, loop)]
     model_files = {
         "model": pretrain / "model",
         "tokenizer": vocabulary,
         "baselines": baselines / "baselines.json",
     }
     export = Step("export", step_functions.export, {}, model_files)
-    shown = (curate, vocabulary, pretrain, samples, baselines, improve, export)
+    shown = (curate, vocabulary, pretrain, samples, nearest, baselines, *improve, export)
     return Step("report", step_functions.write_report, {"name": name}, {step.label: step for step in shown})
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from tilth.curation.config import CurationConfig
 from tilth.errors import ConfigError
 from tilth.improve.config import LoopConfig
+from tilth.listing import split_glob
 from tilth.model.config import ModelConfig
+from tilth.paths import is_url
 from tilth.recipes import step_functions
 from tilth.sources import Source
 from tilth.steps import RECORD, Input, Step
@@ -22,25 +24,37 @@ _CORPUS_NAME = re.compile(r"[\w.+-]+")
 def curate(
     corpus: Sequence[str], config: CurationConfig, exclude: tuple[str, ...] = (), *, follow_links: bool = False
 ) -> Step:
-    """Curates files, folders or URLs, each `PATH` or `NAME=PATH`: the name enters the ids of its documents.
+    """Curates files, folders, globs or URLs, each `PATH` or `NAME=PATH`: the name enters the ids of its documents.
 
-    Raises: ConfigError if two of them have one name.
+    Raises: ConfigError if two of them have one name, or are one.
     """
     inputs: dict[str, Input] = {}
+    paths: dict[str, str] = {}
     for word in corpus:
         name, path = named_corpus(word)
-        if name in inputs:
-            raise ConfigError(f"Two corpora are called `{name}`.", fix=f"Give one of them another name: `NAME={path}`.")
-        inputs[name] = Source(path, exclude, follow_links)
-    return Step("curate", step_functions.curate, config, inputs)
+        if name in paths and paths[name] == path:
+            raise ConfigError(f"The corpus `{path}` is given twice.", fix="Give it once.")
+        if name in paths:
+            raise ConfigError(
+                f"Two corpora are called `{name}`: {paths[name]} and {path}.",
+                fix=f"Give one of them another name: `{name}-2={path}`.",
+            )
+        folder, include = _divided(path)
+        inputs[name], paths[name] = Source(folder, exclude, follow_links, include), path
+    return Step("curate", step_functions.curate, config, inputs, version=step_functions.CURATE_VERSION)
+
+
+def _divided(path: str) -> tuple[str, str]:
+    """Returns folder and glob of a corpus; a path that exists, and a URL, is no glob."""
+    return (path, "") if is_url(path) or Path(path).exists() else split_glob(path)
 
 
 def named_corpus(word: str) -> tuple[str, str]:
-    """Returns name and path of `NAME=PATH`, or of `PATH`, whose name is its last component."""
+    """Returns name and path of `NAME=PATH`, or of `PATH`, whose name is its last component (before a glob)."""
     name, equals, path = word.partition("=")
     if equals and path and _CORPUS_NAME.fullmatch(name) and not Path(word).exists():
         return name, path
-    last = word.rstrip("/").rpartition("/")[2] if "://" in word else Path(word).absolute().resolve().name
+    last = word.rstrip("/").rpartition("/")[2] if "://" in word else Path(_divided(word)[0]).absolute().resolve().name
     return last or "corpus", word
 
 

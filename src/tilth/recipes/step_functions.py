@@ -34,6 +34,10 @@ def write_documentation(config: Mapping[str, str], inputs: Inputs, out: Path, co
     return {"files": write_python_text(out / "text")}
 
 
+CURATE_VERSION = 2
+"""Raised when the same text is curated to other documents."""
+
+
 def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Curates all files of all inputs; the name of an input is that of its corpus."""
     from tilth.curation import curate
@@ -44,7 +48,13 @@ def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) 
     files = [replace(file, corpus=name) for name, found in corpora.items() for file in found]
     ledger = curate(files, out, config, context)
     kept = ledger.train.documents + ledger.held_out.documents
-    return {"documents_in": ledger.table()[0][2], "documents_out": kept, "dead_letters": ledger.n_dead_letters}
+    n_bytes = sum(file.bytes for file in files)
+    return {
+        "source_bytes": n_bytes,
+        "documents_in": ledger.table()[0][2],
+        "documents_out": kept,
+        "dead_letters": ledger.n_dead_letters,
+    }
 
 
 def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
@@ -85,19 +95,22 @@ class Pretraining:
 def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Trains a model, tokenizing on the fly."""
     from tilth.model import save_model
+    from tilth.recipes.live_samples import live_samples
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
     from tilth.training import first_model, train
 
-    documents, tokenizer = open_documents(inputs["train"]), Tokenizer.load(inputs["tokenizer"])
-    save_model(first_model(config.model, config.training, documents, tokenizer), out / "initial_model")
+    tokenizer, text = Tokenizer.load(inputs["tokenizer"]), open_documents(inputs["train"])
+    held_out = Dataset.open(inputs["held_out"]) if "held_out" in inputs else None
+    save_model(first_model(config.model, config.training, text, tokenizer), out / "initial_model")
     result = train(
         config.model,
         config.training,
-        documents,
+        text,
         tokenizer,
         out,
-        held_out=Dataset.open(inputs["held_out"]) if "held_out" in inputs else None,
+        held_out=held_out,
+        watch=live_samples(context, tokenizer, [held_out, text]),
         context=replace(context, device=torch_device(context)),
     )
     summary = result.summary
@@ -161,27 +174,61 @@ def passages(dataset: Dataset, config: Sampling) -> list[str]:
     return found
 
 
+BASELINES_VERSION = 2
+"""Goes up whenever equal configs and inputs give other results."""
+
+
 def measure_baselines(config: Mapping[str, int], inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Measures the model's bits per byte, before and after training, and those of a 5-gram model and of zstd."""
-    from tilth.evaluation import baselines
+    """Measures the model's bits per byte, before and after training, and those of a 5-gram model and of zstd.
+
+    Passages of the held-out text are scored token by token as well, by the trained model and the 5-gram model.
+    """
+    from tilth.evaluation import baselines, surprise, train_ngram
     from tilth.model import load_model
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
 
     folder, device = inputs["pretrain"], torch_device(context)
+    model = load_model(folder / "model", device=device)
+    tokenizer, train = Tokenizer.load(inputs["tokenizer"]), Dataset.open(inputs["train"])
+    held_out = Dataset.open(inputs["held_out"])
+    ngram = train_ngram(tokenizer, train)
     measured = baselines(
-        models={
-            "model before": load_model(folder / "initial_model", device=device),
-            "model": load_model(folder / "model", device=device),
-        },
+        models={"model before": load_model(folder / "initial_model", device=device), "model": model},
+        tokenizer=tokenizer,
+        train=train,
+        held_out=held_out,
+        out=out,
+        max_bytes=config["max_bytes"],
+        curve_bytes=config.get("curve_bytes"),
+        ngram=ngram,
+        progress=context.progress,
+    )
+    surprise(model=model, ngram=ngram[0], tokenizer=tokenizer, documents=held_out.documents(), out=out)
+    return {"held_out_bytes": measured.held_out_bytes}
+
+
+def find_nearest(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Finds the training documents that are nearest to the samples of the trained model."""
+    from tilth.evaluation import nearest
+    from tilth.files import read_json
+    from tilth.inference.result import SAMPLES, TextSample
+    from tilth.model import load_model
+    from tilth.results import decode
+    from tilth.storage import Dataset
+    from tilth.tokenizer import Tokenizer
+
+    path = inputs["samples"] / SAMPLES
+    samples = decode(tuple[TextSample, ...], read_json(path), str(path))
+    found = nearest(
+        samples=[sample.after for sample in samples],
+        model=load_model(inputs["pretrain"] / "model"),  # only its embeddings are read
         tokenizer=Tokenizer.load(inputs["tokenizer"]),
         train=Dataset.open(inputs["train"]),
         held_out=Dataset.open(inputs["held_out"]),
         out=out,
-        max_bytes=config["max_bytes"],
-        progress=context.progress,
     )
-    return {"held_out_bytes": measured.held_out_bytes}
+    return {"samples": len(samples), "searched_bytes": found.searched_bytes, "windows": found.windows}
 
 
 def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
@@ -242,8 +289,22 @@ def open_documents(folder: Path) -> Dataset:
 
     dataset = Dataset.open(folder)
     if not dataset.n_documents:
-        raise DataError(
-            f"{folder} holds no document: curation dropped everything.",
-            fix=f"{folder.parent / 'ledger.json'} says what was dropped and why.",
-        )
+        raise DataError(f"{folder} holds no document{_why_empty(folder)}.", fix=_more_text(folder))
     return dataset
+
+
+def _why_empty(folder: Path) -> str:
+    """Returns what the ledger beside a dataset says about how little was kept."""
+    from tilth.curation.result import LEDGER, Ledger
+    from tilth.results import read_result
+
+    if not (folder.parent / LEDGER).is_file():
+        return ""
+    ledger = read_result(Ledger, folder.parent / LEDGER)
+    kept = ledger.train.bytes + ledger.held_out.bytes
+    why = f": curation kept {kept:,} bytes of text in all, too few to hold a part out"
+    return why if folder.name == "held_out" else f": curation kept {kept:,} bytes of text in all"
+
+
+def _more_text(folder: Path) -> str:
+    return f"Give more text. {folder.parent / 'ledger.json'} says what was dropped and why."

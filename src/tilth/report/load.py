@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from tilth.curation.result import LEDGER, Ledger
-from tilth.evaluation.result import BASELINES, Baselines
+from tilth.evaluation.result import BASELINES, NEAREST, SURPRISE, Baselines, Origins, Surprise
 from tilth.improve.result import LOOP_RESULT, LoopResult
 from tilth.inference.result import SAMPLES, TextSample
+from tilth.report.drops import MOST_DOCUMENTS, Drops, read_drops
 from tilth.report.labels import Labelled, unique_labels
 from tilth.report.run import Entry, RunResults, TrainingRun
 from tilth.results import read_result
@@ -52,15 +53,19 @@ def collect(
     paths = list(dict.fromkeys(folders))
     found = [_Folder(path, _read(StepRecord, path / RECORD)) for path in paths]
     trainings, labels = _trainings(found)
+    ledgers = _entries(Ledger, LEDGER, found)
     return RunResults(
         name=name,
         run_command=run_command,
         chat_command=chat_command,
-        ledgers=_entries(Ledger, LEDGER, found),
+        ledgers=ledgers,
+        drops=_drops(found, ledgers),
         tokenizers=_entries(TokenizerStatistics, STATISTICS, found),
         trainings=trainings,
         samples=_entries(tuple[TextSample, ...], SAMPLES, found, labels),
         baselines=_entries(Baselines, BASELINES, found, labels),
+        surprises=_entries(Surprise, SURPRISE, found, labels),
+        origins=_entries(Origins, NEAREST, found, labels),
         loops=_entries(LoopResult, LOOP_RESULT, found),
         steps=_labelled([(folder, folder.record) for folder in found if folder.record is not None], short=False),
     )
@@ -71,6 +76,14 @@ def _entries(
 ) -> tuple[Entry[T], ...]:
     results = [(folder, _read(kind, folder.path / file_name)) for folder in folders]
     return _labelled([(folder, result) for folder, result in results if result is not None], trainings)
+
+
+def _drops(folders: Sequence[_Folder], ledgers: Sequence[Entry[Ledger]]) -> tuple[Entry[Drops], ...]:
+    """The dropped documents of those curations that left a table of them, with the labels of their ledgers."""
+    curations = [folder for folder in folders if (folder.path / LEDGER).exists()]
+    most = MOST_DOCUMENTS // max(1, len(curations))
+    read = [read_drops(folder.path, most=most) for folder in curations]
+    return tuple(Entry(ledger.label, drops) for ledger, drops in zip(ledgers, read, strict=True) if drops is not None)
 
 
 def _labelled(

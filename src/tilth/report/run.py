@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tilth.curation.result import Ledger
-from tilth.evaluation.result import Baselines
+from tilth.evaluation.result import Baselines, Origins, Surprise
 from tilth.improve.result import LoopResult
 from tilth.inference.result import TextSample
+from tilth.report.drops import Drops
 from tilth.step_record import StepRecord
 from tilth.tokenizer.result import TokenizerStatistics
 from tilth.training.result import Metrics, TrainingSummary
@@ -47,13 +48,21 @@ class RunResults:
     """The command that repeats the run; None: not shown."""
     chat_command: str | None = None
     """The command to chat with the model; None: not shown."""
+    unfinished: str = ""
+    """How the run ended, where that was before its end."""
     ledgers: tuple[Entry[Ledger], ...] = ()
+    drops: tuple[Entry[Drops], ...] = ()
+    """What the curations dropped, where they left it; the label is that of the ledger."""
     tokenizers: tuple[Entry[TokenizerStatistics], ...] = ()
     trainings: tuple[Entry[TrainingRun], ...] = ()
     samples: tuple[Entry[tuple[TextSample, ...]], ...] = ()
     """The label is that of the training whose model wrote them, where that is in the run."""
     baselines: tuple[Entry[Baselines], ...] = ()
     """The label is that of the training whose model was measured, where that is in the run."""
+    surprises: tuple[Entry[Surprise], ...] = ()
+    """The label is that of the training whose model read the passages, where that is in the run."""
+    origins: tuple[Entry[Origins], ...] = ()
+    """The label is that of the training whose model wrote the samples, where that is in the run."""
     loops: tuple[Entry[LoopResult], ...] = ()
     steps: tuple[Entry[StepRecord], ...] = ()
     """In the order of the folders."""

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from tilth.errors import DataError
 from tilth.files import atomic_path
 
-_MODEL, _OPTIMIZER, _METADATA = "model.", "optimizer.", "checkpoint"
+_MODEL, _OPTIMIZER, _BEST, _METADATA = "model.", "optimizer.", "best.", "checkpoint"
 _TENSOR, _TUPLE, _ITEMS = "__tensor__", "__tuple__", "__items__"
 """Keys of the JSON objects that stand for what JSON has no word for."""
 
@@ -36,14 +36,20 @@ def save_checkpoint(
     model: nn.Module,
     optimizers: Mapping[str, torch.optim.Optimizer],
     state: Mapping[str, Any],
+    *,
+    best: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Writes a checkpoint, to a path whole or not at all; `state` is anything that JSON holds.
+
+    `best` are earlier weights of the model that may still be the ones that are kept.
 
     Raises: DataError if an optimizer keeps something that is neither a tensor nor plain data.
     """
     tensors = _Tensors()
-    for name, weight in _unwrapped(model).state_dict().items():
+    for name, weight in unwrapped(model).state_dict().items():
         tensors.add(_MODEL + name, weight)
+    for name, weight in (best or {}).items():
+        tensors.add(_BEST + name, weight)
     kept = {
         kind: _encode(optimizer.state_dict(), f"{_OPTIMIZER}{kind}", tensors) for kind, optimizer in optimizers.items()
     }
@@ -65,6 +71,17 @@ def read_state(source: Target) -> dict[str, Any]:
     return _read(source)[0]["state"]
 
 
+def read_best(source: Target) -> dict[str, Tensor]:
+    """Returns the earlier weights that a checkpoint holds beside the newest; empty where the newest are the best.
+
+    Raises: DataError if it is damaged or not a checkpoint.
+    """
+    content, tensors = _read(source)
+    for name, stored in content["aliases"].items():
+        tensors[name] = tensors[stored]
+    return {name.removeprefix(_BEST): tensor for name, tensor in tensors.items() if name.startswith(_BEST)}
+
+
 def load_checkpoint(
     source: Target, model: nn.Module, optimizers: Mapping[str, torch.optim.Optimizer]
 ) -> dict[str, Any]:
@@ -78,7 +95,7 @@ def load_checkpoint(
     weights = {name.removeprefix(_MODEL): t for name, t in tensors.items() if name.startswith(_MODEL)}
     kept = content["optimizers"]
     try:
-        _unwrapped(model).load_state_dict(weights)
+        unwrapped(model).load_state_dict(weights)
         if kept.keys() != optimizers.keys():
             raise ValueError(f"its optimizers are {', '.join(kept)}, and here {', '.join(optimizers)}")
         for kind, optimizer in optimizers.items():
@@ -91,7 +108,7 @@ def load_checkpoint(
     return content["state"]
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def unwrapped(model: nn.Module) -> nn.Module:
     """Returns the module inside torch.compile's wrapper, which only adds a prefix to all names."""
     return cast(nn.Module, getattr(model, "_orig_mod", model))
 

@@ -19,6 +19,8 @@ class TrainConfig:
 
     tokens: int = 3_000_000
     """Training budget in tokens; documents are repeated in a new order once all have been seen."""
+    max_epochs: float = 16.0
+    """Most passes over the text: a larger budget is cut to that."""
     global_batch_tokens: int = 1024
     """Tokens of one optimizer step, rounded down to whole rows of the context length."""
     optimizer: Literal["muon", "adamw"] = "muon"
@@ -49,14 +51,20 @@ class TrainConfig:
     training text. Tied embeddings start at random in either case."""
     seed: int = 0
     """Fixes the first weights and the order of documents."""
-    eval_bytes: int = 200_000
-    """Bytes of held-out text that are measured."""
+    eval_bytes: int = 50_000
+    """Bytes of held-out text that are measured while training."""
+    held_out_points: int = 12
+    """Measurements on held-out text, evenly over the budget, besides the one at the start."""
+    patience: int | None = 3
+    """Measurements without a new best after which training stops early; None: it never does."""
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "global_batch_tokens", "eval_bytes"):
+        for name in ("tokens", "global_batch_tokens", "eval_bytes", "held_out_points"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix=f"Give a {name} of at least 1.")
-        for name in ("learning_rate", "muon_learning_rate", "gradient_clip"):
+        if self.patience is not None and self.patience < 1:
+            raise ConfigError(f"patience is {self.patience}.", fix="Give 1 or more, or None for no early stop.")
+        for name in ("learning_rate", "muon_learning_rate", "gradient_clip", "max_epochs"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give a positive number.")
         for name in ("beta1", "beta2"):

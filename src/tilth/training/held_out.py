@@ -98,7 +98,7 @@ def text_loss(
     edge = [] if separator is None else [separator]
     windows: list[tuple[list[int], int]] = []
     for ids in tokenizer.encode_batch(texts, disallowed_special=()):
-        windows += _windows([*edge, *ids, *edge], model.config.context_length)
+        windows += overlapping_windows([*edge, *ids, *edge], model.config.context_length)
     was_training = model.training
     model.eval()
     nats = _score(model, windows, progress)
@@ -107,7 +107,7 @@ def text_loss(
     return TextLoss(nats=nats, tokens=n_tokens, bytes=n_bytes)
 
 
-def _windows(ids: list[int], context_length: int) -> list[tuple[list[int], int]]:
+def overlapping_windows(ids: list[int], context_length: int) -> list[tuple[list[int], int]]:
     """Returns windows of `context_length` predictions with how many of the first are context only."""
     stride = max(1, context_length // 2)
     windows = [(ids[: context_length + 1], 0)]

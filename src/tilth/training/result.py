@@ -22,6 +22,20 @@ class TrainingSummary:
     bits_per_byte_before: float | None = None
     """On held-out text; None where none was given."""
     bits_per_byte_after: float | None = None
+    """Of the weights that are kept."""
+    budget_tokens: int = 0
+    """Tokens that were to be trained on: what was asked for, or less where that were too many passes over the text."""
+    pass_tokens: int = 0
+    """Tokens of one pass over the text."""
+    best_tokens: int | None = None
+    """Tokens after which the held-out text needed the fewest bits: the weights of that moment are kept."""
+    stopped_early: bool = False
+    """Whether the bits on held-out text rose for so long that training ended before its budget."""
+
+    @property
+    def epochs(self) -> float | None:
+        """Passes over the text; None where its tokens were not counted."""
+        return self.tokens / self.pass_tokens if self.pass_tokens else None
 
 
 @dataclass(frozen=True, kw_only=True)

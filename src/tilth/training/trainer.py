@@ -10,7 +10,9 @@ finite is noticed up to `READ_SECONDS` late, but always before a checkpoint.
     trainer = Trainer(model, batches, optimizers=optimizers, schedule=schedule)  # batches: any Iterable[Batch]
     trainer.run()  # the model is trained in place
 
-With `out`, there are `metrics.jsonl` and a checkpoint, and the same call continues after a kill.
+With `out`, there are `metrics.jsonl` and a checkpoint, and the same call continues after a kill. With `best`, the
+weights of the best measurement are kept, and training stops when measurements have been worse for long enough; all of
+that depends on tokens alone, never on time.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.progress import Bar
 from tilth.training.batch import Batch
-from tilth.training.checkpoint import load_checkpoint, save_checkpoint
+from tilth.training.best import BestWeights
+from tilth.training.checkpoint import load_checkpoint, read_best, save_checkpoint
 from tilth.training.metrics import MetricsLog
 from tilth.training.optim import Optimizers
 from tilth.training.prefetch import Made, Resumable, made_batches
@@ -46,6 +49,12 @@ CHECKPOINT = "checkpoint"
 """Folder of the checkpoint, in the output folder."""
 READ_SECONDS = 0.5
 """Seconds between reads of losses from the device."""
+FIRST_WATCH_SECONDS, WATCH_SECONDS = 5.0, 30.0
+"""From the start to the first call of `watch`, and between calls."""
+WATCH_SHARE = 0.02
+"""Share of the time that calls of `watch` take at most."""
+REPEATED_SIGNAL_SECONDS = 2.0
+"""A signal that comes again within this time is the same wish: launchers and the parent of a worker send it twice."""
 
 LossFunction = Callable[[nn.Module, Batch], Tensor]
 """Returns the sum of each target's weight times its loss, a scalar with gradients. It should call the module itself,
@@ -84,6 +93,9 @@ class Trainer:
         out: Path | None = None,
         identity: Mapping[str, object] | None = None,
         evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
+        watch: Callable[[nn.Module, int], None] | None = None,
+        points: int = 12,
+        best: BestWeights | None = None,
         total_tokens: int | None = None,
         ahead: int = 2,
         name: str = "train",
@@ -93,15 +105,21 @@ class Trainer:
 
         `out` None: nothing is written. `identity` is what decides about the result (configs, fingerprints of data and
         of the first weights): a folder with another one is refused. `evaluate` returns measurements of the model,
-        taken at the start, every `context.eval_every_tokens`, and at the end. `batches` with a `state_dict` continue
-        at their position, others are drawn again up to it. `ahead` batches are made by a thread; 0: no thread.
-        `total_tokens` is what the progress bar counts to, instead of steps.
+        taken at the start and at `points` steps, evenly to the end; `best` keeps the weights of the best of them and
+        may end the training early. `batches` with a `state_dict` continue at their position, others are drawn again up
+        to it. `ahead` batches are made by a thread; 0: no thread. `total_tokens` is what the progress bar counts to,
+        instead of steps. `watch` is called between steps now and then, with the model in evaluation mode and the tokens
+        trained on; it must not change the model.
         Raises: ConfigError if `out` holds another training, or an optimizer has no parameter.
         """
         self.model, self.batches, self.loss = model, batches, loss
         self.optimizers, self.schedule, self.gradient_clip = optimizers, schedule, gradient_clip
         self.out, self.evaluate, self.ahead, self.name = out, evaluate, ahead, name
+        self.watch, self._watch_at = watch, 0.0
         self.total_tokens, self.context = total_tokens, context or Context()
+        self.best = best
+        n_steps = schedule.steps
+        self._measured_after = {-(-n_steps * point // points) for point in range(1, points + 1)} | {n_steps}
         self.step, self.tokens, self.seconds = 0, 0, 0.0
         moved = dict.fromkeys(p for o in optimizers.values() for group in o.param_groups for p in group["params"])
         # In the model's order, whatever the groups are; a loss may have parameters of its own after them.
@@ -124,16 +142,15 @@ class Trainer:
         return None if self.out is None else self.out / CHECKPOINT / "state.safetensors"
 
     def run(self) -> None:
-        """Takes the steps that are left, and leaves the model in evaluation mode.
+        """Takes the steps that are left, and leaves the model in evaluation mode, with the best weights if asked for.
 
         With `out`, an interrupt (Ctrl-C or SIGTERM) ends it after the step under way, with a checkpoint.
         Raises: TilthError if a loss or gradient is not finite, or the batches end too early.
         """
         self.model.train()
-        n = self.schedule.steps - self.step
-        total, done, unit = self.schedule.steps, self.step, "steps"
-        if self.total_tokens is not None:
-            total, done, unit = self.total_tokens, self.tokens, "tokens"
+        self._checkpointed_at = time.monotonic()
+        n = 0 if self.stopped_early else self.schedule.steps - self.step
+        done, total, unit = self._progress()
         with ExitStack() as stack:
             made = stack.enter_context(
                 made_batches(self._remaining(), n, ahead=self.ahead, with_position=self.out is not None)
@@ -143,16 +160,41 @@ class Trainer:
             interrupt = stack.enter_context(_deferred_interrupts(self.out is not None))
             if not self._resumed:
                 self._evaluate(log, bar)
+            self._watch_at = time.monotonic() + FIRST_WATCH_SECONDS
             for _ in range(n):
                 self._one_step(made, log, bar)
+                self._call_watch()
                 if interrupt.signal is not None:
                     self._save(log, bar)
+                    self._say_stopped()
                     interrupt.deliver()
+                if self.stopped_early:
+                    break
             self._read_losses(log, bar)
+        if self.best is not None and self.best.step < self.step:
+            self.best.restore(self.model)
         self.model.eval()
 
+    @property
+    def stopped_early(self) -> bool:
+        """Whether training ended before its schedule, because measurements no longer got better."""
+        return self.best is not None and self.best.is_past and self.step < self.schedule.steps
+
+    def _progress(self) -> tuple[int, int, str]:
+        """What is done, of how much, and in what unit."""
+        if self.total_tokens is not None:
+            return self.tokens, self.total_tokens, "tokens"
+        return self.step, self.schedule.steps, "steps"
+
+    def _say_stopped(self) -> None:
+        done, total, unit = self._progress()
+        self.context.progress.say(
+            f"{self.name}: stopped at {100 * done // total} %: {done:,} of {total:,} {unit} are kept; "
+            "the same command continues there."
+        )
+
     def _one_step(self, made: Iterator[Made], log: MetricsLog | None, bar: Bar) -> None:
-        started, tokens_before = time.perf_counter(), self.tokens
+        started = time.perf_counter()
         item = next(made, None)
         if item is None:
             raise TilthError(
@@ -169,11 +211,11 @@ class Trainer:
         bar.advance(1 if self.total_tokens is None else item.batch.n_tokens)
         if time.monotonic() - self._read_at >= READ_SECONDS:
             self._read_losses(log, bar)
-        is_last, every = self.step == self.schedule.steps, self.context.eval_every_tokens
-        if is_last or self.tokens // every > tokens_before // every:
+        if self.evaluate is not None and self.step in self._measured_after:
             self._read_losses(log, bar)
             self._evaluate(log, bar)
-        if is_last or self.seconds - self._checkpointed_at >= self.context.checkpoint_seconds:
+        is_last = self.step == self.schedule.steps or self.stopped_early
+        if is_last or time.monotonic() - self._checkpointed_at >= self.context.checkpoint_seconds:
             self._save(log, bar)
 
     def _update(self, batch: Batch, multiplier: float) -> tuple[Tensor, Tensor]:
@@ -227,9 +269,23 @@ class Trainer:
         self.model.eval()
         measured = dict(self.evaluate(self.model))
         self.model.train()
+        if self.best is not None:
+            self.best.add(measured, self.model, step=self.step, tokens=self.tokens)
         if log is not None:
             log.write({"step": self.step, "tokens": self.tokens, **measured})
         bar.advance(0, **measured)
+
+    def _call_watch(self) -> None:
+        """Lets `watch` look at the model, when it is time; random state, modes and gradients stay as they are."""
+        if self.watch is None or time.monotonic() < self._watch_at:
+            return
+        began = time.monotonic()
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []), torch.no_grad():
+            self.model.eval()
+            self.watch(self.model, self.tokens)
+            self.model.train()
+        now = time.monotonic()
+        self._watch_at = now + max(WATCH_SECONDS, (now - began) / WATCH_SHARE)
 
     # Checkpoints
 
@@ -240,8 +296,12 @@ class Trainer:
             return
         state = load_checkpoint(self.checkpoint, self.model, self.optimizers)
         self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
-        self._resumed, self._checkpointed_at = True, self.seconds
-        self._position = state["position"]
+        self._resumed, self._position = True, state["position"]
+        if self.best is not None:
+            # Weights that are the best and the newest are stored once.
+            self.best.load_state_dict(state["best"], read_best(self.checkpoint))
+            if self.best.step == self.step:
+                self.best.add({self.best.measure: self.best.value}, self.model, step=self.step, tokens=self.tokens)
         if isinstance(self.batches, Resumable):
             self.batches.load_state_dict(self._position)
 
@@ -260,8 +320,12 @@ class Trainer:
         if self.checkpoint is None:
             return
         state = {"step": self.step, "tokens": self.tokens, "seconds": self.seconds, "position": self._position}
-        save_checkpoint(self.checkpoint, self.model, self.optimizers, state)
-        self._checkpointed_at = self.seconds
+        best = None
+        if self.best is not None:
+            state["best"] = self.best.state_dict()
+            best = None if self.best.step == self.step else self.best.weights
+        save_checkpoint(self.checkpoint, self.model, self.optimizers, state, best=best)
+        self._checkpointed_at = time.monotonic()
 
     def _open_log(self, stack: ExitStack) -> MetricsLog | None:
         if self.out is None:
@@ -274,12 +338,16 @@ class _Interrupt:
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self.received_at = 0.0
         self.previous: dict[int, Any] = {}
 
     def receive(self, signum: int, frame: FrameType | None) -> None:
-        """Keeps the signal; a second one is not kept waiting."""
-        self.signal = signum
-        self.restore()
+        """Keeps the signal; one that comes again a while later is not kept waiting."""
+        if self.signal is None:
+            self.signal, self.received_at = signum, time.monotonic()
+        elif time.monotonic() - self.received_at > REPEATED_SIGNAL_SECONDS:
+            self.restore()
+            signal.raise_signal(signum)
 
     def restore(self) -> None:
         """Puts the handlers back that were there before."""
@@ -289,6 +357,7 @@ class _Interrupt:
     def deliver(self) -> None:
         """Does what the signal would have done at once."""
         assert self.signal is not None
+        self.restore()
         signal.raise_signal(self.signal)
         raise KeyboardInterrupt
 
@@ -301,6 +370,8 @@ def _deferred_interrupts(wanted: bool) -> Generator[_Interrupt]:
         yield interrupt
         return
     for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is signal.SIG_IGN:  # in a worker, whose parent decides, or under `nohup`
+            continue
         interrupt.previous[number] = signal.signal(number, interrupt.receive)
     try:
         yield interrupt

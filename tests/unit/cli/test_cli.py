@@ -55,10 +55,10 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (("run", "quickstrat"), ["no recipe called `quickstrat`", "`quickstart`"]),
         (("run", "gone.py:recipe"), ["gone.py does not exist"]),
         (("run", "quickstart", "--depth", "0"), ["`--depth` is 0"]),
-        (("run", "quickstart", "--corpus", "no/such/place"), ["no/such/place does not exist"]),
+        (("run", "quickstart", "--corpus", "no/such/folder"), ["no/such/folder does not exist"]),
         (("run", "quickstart", "--workers", "0"), ["`--workers` is 0"]),
         (("why", "curation"), ["no step called `curation`", "`curate`"]),
-        (("show", "nothing"), ["nothing does not belong to a finished step"]),
+        (("show", "nothing"), ["nothing does not belong to a run or a finished step"]),
         (("report", "quickstart"), ["No step of this recipe is done yet"]),
         (("chat", "no/model"), ["no/model"]),
         (("tokenize", "show", "no/tokenizer"), ["no/tokenizer"]),
@@ -135,7 +135,7 @@ def test_ctrl_c_says_that_the_work_continues(
 ) -> None:
     stand_in(monkeypatch, KeyboardInterrupt())
     assert run("ls") == 130
-    assert "continues from here" in capsys.readouterr().err
+    assert "continues with the rest" in capsys.readouterr().err
 
 
 def test_a_bug_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,7 +177,7 @@ def test_a_recipe_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_links_that_leave_a_corpus_are_followed_where_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[Step] = []
     monkeypatch.setattr(stages, "run_single", lambda step, out, context: built.append(step))
-    monkeypatch.setattr(stages, "_show_ledger", lambda folder: None)
+    monkeypatch.setattr(stages, "_show_ledger", lambda folder, as_json: None)
     for asked in ([], ["--follow-links"]):
         stages.curate([str(tmp_path), "--out", "out", *asked])
     assert [cast(Source, step.inputs[tmp_path.name]).follow_links for step in built] == [False, True]

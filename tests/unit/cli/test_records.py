@@ -61,7 +61,7 @@ def test_labels_are_what_people_see_and_ask_for(capsys: pytest.CaptureFixture[st
     assert code == 0
     assert "seed 0" in err
     assert "seed 1" in err
-    _, listed, _ = run(capsys, "ls")
+    _, listed, _ = run(capsys, "ls", "--steps")
     assert sum("write" in line and "seed" in line for line in listed.splitlines()) == 2
     _, why, _ = run(capsys, "why", "last", "mine.py:seeds", "--n", "3")
     assert why == "last: input seed 2 added\n"
@@ -79,7 +79,7 @@ def test_a_fingerprint_is_whole_on_a_narrow_terminal(
 ) -> None:
     run(capsys, "run", "mine.py:seeds")
     monkeypatch.setattr(terminal.OUT, "width", 60)
-    _, listed, _ = run(capsys, "ls")
+    _, listed, _ = run(capsys, "ls", "--steps")
     for path in folder.glob("runs/*/????????????????"):
         assert path.name in listed
 

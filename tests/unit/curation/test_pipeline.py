@@ -21,6 +21,7 @@ from tilth.curation.result import LEDGER, Amount, Ledger
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
 from tilth.files import InputFile, list_files
+from tilth.progress import PlainProgress
 from tilth.results import read_result
 from tilth.storage import Dataset
 from tilth.types import DOCUMENT_SCHEMA
@@ -123,7 +124,7 @@ def test_the_artefacts_have_the_promised_shape(corpus: Path, tmp_path: Path) -> 
     stored = json.loads((out / "ledger.json").read_text())
     assert set(stored) == {
         "inputs", "stages", "rejects", "dead_letters", "n_dead_letters", "languages", "kinds", "train", "held_out",
-        "split",
+        "split", "code_languages", "language_choice", "cut_files", "cut_documents", "kept_examples",
     }  # fmt: skip
     assert [stage["stage"] for stage in stored["stages"]] == ["read", "extract", "language", "rules", "dedup"]
     for before, after in zip(stored["stages"], stored["stages"][1:], strict=False):
@@ -297,3 +298,115 @@ def test_a_text_is_on_one_side_of_the_split_in_whichever_corpus_it_comes(tmp_pat
 
     assert 0 < len(held_out("a")) < 40
     assert held_out("a") == held_out("b")
+
+
+GERMAN = (
+    "Der Gärtner gießt am frühen Morgen die Bäume im Garten hinter dem alten Haus, weil die trockene Erde das Wasser "
+    "dann bis zum Abend behält und die Blätter nicht in der heißen Sonne verbrennen. Er nennt die Zahl {n}. "
+    "Danach geht er langsam den schmalen Weg zum Fluss hinunter und zählt die {n} Steine, die dort seit Jahren liegen."
+)
+
+
+def test_the_main_languages_are_kept_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for n in range(20):
+        (folder / f"de{n:02d}.txt").write_text(GERMAN.format(n=n) + f"\n\nNoch {n} Worte mehr als {n * 7} zuvor.")
+    (folder / "en.txt").write_text(" ".join(essay(n) for n in range(3))[:1200])
+    (folder / "code.py").write_text("def f(x):\n    return x\n")
+    (folder / "fr.txt").write_text(
+        "Le jardinier arrose les arbres le matin, car la terre garde alors toute son eau. Puis il descend à la rivière "
+        "par le petit chemin, où les pierres sont encore froides, et revient lentement vers sa vieille maison."
+    )
+    config = CurationConfig(languages=("auto",), near_duplicate_threshold=None, min_words=10)
+    ledger = curate(list_files(str(folder)), tmp_path / "out", config, Context(workers=1, progress=PlainProgress()))
+    assert ledger.language_choice is not None
+    assert ledger.language_choice.kept == ("de", "en")
+    assert set(ledger.language_choice.shares) == {"de", "en", "fr"}
+    assert sum(ledger.language_choice.shares.values()) == pytest.approx(1)
+    assert ledger.languages == {"de": 20, "en": 1}
+    assert ledger.code_languages == {"Python": 1}
+    assert [stage.stage for stage in ledger.stages] == ["read", "extract", "language", "rules", "languages", "dedup"]
+    (reject,) = ledger.rejects
+    assert (reject.stage, reject.reason, reject.documents) == ("languages", "other_language", 1)
+    assert "Languages of the text: de (" in capsys.readouterr().err
+    whole = curate(list_files(str(folder)), tmp_path / "all", replace(config, languages=None), CONTEXT)
+    assert whole.languages == {"de": 20, "en": 1, "fr": 1}
+
+
+def test_a_survivor_in_another_language_takes_no_document_along(tmp_path: Path) -> None:
+    """Of two equal texts, the one with a language that is not kept must not be what the other is a duplicate of."""
+    (tmp_path / "rule.py").write_text(
+        "from tilth.curation import judge\n"
+        "def factory(config):\n"
+        "    return judge('label', lambda row: dict(row) | {'language': 'xx' if 'a.txt' in row['source'] else 'en'})\n"
+    )
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.txt").write_text(essay(1))
+    (folder / "b.txt").write_text(essay(1))
+    (folder / "c.txt").write_text(" ".join(essay(n) for n in range(2, 30)))
+    config = CurationConfig(operators=("language", f"{tmp_path / 'rule.py'}:factory"), languages=("auto",))
+    ledger = curate(list_files(str(folder)), tmp_path / "out", config, CONTEXT)
+    assert {(reject.stage, reject.reason, reject.documents) for reject in ledger.rejects} == {
+        ("languages", "other_language", 1)
+    }
+    assert {example.source for example in ledger.kept_examples} == {"b.txt", "c.txt"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.txt", GERMAN.format(n=1), ["for their language (de: 3)", "`--languages de`", "`--languages auto`"]),
+        ("a.txt", "The end of it.", ["3 of them as `too_few_words`", "5 words < 50", "`--operators extract language`"]),
+        ("a.jsonl", '{"passage": "x"}', ["`no_text_field`", "passage", "`--text-field NAME`"]),
+        ("a.doc", "some text", ["`unsupported_type`", "convert"]),
+        ("a.jsonl", "{broken", ["could not be read"]),
+        (
+            "a.txt",
+            "\n".join(["The end of it and that comes again with it."] * 60),
+            ["`duplicate_", "`--operators extract language`"],
+        ),
+    ],
+)
+def test_nothing_kept_is_an_error_that_names_the_option_each_time(
+    tmp_path: Path, name: str, content: str, says: list[str]
+) -> None:
+    folder = tmp_path / "in"
+    for n in range(3):
+        (folder / str(n)).mkdir(parents=True)
+        (folder / str(n) / name).write_text(content + f"\n{n}" if name.endswith("txt") else content)
+    config = CurationConfig(max_dead_letters=1, near_duplicate_threshold=None)
+    for _ in range(2):
+        with pytest.raises(DataError) as error:
+            curate(list_files(str(folder)), tmp_path / "out", config, CONTEXT)
+        said = f"{error.value.message} {error.value.fix}"
+        assert "Nothing was kept" in said
+        assert all(part in said for part in says), said
+    assert read_result(Ledger, tmp_path / "out" / LEDGER).train.documents == 0
+    assert list((tmp_path / "out").glob("*/*.parquet"))
+
+
+def test_kept_documents_are_shown_at_random_and_rejects_with_measure_and_corpus(corpus: Path, tmp_path: Path) -> None:
+    files = [replace(file, corpus="mine") for file in list_files(str(corpus))]
+    ledger = curate(files, tmp_path / "out", CONFIG, CONTEXT)
+    stored = {
+        document.id: (side, document)
+        for side in ("train", "held_out")
+        for document in Dataset.open(tmp_path / "out" / side).documents()
+    }
+    assert len(ledger.kept_examples) == 20
+    assert {example.split for example in ledger.kept_examples} == {"train", "held_out"}
+    for example in ledger.kept_examples:
+        side, document = stored[example.id]
+        assert (example.split, example.source, example.bytes) == (side, document.source, len(document.text.encode()))
+        assert document.text.startswith(example.excerpt)
+        assert example.language == ("" if document.source.endswith(".py") else "en")
+    again = curate(list(reversed(files)), tmp_path / "again", replace(CONFIG, shard_bytes=5000), CONTEXT)
+    assert again.kept_examples == ledger.kept_examples
+    rows = [row for path in (tmp_path / "out" / "rejects").glob("*") for row in pq.read_table(path).to_pylist()]
+    assert {row["corpus"] for row in rows} == {"mine"}
+    measures = {row["reason"]: (row["measure"], row["limit"]) for row in rows}
+    assert measures["too_few_words"] == (4, 50)
+    assert measures["near_duplicate"][1] == 0.8
+    assert measures["binary_file"] == (None, None)

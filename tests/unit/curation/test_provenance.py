@@ -209,3 +209,76 @@ def test_a_column_that_is_nested_too_deep_is_one_dead_letter(tmp_path: Path, dep
     config = CurationConfig(operators=("language",), languages=None, held_out_fraction=0)
     ledger = curate(list_files(str(tmp_path / "a.jsonl")), tmp_path / "out", config, Context(workers=1))
     assert (ledger.n_dead_letters, ledger.train.documents) == (lost, 6 - lost)
+
+
+def test_documents_are_found_by_the_name_of_their_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "in" / "deep"
+    folder.mkdir(parents=True)
+    lines(folder / "a.jsonl", *({"text": f"some text {n}"} for n in range(7)))
+    (folder / "short.txt").write_bytes(b"x" * 300)
+    (folder / "more_short.txt").write_bytes(b"y\n" * 300)
+    lines(folder / "b.jsonl", {"no": "text"})
+    words = [f"mine={tmp_path / 'in'}", "--out", str(tmp_path / "out"), "--operators", "extract", "--workers", "1"]
+    runs = ["--runs", str(tmp_path / "runs"), "--max-document-bytes", "200"]
+    command(["curate", *words, "--held-out-fraction", "0", *runs])
+    capsys.readouterr()
+    for wanted, says in (
+        ("short.txt", ["line_too_long", "measure   300", "limit     200"]),
+        ("deep/short.txt", ["line_too_long"]),
+        ("mine/deep/b.jsonl", ["no_text_field", "among: no"]),
+        ("a.jsonl#3", ["some text 2"]),
+        ("a.jsonl", ["7 documents match `a.jsonl`", "mine/deep/a.jsonl#7"]),
+    ):
+        command(["show", str(tmp_path / "out"), "--id", wanted])
+        said = capsys.readouterr().out
+        assert all(part in said for part in says), said
+        assert "more_short" not in said
+    with pytest.raises(SystemExit) as end:
+        main(["show", str(tmp_path / "out"), "--id", "jsonl"])
+    assert end.value.code == 2
+
+
+def test_a_glob_in_quotes_gives_the_documents_of_the_files_that_match(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("texts/a.txt", "texts/b.md", "texts/deep/c.txt", "texts/deep/d.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"Some words of {name}.")
+    expected = {
+        "texts/*.txt": {"texts/a.txt"},
+        "texts/*": {"texts/a.txt", "texts/b.md", "texts/deep/c.txt", "texts/deep/d.md"},
+        "texts/**/*.md": {"texts/b.md", "texts/deep/d.md"},
+        "texts/de?p": {"texts/deep/c.txt", "texts/deep/d.md"},
+        f"{tmp_path}/te*/a.txt": {f"{tmp_path.name}/texts/a.txt"},
+    }
+    for index, (glob, sources) in enumerate(expected.items()):
+        words = ["--out", f"out{index}", "--operators", "extract", "--workers", "1", "--held-out-fraction", "0"]
+        command(["curate", glob, *words])
+        assert {str(row["source"]) for row in kept(tmp_path / f"out{index}").values()} == sources
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        main(["curate", "texts/*.csv", "--out", "out"])
+    assert end.value.code == 2
+    assert "Nothing in texts matches `*.csv`" in capsys.readouterr().err
+
+
+def test_the_option_that_the_error_names_works_with_the_same_output_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text(
+        "Der Gärtner gießt am frühen Morgen die Bäume im Garten hinter dem alten Haus, weil die trockene Erde das "
+        "Wasser dann bis zum Abend behält und die Blätter nicht in der heißen Sonne verbrennen."
+    )
+    for _ in range(2):
+        with pytest.raises(SystemExit) as end:
+            main(["curate", "texts", "--out", "out", "--workers", "1"])
+        assert end.value.code == 2
+        printed = capsys.readouterr()
+        assert "--languages auto" in " ".join(printed.err.replace("│", " ").split())
+        assert "other_language" in printed.out + printed.err
+    words = ["--languages", "auto", "--min-words", "20", "--workers", "1"]
+    command(["curate", "texts", "--out", "out", *words])
+    assert len(kept(tmp_path / "out")) == 1

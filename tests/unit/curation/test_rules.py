@@ -117,8 +117,56 @@ def test_code_is_not_judged_as_prose_nor_chinese_by_its_spaces(batch: Callable[.
         ("code", "x = 1", {"kind": "code"}), ("prose", "x = 1", {}), ("chinese", chinese, {}), language="zh"
     )
     outcome = rules.operator(CONFIG).apply(documents)
-    assert outcome.kept["source"].to_pylist() == ["code", "prose", "chinese"]
+    assert outcome.kept["source"].to_pylist() == ["code", "chinese"]
     english = documents.set_column(4, "language", pa.array(["en"] * 3))
     outcome = rules.operator(CONFIG).apply(english)
     assert outcome.kept["source"].to_pylist() == ["code"]
-    assert set(outcome.rejects["reason"].to_pylist()) == {"too_few_words"}
+    assert set(outcome.rejects["reason"].to_pylist()) == {"too_few_words", "too_few_stop_words"}
+
+
+def novel(n_windows: int, seed: int = 0) -> str:
+    """A long text whose sentences come again from window to window, but seldom within one."""
+    page = [prose(400, seed + k) for k in range(25)]
+    return "\n\n".join("\n\n".join(page) for _ in range(n_windows))
+
+
+def test_a_long_text_is_judged_by_window() -> None:
+    text = novel(4)
+    assert len(text.split()) > 3.5 * rules.WINDOW_WORDS
+    assert rules.repetition(text) is None
+    repeated = "\n\n".join([novel(2), *(prose(300, 99) for _ in range(200))])
+    fault = rules.repetition(repeated)
+    assert fault is not None
+    assert fault.reason == "duplicate_paragraphs"
+    assert "18 of 24 windows of 10,000 words" in fault.detail
+    assert fault.measure is not None
+    assert fault.measure > 0.5
+    mostly_sound = "\n\n".join([novel(4), *(prose(300, 99) for _ in range(60))])
+    assert rules.repetition(mostly_sound) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "reason", "detail", "measure", "limit"),
+    [
+        ("The end of it.", "too_few_words", "4 words < 50", 4, 50),
+        (prose(60) + " 1 2 3" * 20, "too_few_alphabetic_words", "75.0% < 80% of the words", 0.75, 0.8),
+        ("\n".join([prose(60)] + ["A line that comes again."] * 40), "duplicate_lines", "95.1% > 30% of the lines",
+         39 / 41, 0.3),
+    ],
+)  # fmt: skip
+def test_a_drop_holds_its_measure_and_the_limit(
+    text: str, reason: str, detail: str, measure: float, limit: float
+) -> None:
+    fault = rules.quality(text, "de", CONFIG) or rules.repetition(text)
+    assert fault is not None
+    assert (fault.reason, fault.detail, fault.limit) == (reason, detail, limit)
+    assert fault.measure == pytest.approx(measure)
+
+
+@pytest.mark.parametrize("language", ["zh", None])
+def test_without_spaces_two_characters_count_as_a_word(language: str | None) -> None:
+    text = "".join(chr(0x4E00 + (n * 7919) % 5000) for n in range(120))
+    assert rules.quality(text, language, CONFIG) is None
+    fault = rules.quality(text[:60], language, CONFIG)
+    assert fault is not None
+    assert fault.detail == "30 words < 50"

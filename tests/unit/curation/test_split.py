@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 
 from tilth.curation.config import CurationConfig
+from tilth.curation.groups import group_of, share
 from tilth.curation.pipeline import curate
-from tilth.curation.read import PART_BYTES
 from tilth.curation.read_result import GROUP
 from tilth.curation.result import Ledger, Split
-from tilth.curation.split import group_of, is_held_out, share
+from tilth.curation.sections import PARAGRAPH_BYTES
+from tilth.curation.split import is_held_out
 from tilth.execute import Context
 from tilth.files import list_files
 from tilth.progress import PlainProgress
 from tilth.storage import Dataset
+from tilth.types import document_id
 
 
 def run(folder: Path, out: Path, **fields: object) -> tuple[Ledger, dict[str, set[str]]]:
@@ -45,7 +47,7 @@ def test_records_are_held_out_by_their_own_hash_and_the_threshold_is_stored(tmp_
 def test_all_parts_of_a_text_file_are_on_one_side(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for book in range(12):
-        chapters = [f"Book {book}, chapter {n}.\n" + f"word{book} " * (PART_BYTES // 6) for n in range(3)]
+        chapters = [f"Book {book}, chapter {n}.\n" + f"word{book} " * (PARAGRAPH_BYTES // 6) for n in range(3)]
         (tmp_path / "in" / f"{book}.txt").write_text("\n\n".join(chapters))
     _, sides = run(tmp_path / "in", tmp_path / "out", held_out_fraction=0.5, near_duplicate_threshold=None)
     books = {side: {source.split("#")[0] for source in sources} for side, sources in sides.items()}
@@ -86,20 +88,15 @@ def test_groups() -> None:
     assert not is_held_out(row, Split(by="site", threshold=0.0, seed=1))
 
 
-def test_in_a_small_corpus_the_lowest_hash_is_held_out_and_the_user_is_told_how_to_keep_it(
+def test_where_the_plain_threshold_is_far_off_the_closest_hash_counts_and_the_user_is_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    records(tmp_path / "in" / "a.jsonl", 0, 10)
-    ledger, sides = run(tmp_path / "in", tmp_path / "out", held_out_fraction=0.0001)
+    records(tmp_path / "in" / "a.jsonl", 0, 100)
+    groups = [document_id("", f"record {n}") for n in range(100)]
+    seed = next(seed for seed in range(100) if min(share(group, seed) for group in groups) > 0.01)
+    ledger, sides = run(tmp_path / "in", tmp_path / "out", held_out_fraction=0.01, seed=seed)
     assert len(sides["held_out"]) == 1
     assert ledger.split is not None
-    said = capsys.readouterr().err
-    fraction = float(said.split("`--held-out-fraction ")[1].split("`")[0])
-    assert fraction == ledger.split.threshold
-    records(tmp_path / "in" / "b.jsonl", 10, 500)
-    grown, more = run(tmp_path / "in", tmp_path / "grown", held_out_fraction=fraction)
-    assert grown.split == ledger.split
-    assert sides["held_out"] <= more["held_out"]
-    records(tmp_path / "one" / "a.jsonl", 0, 1)
-    _, single = run(tmp_path / "one", tmp_path / "single", held_out_fraction=0.0001)
-    assert single == {"train": {"a.jsonl#1"}, "held_out": set()}
+    documents = Dataset.open(tmp_path / "out" / "held_out").documents()
+    assert all(share(document.id, seed) < ledger.split.threshold for document in documents)
+    assert "Held out: 1.0% of the text" in capsys.readouterr().err

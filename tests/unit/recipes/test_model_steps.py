@@ -60,6 +60,18 @@ def test_baselines_read_back_and_go_into_the_card(inputs: Inputs, tmp_path: Path
     baselines = read_result(Baselines, tmp_path / "measured" / "baselines.json")
     assert set(baselines.bits_per_byte) == {"model before", "model", "5-gram", "zstd -19"}
     assert baselines.held_out_bytes == 500
+    assert baselines.curve_bits_per_byte == {}
+    # What is drawn beside the curve is measured on as much text as the curve.
+    part, whole = {"max_bytes": 100}, {"max_bytes": 500, "curve_bytes": 100}
+    measured: list[Baselines] = []
+    for index, config in enumerate((part, whole)):
+        out = tmp_path / f"measured {index}"
+        out.mkdir()
+        measure_baselines(config, inputs, out, Context())
+        measured.append(read_result(Baselines, out / "baselines.json"))
+    assert measured[1].curve_bits_per_byte == {
+        name: bits for name, bits in measured[0].bits_per_byte.items() if not name.startswith("model")
+    }
     folders = {
         "model": inputs["pretrain"] / "model",
         "tokenizer": inputs["tokenizer"],
@@ -86,7 +98,9 @@ def test_steps_ask_for_their_contexts_device(inputs: Inputs, tmp_path: Path) -> 
             else:
                 with pytest.raises(ConfigError, match="is not available"):
                     step()
-        assert {path.name for path in out.iterdir()} == ({"samples.json", "baselines.json"} if works else set())
+        assert {path.name for path in out.iterdir()} == (
+            {"samples.json", "baselines.json", "surprise.json"} if works else set()
+        )
 
 
 def test_models_go_to_their_contexts_device(inputs: Inputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,6 +272,84 @@ BASELINES: dict[str, Any] = {
 }
 
 
+SURPRISE: dict[str, Any] = {
+    "order": 5,
+    "documents": 2,
+    "bytes": 9000,
+    "model_bits": 14_600.0,
+    "ngram_bits": 17_400.0,
+    "passages": [
+        {
+            "document_id": "0" * 32,
+            "source": "json/decoder.py",
+            "kind": "code",
+            "first_token": 301,
+            "bytes": 35,
+            "tokens": [
+                {"text": "def", "model_bits": 0.2, "ngram_bits": 0.9, "alternatives": {"def": 0.87, "class": 0.06}},
+                {"text": " read", "model_bits": 9.5, "ngram_bits": 15.1, "alternatives": {" __": 0.04, " get": 0.31}},
+                {"text": "(\n", "model_bits": 3.0, "ngram_bits": 1.2, "alternatives": {"(": 0.5, HOSTILE: 0.1}},
+                {"text": "日", "model_bits": 21.0, "ngram_bits": 21.1, "tokens": 3, "alternatives": {"⟨E6⟩": 0.2}},
+                {"text": HOSTILE[:20], "model_bits": 30.0, "ngram_bits": 24.0, "alternatives": {}},
+            ],
+        },
+    ],
+    "by_context": [
+        {"least": 0, "most": 15, "bytes": 100, "model_bits": 260.0, "ngram_bits": 240.0},
+        {"least": 16, "most": 255, "bytes": 1900, "model_bits": 3300.0, "ngram_bits": 3800.0},
+        {"least": 256, "most": 1200, "bytes": 7000, "model_bits": 11_000.0, "ngram_bits": 13_300.0},
+    ],
+}
+
+NEAREST: dict[str, Any] = {
+    "least_bytes": 16,
+    "searched_documents": 1931,
+    "searched_bytes": 26_900_000,
+    "train_bytes": 26_900_000,
+    "windows": 30_000,
+    "held_out_share": 0.25,
+    "samples": [
+        {
+            "text": " to provide a simple interface to the files.\nIt returns a list.",
+            "verbatim_share": 0.6,
+            "spans": [
+                {
+                    "start": 4,
+                    "end": 30,
+                    "documents": 3,
+                    "document_id": "1" * 32,
+                    "source": "shelve.py",
+                    "position": 1204,
+                    "before": "The goal is to ",
+                    "after": " the database" + HOSTILE,
+                },
+                {
+                    "start": 22,
+                    "end": 43,
+                    "documents": 1,
+                    "document_id": "2" * 32,
+                    "source": HOSTILE,
+                    "position": 0,
+                    "before": "",
+                    "after": "",
+                },
+            ],
+            "near": [
+                {
+                    "document_id": "3" * 32,
+                    "source": "fileinput.py",
+                    "position": 400,
+                    "similarity": 0.7123,
+                    "text": HOSTILE,
+                }
+            ],
+        },
+        {"text": '    """Add two numbers."""\n    return a + b\n', "verbatim_share": 0.0, "spans": [], "near": []},
+        {"text": "not what the model wrote", "verbatim_share": 0.0, "spans": [], "near": []},
+    ],
+}
+
+
 def arm(reach: float, growth: float, purity: float, kept: float, *, rounds: int = 8) -> dict[str, Any]:
     """Returns an arm whose accuracy falls around length `reach`, moved on by `growth` in every round."""
     rows = [
@@ -363,8 +441,14 @@ RUN: Files = {
         ),
     },
     "samples": {"samples.json": SAMPLES, "step.json": step("samples", 4, 2.0, {"pretrain": "3" * 16})},
+    "nearest": {
+        "nearest.json": NEAREST,
+        "step.json": step("nearest", 8, 3.1, {"train": f"{'1' * 16}/train", "samples": "4" * 16, "pretrain": "3" * 16})
+        | {"input_steps": {"train": "curate", "samples": "samples", "pretrain": "pretrain"}},
+    },
     "baselines": {
         "baselines.json": BASELINES,
+        "surprise.json": SURPRISE,
         "step.json": step("baselines", 5, 33.0, {"pretrain": "3" * 16}, flops=2.1e12),
     },
     "improve": {"improve.json": LOOP, "step.json": step("improve", 6, 401.0, {}, flops=9.3e12)},
@@ -391,13 +475,13 @@ def with_seeds(run: Files) -> Files:
     """Returns the run with a second training of another seed, its samples and baselines, and a second tokenizer."""
     run = copy.deepcopy(run)
     second: Files = {
-        f"{name} 2": copy.deepcopy(run[name]) for name in ("tokenizer", "pretrain", "samples", "baselines")
+        f"{name} 2": copy.deepcopy(run[name]) for name in ("tokenizer", "pretrain", "samples", "baselines", "nearest")
     }
     for digit, (name, files) in enumerate(second.items(), 10):
         files["step.json"] |= {"fingerprint": f"{digit:x}" * 16}
         if name != "tokenizer 2":
             files["step.json"]["config"]["seed"] = 1
-        if name in ("samples 2", "baselines 2"):
+        if name in ("samples 2", "baselines 2", "nearest 2"):
             files["step.json"]["inputs"]["pretrain"] = "b" * 16
     second["tokenizer 2"]["step.json"]["label"] = "tokenizer of 4096"
     second["tokenizer 2"]["statistics.json"] |= {"vocab_size": 4096, "bytes_per_token": 3.4122, "used_tokens": 4011}

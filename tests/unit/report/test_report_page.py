@@ -20,6 +20,7 @@ TITLES = {
     "curation": "Curation",
     "tokenizer": "Tokenizer",
     "training": "Training",
+    "surprise": "Held-out text by token",
     "samples": "Samples",
     "loop": "Self-improving loop",
     "cost": "Cost",
@@ -31,6 +32,7 @@ SECTION_OF = {
     "summary.json": "training",
     "metrics.jsonl": "training",
     "baselines.json": "training",
+    "surprise.json": "surprise",
     "samples.json": "samples",
     "improve.json": "loop",
 }
@@ -118,7 +120,7 @@ def test_records_alone_show_cost_and_provenance(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", RUN)
 def test_partial_run_leaves_out_the_section(folder: str, run_files: Files, tmp_path: Path) -> None:
     del run_files[folder]
-    missing = {"curate": "curation", "improve": "loop"}.get(folder, folder)
+    missing = {"curate": "curation", "improve": "loop", "baselines": "surprise"}.get(folder, folder)
     expected = [key for key in TITLES if key != missing]
     page = page_of(collected(run_files, tmp_path / "runs"), tmp_path)
     assert page.sections == expected and page.open == [] and page.crossed == []
@@ -130,10 +132,11 @@ def test_two_seeds_and_two_tokenizers_share_charts(tmp_path: Path) -> None:
     page = Page(html)
     assert page.open == [] and page.crossed == [] and page.sections == list(TITLES)
     html = html.split('id="loop"')[0]
-    charts = re.findall(r'<figure class="chart">.*?</figure>', html, re.S)
+    charts = re.findall(r'<figure class="chart".*?</figure>', html, re.S)
     assert len(charts) == 4
     for chart in charts:
         assert re.findall(r'<i class="key (\w+)"></i>(seed \d)', chart) == [("clay", "seed 0"), ("slate", "seed 1")]
+        assert re.findall(r'<text class="label"[^>]*>(seed \d)', chart) == ["seed 0", "seed 1"]
         paths = re.findall(r'<path class="line (?:clay|slate)" d="([^"]*)"', chart)
         assert len(paths) == 2
     assert re.findall(r'<th scope="row"><i class="key \w+"></i>([^<]*)</th>', html.split('id="loop"')[0]) == [
@@ -153,14 +156,17 @@ def test_two_corpora_are_listed_and_shown_one_by_one(run_files: Files, tmp_path:
     page = Page(html)
     assert page.open == [] and page.crossed == []
     assert "2 corpora: of 6,824 documents read, 4,022 (59%) were kept." in page.text
-    assert re.findall(r"<summary>([^<]*)</summary>", html)[::2] == ["curate", "second corpus"]
+    assert re.findall(r'<details class="corpus"[^>]*>\s*<summary>([^<]*)</summary>', html) == [
+        "curate",
+        "second corpus",
+    ]
     assert html.count('<ol class="funnel">') == 2
 
 
 def test_text_of_a_corpus_stays_text(whole_run: RunResults, tmp_path: Path) -> None:
     html = render(whole_run, tmp_path).read_text(encoding="utf-8")
     page = Page(html)
-    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert [attributes.get("type") for tag, attributes in page.tags if tag == "script"] == ["application/json", None]
     assert "<script>alert('x')</script> & \"quotes\"" in page.text
     assert "&lt;b&gt; {{ 7*7 }}" in page.text, "data must be neither unescaped twice nor run as a template"
     assert "␀" in page.text and "\x00" not in html and "\x1b" not in html

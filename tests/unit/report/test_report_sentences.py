@@ -56,6 +56,29 @@ def test_baselines_without_a_training_are_told(run_files: Files, tmp_path: Path)
     assert training.takeaway(run).startswith("The model needs 1.62 bits per byte on held-out text; a 5-gram model")
 
 
+def test_weights_that_are_not_the_last_are_told_and_marked(run_files: Files, tmp_path: Path) -> None:
+    summary = run_files["pretrain"]["summary.json"]
+    summary |= {"best_tokens": 2_000_000, "stopped_early": True, "budget_tokens": 9_000_000, "pass_tokens": 1_000_000}
+    run = collected({"pretrain": run_files["pretrain"]}, tmp_path / "early")
+    assert training.takeaway(run).endswith(
+        "Training stopped early, after 4.92 M of 9.00 M tokens, because the loss on held-out text rose; the weights "
+        "after 2.00 M tokens are kept."
+    )
+    view = training.view(run)
+    assert view is not None and "4.92 passes over the text" in view.facts
+    assert view.curves[1].count('<line class="moment"') == 2
+    assert ">weights kept</text>" in view.curves[1] and ">stopped early</text>" in view.curves[1]
+
+    summary["stopped_early"] = False
+    assert training.takeaway(collected({"pretrain": run_files["pretrain"]}, tmp_path / "whole")).endswith(
+        "The weights after 2.00 M of 4.92 M tokens are kept: later ones were worse on held-out text."
+    )
+    summary["best_tokens"] = summary["tokens"]
+    run = collected({"pretrain": run_files["pretrain"]}, tmp_path / "last")
+    view = training.view(run)
+    assert "kept" not in training.takeaway(run) and view is not None and "moment" not in view.curves[1]
+
+
 def test_several_trainings_are_compared(tmp_path: Path) -> None:
     files = with_seeds(RUN)
     assert training.takeaway(collected(files, tmp_path / "a")) == (
@@ -97,7 +120,7 @@ def test_other_sentences(run_files: Files, tmp_path: Path) -> None:
         "A language model of 1.31 M parameters, trained on 1,931 documents (26.9 MB of text).",
         "On held-out text a token holds 3.87 bytes on average. 92% of the 8,192 tokens in the vocabulary occur.",
         "3 prompts, each continued before and after training. All continuations changed.",
-        "7 steps took 12 min 22 s in all; improve took the most, 6 min 41 s (54%).",
+        "8 steps took 12 min 26 s in all; improve took the most, 6 min 41 s (54%).",
         "A step is identified by the fingerprint of its config and inputs. "
         "A step whose fingerprint is known is not computed again.",
     ]

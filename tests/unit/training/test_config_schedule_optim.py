@@ -66,7 +66,7 @@ def test_without_warmup_or_decay_the_rate_is_flat() -> None:
 @pytest.mark.parametrize("tokens", [1000, 1001, 1024, 1500, 1535])
 def test_no_step_has_a_rate_of_zero(tokens: int, shape: Any) -> None:
     config = TrainConfig(tokens=tokens, warmup_tokens=100, decay_fraction=0.9, schedule=shape)
-    schedule = schedule_of(config, step_tokens=512)
+    schedule = schedule_of(config, 512, tokens)
     assert schedule.steps * 512 >= tokens > (schedule.steps - 1) * 512
     rates = [schedule.lr_multiplier(step) for step in range(schedule.steps)]
     assert min(rates) > 0

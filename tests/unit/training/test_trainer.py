@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -282,17 +283,21 @@ def test_waiting_for_the_device_is_time_of_the_steps(tmp_path: Path) -> None:
     assert trainer.checkpoint is not None and read_state(trainer.checkpoint)["seconds"] == trainer.seconds
 
 
-def test_evaluations_come_at_the_start_by_tokens_and_at_the_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("steps", "points", "expected"), [(7, 3, [0, 3, 5, 7]), (2, 12, [0, 1, 2]), (24, 12, list(range(0, 25, 2)))]
+)
+def test_evaluations_come_at_the_start_and_evenly_to_the_end(
+    tmp_path: Path, steps: int, points: int, expected: list[int]
+) -> None:
     modes: list[bool] = []
 
     def evaluate(model: nn.Module) -> dict[str, float]:
         modes.append(model.training)
         return {"held_out_bits_per_byte": 1.0, "held_out_nats_per_token": 2.0}
 
-    context = Context(eval_every_tokens=130)
-    trained(model_of(), steps=7, evaluate=evaluate, out=tmp_path, context=context)
-    assert [point.tokens for point in read_metrics(tmp_path / "metrics.jsonl").held_out] == [0, 180, 300, 420]
-    assert modes == [False] * 4
+    trained(model_of(), steps=steps, evaluate=evaluate, points=points, out=tmp_path)
+    assert [point.step for point in read_metrics(tmp_path / "metrics.jsonl").held_out] == expected
+    assert modes == [False] * len(expected)
 
 
 @pytest.mark.parametrize("ahead", [0, 2])
@@ -312,6 +317,30 @@ def test_batches_without_a_position_are_drawn_again(tmp_path: Path, ahead: int) 
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_comes_twice_at_once_is_one(tmp_path: Path, number: signal.Signals) -> None:
+    """Launchers send it to a process and to its group. The step under way is finished and kept."""
+    calls: list[int] = []
+
+    def loss(model: nn.Module, batch: Batch) -> Tensor:
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(number)
+            signal.raise_signal(number)
+        return model(batch.inputs, targets=batch.targets)
+
+    def stop(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trained(model_of(), steps=8, loss=loss, out=tmp_path, context=Context(checkpoint_seconds=3600))
+    finally:
+        assert signal.signal(number, before) is stop
+    assert read_state(tmp_path / "checkpoint" / "state.safetensors")["step"] == 3
+
+
 def test_another_training_in_the_folder_is_refused(tmp_path: Path) -> None:
     trained(model_of(), out=tmp_path, identity={"seed": 0})
     with pytest.raises(ConfigError, match="seed 0 -> 1"):
@@ -322,3 +351,39 @@ def test_nothing_to_train_is_refused() -> None:
     model = model_of()
     with pytest.raises(ConfigError, match="nothing to train"):
         Trainer(model, batches(), optimizers={}, schedule=Schedule(steps=1))
+
+
+def test_a_look_at_the_model_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainer_module, "FIRST_WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(trainer_module, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(trainer_module, "WATCH_SHARE", 1e9)
+    seen: list[int] = []
+
+    class Random(nn.Module):
+        """Draws random numbers in each step, and none where it is only looked at."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model_of()
+
+        def forward(self, ids: Tensor, **rest: Any) -> Tensor:
+            if not self.training:
+                return self.inner(ids)
+            return self.inner(ids, **rest) * torch.rand(())
+
+    def look(model: nn.Module, tokens: int) -> None:
+        assert not model.training and not torch.is_grad_enabled()
+        seen.append(tokens)
+        model(torch.randint(0, 30, (1, 4)))
+
+    def weights(watch: Any, seed: int = 1) -> list[Tensor]:
+        model = Random()
+        torch.manual_seed(seed)
+        trained(model, steps=6, watch=watch)
+        assert not model.training
+        return weights_of(model)
+
+    alone = weights(None)
+    assert all(torch.equal(a, b) for a, b in zip(alone, weights(look), strict=True))
+    assert len(seen) == 6 and seen == sorted(seen) and seen[0] > 0
+    assert not all(torch.equal(a, b) for a, b in zip(alone, weights(None, seed=2), strict=True)), "chance decides"

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from tilth.curation.result import DeadLetterNote, InputAmount, Ledger, RejectCount
+from tilth.curation.result import DeadLetterNote, InputAmount, KeptExample, Ledger, RejectCount
 from tilth.report import charts, figures
+from tilth.report.drops import Drops, drops_of
 from tilth.report.run import Entry, RunResults
+from tilth.report.views.drops import DropsView, in_words
+from tilth.report.views.drops import view as drops_view
 
 _MOST_BARS = 8
 
@@ -25,15 +28,28 @@ class RejectGroup:
 
 
 @dataclass(frozen=True)
+class KeptDocument:
+    """One kept document: its name, what it is, how it begins."""
+
+    source: str
+    facts: str
+    excerpt: str
+
+
+@dataclass(frozen=True)
 class Corpus:
     """One curation; the label is empty where there is only one."""
 
     label: str
     inputs: tuple[InputAmount, ...]
     funnel: Markup
+    reading: str
+    """How long files were cut and which languages were chosen; empty where neither happened."""
     groups: tuple[RejectGroup, ...]
-    languages: Markup | None
-    kinds: Markup | None
+    drops: DropsView | None
+    kept: tuple[KeptDocument, ...]
+    shares: tuple[tuple[str, Markup], ...]
+    """Title and bars: languages, programming languages, kinds."""
     dead_letters: tuple[DeadLetterNote, ...]
     dead_letter_text: str
     split: str
@@ -54,23 +70,23 @@ def view(run: RunResults) -> Curation | None:
     if not run.ledgers:
         return None
     several = len(run.ledgers) > 1
+    drops = {entry.label: entry.result for entry in run.drops}
     return Curation(
         takeaway=_takeaway_of_several(run.ledgers) if several else _takeaway(run.ledgers[0].result),
         table=_table(run.ledgers) if several else None,
-        corpora=tuple(_corpus(entry.label if several else "", entry.result) for entry in run.ledgers),
+        corpora=tuple(
+            _corpus(entry.label if several else "", entry.result, drops.get(entry.label) or drops_of(entry.result))
+            for entry in run.ledgers
+        ),
     )
 
 
-def in_words(name: str) -> str:
-    """Returns a reason or stage as plain words: `exact_duplicate` -> `exact duplicate`."""
-    return name.replace("_", " ").replace("-", " ")
-
-
-def _corpus(label: str, ledger: Ledger) -> Corpus:
+def _corpus(label: str, ledger: Ledger, drops: Drops) -> Corpus:
     return Corpus(
         label=label,
         inputs=ledger.inputs,
-        funnel=charts.funnel(_funnel_rows(ledger)),
+        funnel=charts.funnel(_funnel_rows(ledger), width="number of documents"),
+        reading=_reading(ledger),
         groups=tuple(
             RejectGroup(
                 reject=reject,
@@ -80,8 +96,9 @@ def _corpus(label: str, ledger: Ledger) -> Corpus:
             )
             for reject in _rejects(ledger)
         ),
-        languages=_shares(ledger.languages, "slate"),
-        kinds=_shares(ledger.kinds, "ochre"),
+        drops=drops_view(drops),
+        kept=tuple(_kept_document(example) for example in ledger.kept_examples),
+        shares=_all_shares(ledger),
         dead_letters=ledger.dead_letters,
         dead_letter_text=_dead_letter_text(ledger),
         split=_split(ledger),
@@ -151,6 +168,8 @@ def _split(ledger: Ledger) -> str:
     )
     if split is None:
         return text
+    if split.line:
+        return f"{text} {split.line}"
     return f"{text} The split is by hash of the {split.by}: {figures.percent(split.threshold)} of hashes are held out."
 
 
@@ -175,7 +194,34 @@ def _dropped(documents: int, stage: str, ledger: Ledger) -> str:
     return f"−{figures.count(documents)}" + (f" {', '.join(words)}" if words else "")
 
 
-def _shares(counts: Mapping[str, int], tone: str) -> Markup | None:
+def _reading(ledger: Ledger) -> str:
+    sentences: list[str] = []
+    if ledger.cut_files:
+        files = figures.plural(ledger.cut_files, "long file")
+        verb = "was" if ledger.cut_files == 1 else "were"
+        sentences.append(f"{files} {verb} cut into {figures.plural(ledger.cut_documents, 'document')}.")
+    choice = ledger.language_choice
+    if choice is not None:
+        names = [f"{code} ({figures.percent(choice.shares.get(code))} of the prose)" for code in choice.kept]
+        sentences.append(f"The main languages of the corpus are kept: {figures.join(names)}." if names else "")
+    return " ".join(filter(None, sentences))
+
+
+def _kept_document(example: KeptExample) -> KeptDocument:
+    facts = (example.language, figures.size(example.bytes), in_words(example.split))
+    return KeptDocument(example.source, " · ".join(filter(None, facts)), example.excerpt)
+
+
+def _all_shares(ledger: Ledger) -> tuple[tuple[str, Markup], ...]:
+    shares = (
+        ("Languages of prose", _shares(ledger.languages, "slate", "share of the kept prose documents")),
+        ("Programming languages", _shares(ledger.code_languages, "moss", "share of the kept documents of code")),
+        ("Code and prose", _shares(ledger.kinds, "ochre", "share of the kept documents")),
+    )
+    return tuple((title, bars) for title, bars in shares if bars is not None)
+
+
+def _shares(counts: Mapping[str, int], tone: str, width: str) -> Markup | None:
     total = sum(counts.values())
     if total <= 0:
         return None
@@ -190,7 +236,11 @@ def _shares(counts: Mapping[str, int], tone: str) -> Markup | None:
                 parts=[charts.Part(value=number, tone=tone, tip=figures.plural(number, "document"))],
             )
             for name, number in rows
-        ]
+        ],
+        scale=total,
+        width=width,
+        full="100%",
+        columns=("documents",),
     )
 
 

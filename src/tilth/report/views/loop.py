@@ -171,6 +171,7 @@ def _heat_map(result: LoopResult, arm: str) -> Markup:
         [str(d) for d in result.difficulties],
         corner="round",
         caption=arm,
+        note="% right",
         mark_after=sum(d <= result.base_difficulty for d in result.difficulties) or None,
     )
 
@@ -190,7 +191,8 @@ def _last_round(result: LoopResult, arms: Sequence[str]) -> Markup:
         shaded=(min(1, *result.difficulties), result.base_difficulty, "base data"),
         whole_x=True,
     )
-    return charts.line_chart(lines, axes, levels=[charts.Level(label="solved from", value=SOLVED, tone="sand")])
+    level = charts.Level(label="solved from", value=SOLVED, tone="sand")
+    return charts.line_chart(lines, axes, levels=[level], note="% of the test problems right", wide=True)
 
 
 def _rounds(values: Sequence[float]) -> list[charts.Point]:
@@ -205,7 +207,7 @@ def _label_curve(result: LoopResult, arms: Sequence[str]) -> Markup:
         for arm in arms
         if any(any(one.kept) for one in result.of_arm(arm))
     ]
-    return charts.line_chart(lines, _share_axes("Pseudo-labels that are right"))
+    return charts.line_chart(lines, _share_axes("Pseudo-labels that are right"), note="% of those kept in the round")
 
 
 def _kept_curve(result: LoopResult, arms: Sequence[str]) -> Markup:
@@ -220,7 +222,7 @@ def _kept_curve(result: LoopResult, arms: Sequence[str]) -> Markup:
         ]
         if any(any(one.generated) for one in result.of_arm(arm)):
             lines.append(charts.Line(label=arm, points=_rounds(means(shares)), tone=_tone(arm)))
-    return charts.line_chart(lines, _share_axes("Answers kept as pseudo-labels"))
+    return charts.line_chart(lines, _share_axes("Answers kept as pseudo-labels"), note="% of the answers of the round")
 
 
 def _share_axes(y_label: str) -> charts.Axes:
@@ -228,7 +230,14 @@ def _share_axes(y_label: str) -> charts.Axes:
 
 
 def _flops_bars(result: LoopResult, arms: Sequence[str]) -> Markup:
-    return charts.bars([_flops_bar(result, arm) for arm in arms])
+    rows = [_flops_bar(result, arm) for arm in arms]
+    longest = max(sum(part.value for part in row.parts) for row in rows)
+    return charts.bars(
+        rows,
+        width="FLOPs, mean over seeds; the hatched part is generation",
+        full=figures.flops(longest),
+        columns=("training FLOPs", "generation FLOPs"),
+    )
 
 
 def _flops_bar(result: LoopResult, arm: str) -> charts.Bar:
@@ -256,7 +265,10 @@ def _second_bars(result: LoopResult, arms: Sequence[str]) -> Markup:
                 parts=[charts.Part(value=value, tone=_tone(arm), tip=figures.duration(value))],
             )
             for arm, value in seconds.items()
-        ]
+        ],
+        width="time, mean over seeds",
+        full=figures.duration(max(seconds.values())),
+        columns=("seconds",),
     )
 
 

@@ -1,8 +1,8 @@
 """What the loop's figures say, in sentences: which difficulties it solves that nothing else does, and what to doubt.
 
-"Solved" means at least half of the test problems right, on average over seeds. A difficulty counts for an arm only
-where neither the base model nor a control solves it, and a result whose 95% interval holds the threshold is named as
-too close to call.
+"Solved" means at least 90% of the test problems right, on average over seeds. A difficulty counts for an arm only where
+neither the base model nor a control solves it. An arm or control whose 95% interval holds the threshold is named as too
+close to call. Where nothing is solved anew, the accuracy beyond the base data is given instead.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from tilth.improve.intervals import Interval, accuracy_interval
 from tilth.improve.result import LoopResult
 from tilth.report import figures
 
-SOLVED = 0.5
+SOLVED = 0.9
 """Accuracy from which a difficulty counts as solved."""
+_SOLVED_MEANS = f"solved: at least {figures.percent(SOLVED)} of the test problems right"
 
 CONTROLS = ("baseline", "control", "flop_matched")
 """Arms that see no pseudo-label."""
@@ -78,11 +79,13 @@ def takeaway(result: LoopResult) -> str:
     controls = [f"the {arm} arm" for arm in CONTROLS[1:] if arm in result.arms]
     if not solved:
         anyone = figures.join(["the base model", *controls], "or")
-        return f"{after}, no arm of the loop solves a difficulty that {anyone} does not solve as well."
+        nothing_new = f"no arm of the loop solves a difficulty that {anyone} does not solve as well"
+        return f"{after}, {nothing_new} ({_SOLVED_MEANS}).{_beyond(result)}"
     one = len({d for new in solved.values() for d in new}) == 1
     nobody = f"neither the base model nor {figures.join(controls, 'nor')} solves" if controls else ""
     nobody = nobody or "the base model does not solve"
-    sentence = f"{after}, {figures.join(_clauses(solved))}; {nobody} {'it' if one else 'any of these'}."
+    sentence = f"{after}, {figures.join(_clauses(solved))}; {nobody} {'it' if one else 'any of these'}"
+    sentence += f" ({_SOLVED_MEANS})."
     nothing = [arm for arm in _learners(result) if arm not in solved]
     if nothing:
         sentence += f" The {figures.join(nothing)} arm{' adds' if len(nothing) == 1 else 's add'} none."
@@ -114,6 +117,26 @@ def _newly_solved(result: LoopResult, arm: str) -> list[int]:
     return [difficulty for difficulty, accuracy, control in columns if accuracy >= SOLVED > control]
 
 
+def _beyond(result: LoopResult) -> str:
+    """The accuracy of the best arm and of the best control over the difficulties that no right answers came with."""
+    columns = [i for i, d in enumerate(result.difficulties) if d > result.base_difficulty]
+    known = [
+        (fmean(values), arm)
+        for arm in result.arms
+        if (row := mean_accuracy(result, arm)) and (values := [row[i] for i in columns if math.isfinite(row[i])])
+    ]
+    learners = [pair for pair in known if pair[1] not in CONTROLS]
+    controls = [pair for pair in known if pair[1] in CONTROLS]
+    if not learners:
+        return ""
+    (best, arm), (other, control) = max(learners), max(controls, default=(math.nan, ""))
+    than = f", the {control} arm {figures.percent(other)}" if control else ""
+    return (
+        f" Over {_difficulties([result.difficulties[i] for i in columns])} the {arm} arm answers "
+        f"{figures.percent(best)} right on average{than}."
+    )
+
+
 def _best_control(result: LoopResult) -> list[float]:
     """The best of base model and controls at each difficulty; any arm's round 0 is the base model."""
     rows = [mean_accuracy(result, arm) for arm in CONTROLS if arm in result.arms]
@@ -138,12 +161,16 @@ def _difficulties(numbers: list[int]) -> str:
 
 def _close_calls(result: LoopResult) -> list[str]:
     close: list[str] = []
-    for arm in _learners(result):
+    for arm in result.arms:
         columns = zip(result.difficulties, accuracies(result, arm), strict=False)
         near = [difficulty for difficulty, interval in columns if interval.low < SOLVED < interval.high]
         if near:
             close.append(f"{arm} at {_difficulties(near)}")
-    return [f"Too close to 50% to call (the interval holds it): {figures.join(close)}."] if close else []
+    return (
+        [f"Too close to {figures.percent(SOLVED)} to call (the interval holds it): {figures.join(close)}."]
+        if close
+        else []
+    )
 
 
 def _forgotten(result: LoopResult) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from tilth.report import figures
 from tilth.report.run import RunResults
+from tilth.report.views import origins
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,8 @@ class Continuation:
     prompt: str
     before: str
     after: str
+    origin: origins.Origin | None = None
+    """Where the training text holds what the trained model wrote."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Samples:
 
     takeaway: str
     groups: tuple[Group, ...]
+    searched: str
+    """How much of the samples the training text holds; empty where it was not searched."""
 
 
 def view(run: RunResults) -> Samples | None:
@@ -40,13 +45,20 @@ def view(run: RunResults) -> Samples | None:
         Group(
             label=entry.label if len(entries) > 1 else "",
             rows=tuple(
-                Continuation(s.prompt, s.before.removeprefix(s.prompt), s.after.removeprefix(s.prompt))
-                for s in entry.result
+                Continuation(
+                    s.prompt,
+                    s.before.removeprefix(s.prompt),
+                    after := s.after.removeprefix(s.prompt),
+                    origins.origin(run, entry.label, index, after),
+                )
+                for index, s in enumerate(entry.result)
             ),
         )
         for entry in entries
     )
-    return Samples(takeaway=_takeaway(groups), groups=groups) if groups else None
+    if not groups:
+        return None
+    return Samples(takeaway=_takeaway(groups), groups=groups, searched=origins.sentence(run))
 
 
 def _takeaway(groups: tuple[Group, ...]) -> str:

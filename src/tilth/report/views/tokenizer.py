@@ -125,7 +125,10 @@ def _bars(entries: tuple[Entry[TokenizerStatistics], ...]) -> Markup:
                 ],
             )
             for entry, tone in zip(entries, charts.tones(len(entries)), strict=True)
-        ]
+        ],
+        width="bytes per token",
+        full=figures.bits(max(entry.result.bytes_per_token for entry in entries)),
+        columns=("bytes per token",),
     )
 
 

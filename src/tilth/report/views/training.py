@@ -15,6 +15,8 @@ from tilth.report.run import Entry, RunResults
 from tilth.report.views.training_sentences import BEFORE, COLUMNS, MODEL, row, takeaway
 from tilth.training.result import Metrics, TrainingSummary, TrainPoint
 
+_TOKENS = "tokens trained on"
+
 
 @dataclass(frozen=True)
 class Training:
@@ -46,7 +48,9 @@ def view(run: RunResults) -> Training | None:
         takeaway=takeaway(run),
         facts=_facts(summary),
         table=charts.table(COLUMNS, [row(run, entry) for entry in run.trainings], tones) if several else None,
-        curves=tuple(filter(None, [_loss_curve(logs, several), _held_out_curve(logs, several, run.baselines)])),
+        curves=tuple(
+            filter(None, [_loss_curve(logs, several), _held_out_curve(logs, several, run.baselines, moments(summary))])
+        ),
         small_curves=tuple(filter(None, [_rate_curve(logs, several), _norm_curve(logs, several)])),
         baselines=_baseline_bars(run.baselines) if run.baselines else None,
         baseline_text=_baseline_text(run.baselines) if run.baselines else "",
@@ -69,12 +73,25 @@ def _facts(summary: TrainingSummary | None) -> str:
     parts = [
         f"{figures.short(summary.n_params)} parameters",
         f"{figures.short(summary.tokens)} tokens",
+        *([f"{passes:.3g} passes over the text"] if (passes := summary.epochs) is not None else []),
         figures.plural(summary.steps, "step"),
         figures.duration(summary.seconds),
         f"{figures.count(summary.tokens_per_second)} tokens per second",
         figures.flops(summary.flops),
     ]
     return " · ".join(parts)
+
+
+def moments(summary: TrainingSummary | None) -> tuple[charts.Moment, ...]:
+    """Returns where the weights that are kept were reached, if not at the end, and where training stopped early."""
+    if summary is None:
+        return ()
+    marks: list[charts.Moment] = []
+    if summary.best_tokens is not None and summary.best_tokens < summary.tokens:
+        marks.append(charts.Moment(label="weights kept", x=summary.best_tokens))
+    if summary.stopped_early:
+        marks.append(charts.Moment(label="stopped early", x=summary.tokens))
+    return tuple(marks)
 
 
 def _loss_curve(logs: Sequence[_Log], several: bool) -> Markup:
@@ -91,27 +108,36 @@ def _loss_curve(logs: Sequence[_Log], several: bool) -> Markup:
             charts.Line(label="held out", points=held_out, tone="slate"),
         ]
     axes = charts.Axes(
-        x_label="tokens", y_label="Training loss" if several else "Loss", x_format=figures.axis, y_format=figures.bits
+        x_label=_TOKENS, y_label="Training loss" if several else "Loss", x_format=figures.axis, y_format=figures.bits
     )
     return charts.line_chart([line for line in lines if line.points], axes, note="nats per token")
 
 
-def _held_out_curve(logs: Sequence[_Log], several: bool, baselines: Sequence[Entry[Baselines]]) -> Markup:
+def _held_out_curve(
+    logs: Sequence[_Log], several: bool, baselines: Sequence[Entry[Baselines]], moments: Sequence[charts.Moment]
+) -> Markup:
     lines = [
         charts.Line(
             label=log.label if several else "model",
             points=[(point.tokens, point.held_out_bits_per_byte) for point in log.metrics.held_out],
             tone=log.tone,
+            values=True,
         )
         for log in logs
     ]
-    compared = [(label, value) for label, name, value, _ in _merged(baselines) if name not in (MODEL, BEFORE)]
+    # The curve is measured on the beginning of the text that the table is about: levels beside it are of the same.
+    on_curve = {name: value for entry in baselines for name, value in entry.result.curve_bits_per_byte.items()}
+    compared = [
+        (label, on_curve.get(name, value))
+        for label, name, value, _ in _merged(baselines)
+        if name not in (MODEL, BEFORE)
+    ]
     tones = charts.tones(len(lines) + len(compared))[len(lines) :]
     levels = [
         charts.Level(label=label, value=value, tone=tone.split()[0])  # levels have a dash of their own
         for (label, value), tone in zip(compared, tones, strict=True)
     ]
-    axes = charts.Axes(x_label="tokens", y_label="Held-out text", y_format=figures.bits)
+    axes = charts.Axes(x_label=_TOKENS, y_label="Held-out text", y_format=figures.bits, moments=moments)
     return charts.line_chart(lines, axes, levels=levels, note="bits per byte")
 
 
@@ -124,7 +150,8 @@ def _rate_curve(logs: Sequence[_Log], several: bool) -> Markup:
         )
         for log in logs
     ]
-    return charts.line_chart(lines, charts.Axes(x_label="tokens", y_label="Learning rate"))
+    axes = charts.Axes(x_label=_TOKENS, y_label="Learning rate")
+    return charts.line_chart(lines, axes, note="step size, no unit")
 
 
 def _norm_curve(logs: Sequence[_Log], several: bool) -> Markup:
@@ -135,8 +162,8 @@ def _norm_curve(logs: Sequence[_Log], several: bool) -> Markup:
             lines.append(charts.Line(label="each step", points=averaged(points, 500), tone="moss", faint=True))
         label, tone = (log.label, log.tone) if several else ("gradient norm", "moss")
         lines.append(charts.Line(label=label, points=averaged(points, 80), tone=tone))
-    axes = charts.Axes(x_label="tokens", y_label="Gradient norm", y_format=_three_digits, log_y=True)
-    return charts.line_chart(lines, axes, note="before clipping, log scale")
+    axes = charts.Axes(x_label=_TOKENS, y_label="Gradient norm", y_format=_three_digits, log_y=True)
+    return charts.line_chart(lines, axes, note="length of the gradient before clipping, log scale")
 
 
 def _three_digits(value: float) -> str:
@@ -193,7 +220,10 @@ def _baseline_bars(baselines: Sequence[Entry[Baselines]]) -> Markup:
                 note="" if several and name in (MODEL, BEFORE) else note,
             )
             for label, name, value, note in ordered
-        ]
+        ],
+        width="bits per byte of held-out text, from 0",
+        full=figures.bits(max((value for _, _, value, _ in ordered if math.isfinite(value)), default=math.nan)),
+        columns=("bits per byte",),
     )
 
 

@@ -7,6 +7,7 @@ import math
 from tilth.evaluation.result import Baselines
 from tilth.report import figures
 from tilth.report.run import Entry, RunResults, TrainingRun
+from tilth.training.result import TrainingSummary
 
 MODEL, BEFORE = "model", "model before"
 """Names of the trained and the untrained model in `Baselines.bits_per_byte`; others are simple predictors."""
@@ -29,7 +30,21 @@ def takeaway(run: RunResults) -> str:
     if before is not None and math.isfinite(before):
         untrained = f"Before training it needed {figures.bits(before)}"
         sentences.append(f"{untrained}{'' if after < before else ': training did not help'}.")
-    return " ".join(sentences)
+    return " ".join(sentences + _kept(training.summary))
+
+
+def _kept(summary: TrainingSummary | None) -> list[str]:
+    """Which weights are kept, where they are not the last ones, and whether training stopped before its budget."""
+    if summary is None or summary.best_tokens is None or summary.best_tokens >= summary.tokens:
+        return []
+    best, tokens = figures.short(summary.best_tokens), figures.short(summary.tokens)
+    if summary.stopped_early:
+        budget = f" of {figures.short(summary.budget_tokens)}" if summary.budget_tokens else ""
+        return [
+            f"Training stopped early, after {tokens}{budget} tokens, because the loss on held-out text rose; "
+            f"the weights after {best} tokens are kept."
+        ]
+    return [f"The weights after {best} of {tokens} tokens are kept: later ones were worse on held-out text."]
 
 
 def peers(baselines: Baselines | None) -> dict[str, float]:

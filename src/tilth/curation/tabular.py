@@ -1,0 +1,112 @@
+"""Rows of CSV and TSV files as documents: a header, then a record in each row; a quoted field may hold line ends."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import chain, islice
+from pathlib import PurePosixPath
+
+from tilth.curation.decoding import HEAD_BYTES, is_binary, lines, open_unpacked
+from tilth.curation.read_result import FileReading, Read, ReadResult
+from tilth.curation.records import no_text_field, record, text_fields
+from tilth.errors import DataError
+
+_DELIMITERS = ",;\t|"
+_ROWS_LOOKED_AT = 200
+
+
+def read_csv(reading: FileReading) -> Iterator[ReadResult]:
+    """Yields the rows of a CSV or TSV file; rows count from 1, below the header.
+
+    The text is in `CurationConfig.text_field`, else in a column of a known name, else in the column with the longest
+    text, which the note of the first document says. A row with more fields than the header is a dead letter.
+    Rejects: `no_text_field`, `empty_record`, `binary_file`, `line_too_long`, `document_too_long`.
+    """
+    with open_unpacked(reading.file.path) as stream:
+        head = stream.read(HEAD_BYTES)
+    if is_binary(head):
+        yield reading.reject("binary_file", PurePosixPath(reading.name).suffix, size=reading.file.bytes)
+        return
+    try:
+        yield from _records(reading, _encoding(head))
+    except csv.Error as error:
+        raise DataError(f"malformed CSV: {error}") from None
+
+
+def _records(reading: FileReading, encoding: str) -> Iterator[ReadResult]:
+    rejects: list[ReadResult] = []
+    rows = _rows(reading, encoding, rejects)
+    header = [name.strip().lstrip("\ufeff") for name in next(rows, [])]
+    if not any(header):
+        return
+    names = text_fields(header, reading.config)
+    first: list[list[str]] = []
+    note = ""
+    if not names and reading.config.text_field is None:
+        first = list(islice(rows, _ROWS_LOOKED_AT))
+        names = (longest := _longest_column(header, first),)
+        note = (
+            f"{reading.source()}: the text is taken from `{longest}`, the column with the longest text; "
+            f"`--text-field NAME` chooses another of {', '.join(header)}."
+        )
+    if not names:
+        yield no_text_field(reading, header, size=reading.file.bytes)
+        return
+    for number, row in enumerate(chain(first, rows), 1):
+        yield from rejects
+        rejects.clear()
+        if len(row) > len(header):
+            error = f"the row has {len(row)} fields, the header {len(header)}"
+            yield reading.dead_letter(error, record=number, size=sum(map(len, row)))
+            continue
+        fields = dict(zip(header, row + [""] * (len(header) - len(row)), strict=True))
+        result = record(reading, number, fields, text_names=names)
+        if note and isinstance(result, Read):
+            result, note = replace(result, note=note), ""
+        yield result
+    yield from rejects
+
+
+def _encoding(head: bytes) -> str:
+    """Returns the encoding of a file by its beginning, which may end within a character."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD_BYTES)
+    except UnicodeDecodeError:
+        return "cp1252"
+    return "utf-8"
+
+
+def _rows(reading: FileReading, encoding: str, rejects: list[ReadResult]) -> Iterator[list[str]]:
+    """Yields the rows that are not empty; lines above the limit go to `rejects`."""
+    csv.field_size_limit(max(reading.limit, 1))
+    with open_unpacked(reading.file.path) as stream:
+        texts = _lines(reading, lines(stream, reading.limit), encoding, rejects)
+        first = next(texts, "")
+        delimiter = max(_DELIMITERS, key=first.count)
+        if PurePosixPath(reading.name.lower().removesuffix(".gz")).suffix == ".tsv":
+            delimiter = "\t"
+        for row in csv.reader(chain([first], texts), delimiter=delimiter):
+            if any(field.strip() for field in row):
+                yield row
+
+
+def _lines(
+    reading: FileReading, numbered: Iterator[tuple[bytes, int]], encoding: str, rejects: list[ReadResult]
+) -> Iterator[str]:
+    for number, (line, size) in enumerate(numbered, 1):
+        if size > reading.limit:
+            detail = f"line {number}: {size:,} bytes > {reading.limit:,}"
+            rejects.append(reading.reject("line_too_long", detail, size=size, head=line, limit=reading.limit))
+        else:
+            yield line.decode(encoding, "replace").rstrip("\r").replace("\0", "") + "\n"
+
+
+def _longest_column(header: list[str], rows: list[list[str]]) -> str:
+    lengths = [0] * len(header)
+    for row in rows:
+        for index, field in enumerate(row[: len(header)]):
+            lengths[index] += len(field)
+    return header[lengths.index(max(lengths))]
