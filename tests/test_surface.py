@@ -27,7 +27,7 @@ STAGES = {
     "export": "model_card to_hf",
     "improve": "ARMS AlphabetTokenizer Arm ArmResult Augmentable Augmentation LoopConfig LoopResult ProblemSource "
     "Reverse SeedResult TaskFamily improve",
-    "inference": "Completion Engine Generation SamplingParams generate_tokens",
+    "inference": "Completion Engine Generation SamplingParams TextStream TokenProbability generate_tokens",
     "model": "IGNORE_INDEX KVCache ModelConfig Projection Transformer load_model save_model",
     "recipes": "BUILT_IN BuiltIn load_recipe",
     "report": "RunResults collect render",
@@ -51,7 +51,7 @@ CONFIGS = {
     "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples test_problems "
     "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate warmup_fraction decay_fraction beta1 "
     "beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at max_draws seeds",
-    "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens",
+    "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens token_healing",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
     "endpoints keys cache live",
     "tilth.steps:Step": "name fn config inputs version label",

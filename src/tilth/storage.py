@@ -11,10 +11,12 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, cast, overload
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -61,15 +63,23 @@ class _Manifest:
     parents: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Dataset:
-    """A folder of Parquet shards: exactly those that its manifest names."""
+    """A folder of Parquet shards: exactly those that its manifest names.
+
+    A sequence of `Document`: `len(dataset)`, `for document in dataset`, `dataset[5]`, `dataset[-1]`, and
+    `dataset[:10]`, a list.
+    """
 
     folder: Path | str
     """A local path, or a URL that fsspec knows."""
     shards: tuple[Shard, ...]
     made_by: str = ""
     parents: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not is_url(self.folder):
+            object.__setattr__(self, "folder", Path(self.folder))
 
     @property
     def n_documents(self) -> int:
@@ -183,9 +193,60 @@ class Dataset:
     def documents(self) -> Iterator[Document]:
         """Yields all documents in order."""
         for shard in range(len(self.shards)):
-            for batch in self.batches(shard):
-                for row in batch.to_pylist():
-                    yield Document.from_row(row)
+            yield from self._documents_from(shard, 0)
+
+    def __iter__(self) -> Iterator[Document]:
+        return self.documents()
+
+    def __len__(self) -> int:
+        return self.n_documents
+
+    @overload
+    def __getitem__(self, index: int) -> Document: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Document]: ...
+
+    def __getitem__(self, index: int | slice) -> Document | list[Document]:
+        """A document, or a list of them; reads the row groups that they are in.
+
+        Raises: IndexError for a number beyond the last document; TypeError for what is no number.
+        """
+        if isinstance(index, slice):
+            return self._slice(range(*index.indices(len(self))))
+        try:
+            number = operator.index(index)
+        except TypeError:
+            raise TypeError(
+                f"A dataset's documents have numbers, or slices of numbers, not {type(index).__name__}."
+            ) from None
+        n = len(self)
+        if not -n <= number < n:
+            raise IndexError(f"{self!r} has no document {number}.")
+        return next(self._from(number % n))
+
+    def __repr__(self) -> str:
+        shards = f"{len(self.shards):,} shard{'s' * (len(self.shards) != 1)}"
+        return f"<Dataset {str(self.folder)!r}: {len(self):,} documents, {self.n_bytes:,} bytes of text, {shards}>"
+
+    def _slice(self, numbers: range) -> list[Document]:
+        if not numbers:
+            return []
+        first, last = min(numbers[0], numbers[-1]), max(numbers[0], numbers[-1])
+        found = list(islice(self._from(first), 0, last - first + 1, abs(numbers.step)))
+        return found if numbers.step > 0 else found[::-1]
+
+    def _from(self, number: int) -> Iterator[Document]:
+        """Yields the documents from a number on."""
+        for shard, facts in enumerate(self.shards):
+            if number < facts.documents:
+                yield from self._documents_from(shard, number)
+            number = max(number - facts.documents, 0)
+
+    def _documents_from(self, shard: int, row: int) -> Iterator[Document]:
+        for batch in self.batches(shard, first_row=row):
+            for fields in batch.to_pylist():
+                yield Document.from_row(fields)
 
 
 _CHECKED: set[tuple[str, int, int, str]] = set()
@@ -197,6 +258,12 @@ def _parquet(source: pa.Buffer | Path) -> pq.ParquetFile:
 
 
 def _no_dataset(folder: Path | str) -> DataError:
+    if not is_url(folder) and not Path(folder).exists():
+        return DataError(
+            f"There is no dataset at {folder}: it does not exist.",
+            fix="Give the folder of a dataset; `tilth curate INPUT --out FOLDER` makes two, FOLDER/train and "
+            "FOLDER/held_out.",
+        )
     inside = [] if is_url(folder) else sorted(p.parent.name for p in Path(folder).glob(f"*/{MANIFEST}"))
     return DataError(
         f"{folder} is not a dataset: it has no {MANIFEST}.",

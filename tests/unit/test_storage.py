@@ -248,3 +248,27 @@ def test_ids_depend_on_source_and_text_alone(s1: str, t1: str, s2: str, t2: str)
     assert document_id(s1, t1) == document_id(s1, t1)
     if "\0" not in s1 + s2:
         assert (document_id(s1, t1) == document_id(s2, t2)) == ((s1, t1) == (s2, t2))
+
+
+def test_a_dataset_is_a_sequence_of_documents(tmp_path: Path) -> None:
+    documents = make(3000)
+    write_dataset(tmp_path / "d", documents, made_by="test", shard_bytes=20_000)
+    dataset = Dataset.open(str(tmp_path / "d"))
+    assert dataset == Dataset.open(tmp_path / "d") and len(dataset.shards) > 2
+    assert len(dataset) == 3000 and list(dataset) == documents
+    for index in (0, 5, 1023, 1024, 2999, -1, -3000):
+        assert dataset[index] == documents[index]
+    for part in (slice(3), slice(995, 1010), slice(None, None, 700), slice(-5, None), slice(20, 10), slice(50, 3, -7)):
+        assert dataset[part] == documents[part]
+    for beyond in (3000, -3001):
+        with pytest.raises(IndexError, match=f"3,000 documents.* has no document {beyond}"):
+            dataset[beyond]
+    with pytest.raises(TypeError, match="not str"):
+        dataset["text"]  # type: ignore[call-overload]
+    assert repr(dataset).startswith(f"<Dataset '{tmp_path / 'd'}': 3,000 documents, ") and len(repr(dataset)) < 200
+
+
+def test_a_folder_that_is_not_there_says_how_to_make_a_dataset(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist") as caught:
+        Dataset.open(str(tmp_path / "gone"))
+    assert caught.value.fix is not None and "tilth curate" in caught.value.fix

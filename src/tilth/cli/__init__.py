@@ -50,7 +50,7 @@ STAGES = {
     "eval": Verb("Measure bits per byte beside a 5-gram and zstd", "tilth.cli.stages:evaluate"),
     "improve": Verb("Run the self-improving loop with its controls", "tilth.cli.stages:improve"),
     "export": Verb("Write a model as a Hugging Face folder", "tilth.cli.stages:export"),
-    "chat": Verb("Talk to a model in the terminal", "tilth.cli.stages:chat"),
+    "chat": Verb("Talk to a model in the terminal", "tilth.cli.chat:chat"),
 }
 VERBS = RECIPES | STAGES
 

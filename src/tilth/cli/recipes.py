@@ -17,7 +17,7 @@ from tilth.cli import terminal
 from tilth.cli.look import show_look
 from tilth.cli.options import RecipeOptions, call_with_options, given_fields
 from tilth.cli.terminal import about, duration
-from tilth.errors import ConfigError, DataError, StepError
+from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
 from tilth.recipes import BUILT_IN, load_recipe
 from tilth.recipes.estimates import Estimate, estimate

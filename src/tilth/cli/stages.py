@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
 from tilth.cli import terminal
+from tilth.cli.model_folder import load_tokenizer
 from tilth.cli.options import DatasetFolder, ModelFolder, RuntimeOptions, call, call_with_options, run_single
 from tilth.cli.terminal import size
 from tilth.curation.config import CurationConfig
 from tilth.curation.result import LEDGER
 from tilth.errors import ConfigError, DataError
 from tilth.improve.config import LoopConfig
-from tilth.inference.config import SamplingParams
 from tilth.model.config import ModelConfig
 from tilth.model.device import check_device
 from tilth.perform import partial_folder
@@ -26,10 +26,6 @@ from tilth.recipes import singles
 from tilth.steps import Step
 from tilth.training.config import TrainConfig
 from tilth.user_code import load_object
-
-if TYPE_CHECKING:
-    from tilth.inference import Engine
-    from tilth.tokenizer import Tokenizer
 
 
 def curate(words: Sequence[str]) -> None:
@@ -171,7 +167,7 @@ def evaluate(words: Sequence[str]) -> None:
 
         if max_bytes < 1:
             raise ConfigError(f"`--max-bytes` is {max_bytes}.", fix="Give 1 or more.")
-        loaded, encode = load_model(model, device=device), _tokenizer(model, tokenizer)
+        loaded, encode = load_model(model, device=device), load_tokenizer(model, tokenizer)
         excerpt = held_out_excerpt(Dataset.open(dataset).documents(), max_bytes)
         shown = terminal.progress()
         bits = {"model": evaluation.bits_per_byte(loaded, encode, excerpt, progress=shown)}
@@ -186,15 +182,6 @@ def evaluate(words: Sequence[str]) -> None:
         terminal.show_table("", ("predictor", "bits per byte"), rows, right=(1,))
 
     call(measure, words, "eval")
-
-
-def _tokenizer(model: Path, given: Path | None) -> Tokenizer:
-    from tilth.tokenizer import Tokenizer
-
-    kinds = ("tokenizer.json", "tokenizer.model", "*.tiktoken", "vocab.json")
-    if given is None and not any(path for kind in kinds for path in model.glob(kind)):
-        raise DataError(f"{model} holds no tokenizer.", fix="Say where it is: `--tokenizer FOLDER`.")
-    return Tokenizer.load(given or model)
 
 
 def improve(words: Sequence[str]) -> None:
@@ -258,56 +245,3 @@ def export(words: Sequence[str]) -> None:
 
     options, (step, out) = call_with_options(build, words, "export", RuntimeOptions())
     run_single(step, out, options.context())
-
-
-def chat(words: Sequence[str]) -> None:
-    """`tilth chat MODEL`."""
-
-    def talk(
-        model: ModelFolder,
-        *,
-        tokenizer: Path | None = None,
-        prompt: str | None = None,
-        device: str = "auto",
-        sampling: tyro.conf.OmitArgPrefixes[SamplingParams] = SamplingParams(max_tokens=120, temperature=0.7),
-    ) -> None:
-        """Talk to a model: what you type is continued. An empty line or Ctrl-D ends the talk.
-
-        Args:
-            model: Folder of a model: ours or Hugging Face's.
-            tokenizer: Folder with `tokenizer.json` (default: the model's folder).
-            prompt: Continue this text once, and stop.
-            device: Torch device for the model: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
-            sampling: How tokens are drawn.
-        """
-        check_device(device)
-        from tilth.inference import Engine
-        from tilth.model import load_model
-
-        engine = Engine(load_model(model, device=device), _tokenizer(model, tokenizer))
-        if prompt is not None:
-            _continue(engine, prompt, sampling)
-            return
-        terminal.say("A base model: it continues what you type. An empty line ends the talk.")
-        for line in _lines():
-            _continue(engine, line, sampling)
-
-    call(talk, words, "chat")
-
-
-def _lines() -> Iterator[str]:
-    while True:
-        try:
-            line = input("\n> ")
-        except EOFError:
-            return
-        if not line:
-            return
-        yield line
-
-
-def _continue(engine: Engine, prompt: str, sampling: SamplingParams) -> None:
-    terminal.OUT.print(prompt, style="bold", end="", markup=False, soft_wrap=True)
-    for piece in engine.stream(prompt, sampling):
-        print(piece, end="", flush=True)
-    print()

@@ -32,6 +32,11 @@ def say(text: str) -> None:
     ERR.print(Text(text), soft_wrap=True)
 
 
+def say_softly(text: str) -> None:
+    """Prints a remark to standard error, dimmed."""
+    ERR.print(Text(text, style="dim"), soft_wrap=True)
+
+
 def show_error(message: str, fix: str | None) -> None:
     """Shows an error and its fix in a box on standard error."""
     body = Text(message)

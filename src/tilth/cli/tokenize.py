@@ -91,15 +91,20 @@ def _encode(words: Sequence[str]) -> None:
 
         Args:
             tokenizer: Folder or file of a tokenizer, or a known name.
-            text: The text, or `-` to read it from standard input; special tokens in it are recognised.
+            text: The text, or `-` for standard input; special tokens in it are recognised.
             pattern: How text is split, for a rank file whose pattern is not known: the name of a pattern or a regex.
         """
         from tilth.tokenizer import Tokenizer
 
-        content = sys.stdin.buffer.read().decode("utf-8", "replace") if text == "-" else text
-        print(*Tokenizer.load(tokenizer, pattern=pattern).encode(content, allowed_special="all"))
+        loaded = Tokenizer.load(tokenizer, pattern=pattern)
+        print(*loaded.encode(_text(text), allowed_special="all"))
 
     call(encode, words, "tokenize encode")
+
+
+def _text(text: str) -> bytes:
+    """The text of an argument as UTF-8; that of standard input, byte by byte as it is, for `-`."""
+    return sys.stdin.buffer.read() if text == "-" else text.encode("utf-8", "surrogateescape")
 
 
 def _show(words: Sequence[str]) -> None:
@@ -113,7 +118,7 @@ def _show(words: Sequence[str]) -> None:
 
         Args:
             tokenizer: Folder or file of a tokenizer, or a known name.
-            text: A text to split into tokens.
+            text: A text to split into tokens, or `-` for standard input.
             pattern: How text is split, for a rank file whose pattern is not known: the name of a pattern or a regex.
         """
         from tilth.tokenizer import Tokenizer
@@ -126,8 +131,9 @@ def _show(words: Sequence[str]) -> None:
         print(f"special      {', '.join(special[:_SHOWN_SPECIAL])}{rest}")
         print(f"fingerprint  {loaded.fingerprint}")
         if text is not None:
-            ids = loaded.encode(text, allowed_special="all")
-            print(f"\n{len(ids)} tokens for {len(text.encode())} bytes")
+            data = _text(text)
+            ids = loaded.encode(data, allowed_special="all")
+            print(f"\n{len(ids)} tokens for {len(data)} bytes")
             for token in ids:
                 print(f"{token:>8}  {loaded.token_bytes(token)!r}")
 

@@ -23,6 +23,7 @@ from tilth.curation.config import CurationConfig
 from tilth.curation.global_dedup import find_duplicates
 from tilth.curation.guard import stop_guard
 from tilth.curation.held_out import HeldOut, choose_held_out
+from tilth.curation.inputs import Texts, input_files
 from tilth.curation.language import choose_languages
 from tilth.curation.live_ledger import watched
 from tilth.curation.nothing_kept import check_something_kept
@@ -50,8 +51,13 @@ _SKIPPED_FILE_BYTES = 8192
 _PARTITION_BYTES = 256 << 20
 
 
-def curate(files: Sequence[InputFile], out: Path, config: CurationConfig, context: Context) -> Ledger:
-    """Curates files into `out`: datasets `train/` and `held_out/`, `rejects/`, `dead_letters/`, `ledger.json`.
+def curate(
+    texts: Texts, out: Path | str, config: CurationConfig | None = None, context: Context | None = None
+) -> Ledger:
+    """Curates texts into `out`: datasets `train/` and `held_out/`, `rejects/`, `dead_letters/`, `ledger.json`.
+
+    `texts` is a file, a folder or a URL, or a list of them. In a script, more than one worker (`context`; default: one
+    a core) needs the call under `if __name__ == "__main__":`, because worker processes import the script.
 
     A run that was killed continues where it stopped when it is called again, and one that had finished returns its
     ledger. The outcome is the same byte by byte for any number of workers.
@@ -60,6 +66,8 @@ def curate(files: Sequence[InputFile], out: Path, config: CurationConfig, contex
     ConfigError if `out` holds a curation of other files or with another config, or for operators and columns that
     do not work; whatever an operator or a disk raises that no document causes.
     """
+    out, config, context = Path(out), config or CurationConfig(), context or Context()
+    files = input_files(texts)
     if not files:
         raise DataError("There are no files to curate.", fix="Give the path of a file, or a folder that holds some.")
     files = sorted(files, key=lambda file: (file.corpus, file.name))

@@ -61,7 +61,7 @@ def baselines(
     tokenizer: Tokenizer,
     train: Dataset,
     held_out: Dataset,
-    out: Path,
+    out: Path | str,
     max_bytes: int = 200_000,
     curve_bytes: int | None = None,
     max_train_bytes: int = 64 << 20,
@@ -103,7 +103,7 @@ def baselines(
         notes=notes,
         curve_bits_per_byte={} if curve_bytes is None else _simple(counts, tokenizer, excerpt, curve_bytes),
     )
-    write_result(out / BASELINES, result)
+    write_result(Path(out) / BASELINES, result)
     return result
 
 

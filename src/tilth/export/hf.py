@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tilth.export.settings import write_settings
 from tilth.files import write_bytes, write_json
 from tilth.model.files import HF_CONFIG, WEIGHTS
 from tilth.model.hf import to_hf_config, to_hf_state
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 def to_hf(
     model: Transformer,
     tokenizer: Tokenizer,
-    folder: Path,
+    folder: Path | str,
     *,
     name: str = "A small language model",
     facts: Mapping[str, str | float] | None = None,
@@ -38,7 +39,7 @@ def to_hf(
     than the model; OSError if the disk is full.
     Checked against: tests/parity/export (transformers: logits to 1e-5, ids exactly).
     """
-    config = model.config
+    config, folder = model.config, Path(folder)
     config.check_vocabulary(tokenizer.vocab_size)
     special = {"bos_token_id": tokenizer.end_of_text, "eos_token_id": tokenizer.end_of_text}
     settings = to_hf_config(config, dtype=model.head_weight.dtype) | special
@@ -46,7 +47,7 @@ def to_hf(
     tokenizer.save(folder)
     write_json(folder / HF_CONFIG, settings)
     write_weights(folder / WEIGHTS, weights)
-    write_json(folder / "generation_config.json", special | {"max_length": config.context_length, "do_sample": True})
+    write_settings(folder, config, tokenizer)
     write_bytes(folder / "README.md", model_card(name, config, facts or {}).encode())
 
 
@@ -81,7 +82,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(".")
 model = AutoModelForCausalLM.from_pretrained(".")
-ids = tokenizer(tokenizer.eos_token + "import ", return_tensors="pt")
+ids = tokenizer(tokenizer.eos_token + "import", return_tensors="pt")
 print(tokenizer.decode(model.generate(**ids, max_new_tokens=100)[0]))
 ```
 """

@@ -136,14 +136,16 @@ class SeedRun:
         return np.random.default_rng([self.seed, *key])
 
 
-def improve(config: LoopConfig, out: Path, context: execute.Context, family: TaskFamily | None = None) -> LoopResult:
+def improve(
+    config: LoopConfig, out: Path | str, context: execute.Context | None = None, family: TaskFamily | None = None
+) -> LoopResult:
     """Trains a base model for each seed, runs all arms from it, and writes `improve.json`.
 
     Rounds stay under `out` as they end; called again, it continues from there. The family is `Reverse` unless given;
     one without augmentations is run without the vote arm and those that follow it.
     Raises: ConfigError if `out` holds a loop of other settings, or for a device that is not there.
     """
-    family = family or Reverse()
+    out, context, family = Path(out), context or execute.Context(), family or Reverse()
     end_token(family.tokenizer)
     # Of the machine's facts, only what training needs travels to worker processes.
     machine = execute.Context(

@@ -24,6 +24,9 @@ class SamplingParams:
     """With a prompt's index in the list it fixes what is drawn for that prompt, whatever the batch size."""
     stop_tokens: tuple[int, ...] = ()
     """Ids that end a completion; the id itself stays in the tokens and out of the text."""
+    token_healing: bool = True
+    """Continue a text prompt across the end of its last token, as text does (`inference/healing.py`); prompts given as
+    ids are always taken as they are."""
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:

@@ -8,7 +8,7 @@ and pasts it never trained on.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +27,8 @@ FIRST_TOKENS = 1024
 """Tokens that memory is allocated for at first; most completions end long before a large `max_tokens`."""
 
 FinishReason = Literal["stop", "length"]
+FirstToken = tuple[int, float]
+"""A token and its log-probability in nats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,11 +50,13 @@ def generate_tokens(
     *,
     batch_size: int = 64,
     n_tokens: int | None = None,
+    first: Mapping[int, FirstToken] | None = None,
     progress: Progress = SILENT,
 ) -> list[Generation]:
     """Continues each prompt; results are in the order of the prompts and do not depend on `batch_size`.
 
-    With `n_tokens` only the first so many ids are drawn: a model may have more than its tokenizer.
+    With `n_tokens` only the first so many ids are drawn: a model may have more than its tokenizer. `first` holds the
+    first tokens of completions, by the indices of their prompts, where these were drawn before.
     Raises: DataError, before anything is generated, for a prompt that is empty, leaves no room in the context, or
     holds an id that the model lacks.
     """
@@ -63,7 +67,7 @@ def generate_tokens(
     with progress.bar("generate", len(prompts), "prompts") as bar:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = Decoding(model, {row: prompts[row] for row in rows}, params, n_tokens=n_tokens)
+            batch = Decoding(model, {row: prompts[row] for row in rows}, params, n_tokens=n_tokens, first=first)
             while batch.active:
                 batch.step()
             results |= {row: batch.result(row) for row in rows}
@@ -81,9 +85,10 @@ class Decoding:
         params: SamplingParams,
         *,
         n_tokens: int | None = None,
+        first: Mapping[int, FirstToken] | None = None,
     ) -> None:
         """Takes prompts, which `check_prompt` accepts, by their index in the list, which together with the seed
-        fixes what is drawn for them."""
+        fixes what is drawn for them, and the first tokens that some completions have already."""
         self.model, self.params = model, params
         self.n_tokens = n_tokens
         lengths = {row: len(prompt) for row, prompt in prompts.items()}
@@ -95,9 +100,13 @@ class Decoding:
         self.finished: dict[int, FinishReason] = {}
         self.rows = list(prompts)
         """The sequences that are still in the cache, in its order; some may have ended."""
-        longest = max(lengths.values())
-        padding = torch.tensor([longest - lengths[row] for row in self.rows], device=model.device)
-        ids = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts.values()]
+        for row, (token, logprob) in (first or {}).items():
+            if row in prompts:
+                self._append(row, token, logprob)
+        known = {row: [*prompt, *self.tokens[row]] for row, prompt in prompts.items()}
+        longest = max(map(len, known.values()))
+        padding = torch.tensor([longest - len(known[row]) for row in self.rows], device=model.device)
+        ids = [[0] * (longest - len(prompt)) + prompt for prompt in known.values()]
         self.next_ids = torch.tensor(ids, device=model.device)
         most = min(max(self.room.values()), FIRST_TOKENS)
         self.uniforms = self._draw_uniforms(most)

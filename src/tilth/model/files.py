@@ -44,8 +44,9 @@ class Model(NamedTuple):
     layout: hf.Layout
 
 
-def save_model(model: Transformer, folder: Path) -> None:
+def save_model(model: Transformer, folder: Path | str) -> None:
     """Writes `model.safetensors` and `model.json`; equal weights give equal bytes."""
+    folder = Path(folder)
     sha256 = write_weights(folder / WEIGHTS, model.state_dict())
     write_json(folder / CONFIG, asdict(model.config) | {WEIGHTS_SHA256: sha256})
 

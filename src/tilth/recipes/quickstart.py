@@ -104,7 +104,8 @@ def chain(
         version=step_functions.PRETRAIN_VERSION,
     )
     data = data | {"pretrain": pretrain}
-    samples = Step("samples", step_functions.sample, step_functions.Sampling(seed=training.seed), data)
+    sampling = step_functions.Sampling(seed=training.seed)
+    samples = Step("samples", step_functions.sample, sampling, data, version=step_functions.SAMPLE_VERSION)
     nearest = Step("nearest", step_functions.find_nearest, {}, data | {"samples": samples})
     baselines = Step(
         "baselines",
@@ -118,8 +119,9 @@ def chain(
         "model": pretrain / "model",
         "tokenizer": vocabulary,
         "baselines": baselines / "baselines.json",
+        "held_out": data["held_out"],
     }
-    export = Step("export", step_functions.export, {}, model_files)
+    export = Step("export", step_functions.export, {}, model_files, version=step_functions.EXPORT_VERSION)
     shown = (curate, vocabulary, pretrain, samples, nearest, baselines, *improve, export)
     return Step("report", step_functions.write_report, {"name": name}, {step.label: step for step in shown})
 

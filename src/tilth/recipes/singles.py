@@ -84,7 +84,8 @@ def improve(config: LoopConfig) -> Step:
 
 def export(model: Path, tokenizer: Path) -> Step:
     """Writes a model as a Hugging Face folder."""
-    return Step("export", step_functions.export, {}, {"model": _made(model), "tokenizer": _made(tokenizer)})
+    inputs = {"model": _made(model), "tokenizer": _made(tokenizer)}
+    return Step("export", step_functions.export, {}, inputs, version=step_functions.EXPORT_VERSION)
 
 
 def _made(path: Path) -> Source:

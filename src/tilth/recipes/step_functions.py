@@ -133,6 +133,10 @@ class Sampling:
     """Seed of the draw."""
 
 
+SAMPLE_VERSION = 2
+"""Goes up whenever equal configs and inputs give other text."""
+
+
 def sample(config: Sampling, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Lets the model before and after training continue the same passages."""
     from tilth.inference import Engine, SamplingParams
@@ -241,18 +245,26 @@ def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> 
     return {"flops": result.flops}
 
 
+EXPORT_VERSION = 2
+"""Goes up whenever equal inputs give other files."""
+
+
 def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Writes a model and its tokenizer as a Hugging Face folder."""
+    """Writes a model and its tokenizer as a Hugging Face folder; with an input `held_out`, prompts to try, too."""
     from tilth.evaluation import Baselines
     from tilth.export import to_hf
+    from tilth.inference.prompts import opening_prompts, write_prompts
     from tilth.model import load_model
     from tilth.results import read_result
+    from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
 
     model = load_model(inputs["model"])
     measured = read_result(Baselines, inputs["baselines"]).bits_per_byte if "baselines" in inputs else {}
     facts = {f"Bits per byte on held-out text, {name}": round(value, 4) for name, value in measured.items()}
     to_hf(model, Tokenizer.load(inputs["tokenizer"]), out, facts=facts)
+    if "held_out" in inputs:
+        write_prompts(out, opening_prompts(texts(Dataset.open(inputs["held_out"]))))
     return {"parameters": model.config.n_params}
 
 

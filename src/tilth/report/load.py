@@ -44,13 +44,13 @@ class _Folder:
 
 
 def collect(
-    folders: Iterable[Path], *, name: str = "", run_command: str | None = None, chat_command: str | None = None
+    folders: Iterable[Path | str], *, name: str = "", run_command: str | None = None, chat_command: str | None = None
 ) -> RunResults:
     """Reads the results in the folders of steps; a folder that is named twice counts once.
 
     Raises: DataError naming the file and the key, where one is not what it should be.
     """
-    paths = list(dict.fromkeys(folders))
+    paths = list(dict.fromkeys(map(Path, folders)))
     found = [_Folder(path, _read(StepRecord, path / RECORD)) for path in paths]
     trainings, labels = _trainings(found)
     ledgers = _entries(Ledger, LEDGER, found)

@@ -52,8 +52,9 @@ class Section:
     view: View
 
 
-def render(run: RunResults, out: Path) -> Path:
+def render(run: RunResults, out: Path | str) -> Path:
     """Writes the report of a run; returns its path: `out` if that ends in `.html`, else `out/report.html`."""
+    out = Path(out)
     target = out if out.suffix == ".html" else out / "report.html"
     write_bytes(target, page_text(run).encode("utf-8"))
     return target

@@ -37,11 +37,12 @@ class MetricsLog:
         self._file.close()
 
 
-def read_metrics(path: Path) -> Metrics:
+def read_metrics(path: Path | str) -> Metrics:
     """Reads a metrics file; a last line that a kill cut short is left out, and so are lines of other measurements.
 
     Raises: DataError naming the file and the key, where a line does not fit.
     """
+    path = Path(path)
     train: list[TrainPoint] = []
     held_out: list[EvalPoint] = []
     for number, line in enumerate(_lines(path), 1):

@@ -60,7 +60,7 @@ def train(
     config: TrainConfig,
     dataset: Dataset,
     tokenizer: Tokenizer,
-    out: Path,
+    out: Path | str,
     *,
     held_out: Dataset | None = None,
     compile: bool = False,
@@ -77,7 +77,7 @@ def train(
     Raises: ConfigError for settings that do not fit each other, a device that is not there, or if `out` holds another
     training; TilthError if the loss is not finite.
     """
-    context = context or Context()
+    out, context = Path(out), context or Context()
     network = first_model(model, config, dataset, tokenizer) if isinstance(model, ModelConfig) else model
     _check(network.config, config, tokenizer)
     identity: dict[str, object] = {
@@ -85,14 +85,14 @@ def train(
         "config": config,
         "dataset": dataset.fingerprint,
         "tokenizer": tokenizer.fingerprint,
-        "held_out": held_out.fingerprint if held_out else None,
+        "held_out": held_out.fingerprint if held_out is not None else None,
     }
     if network is model:
         identity["initial_weights"] = weights_fingerprint(network)
     network.to(resolve_device(context.device))
     rows = config.global_batch_tokens // network.config.context_length
     step_tokens = rows * network.config.context_length
-    excerpt = held_out_excerpt(held_out.documents(), config.eval_bytes) if held_out else None
+    excerpt = held_out_excerpt(held_out.documents(), config.eval_bytes) if held_out is not None else None
     budget = budget_of(config, dataset, tokenizer)
     context.progress.say(budget.line)
     schedule = schedule_of(config, step_tokens, budget.tokens)

@@ -90,7 +90,7 @@ class Trainer:
         optimizers: Optimizers,
         schedule: Schedule,
         gradient_clip: float = 1.0,
-        out: Path | None = None,
+        out: Path | str | None = None,
         identity: Mapping[str, object] | None = None,
         evaluate: Callable[[nn.Module], Mapping[str, float]] | None = None,
         watch: Callable[[nn.Module, int], None] | None = None,
@@ -114,7 +114,8 @@ class Trainer:
         """
         self.model, self.batches, self.loss = model, batches, loss
         self.optimizers, self.schedule, self.gradient_clip = optimizers, schedule, gradient_clip
-        self.out, self.evaluate, self.ahead, self.name = out, evaluate, ahead, name
+        self.out = None if out is None else Path(out)
+        self.evaluate, self.ahead, self.name = evaluate, ahead, name
         self.watch, self._watch_at = watch, 0.0
         self.total_tokens, self.context = total_tokens, context or Context()
         self.best = best
@@ -133,8 +134,8 @@ class Trainer:
         for optimizer in optimizers.values():
             for group in optimizer.param_groups:
                 group.setdefault("peak_lr", group["lr"])
-        if out is not None:
-            self._claim(out, identity or {})
+        if self.out is not None:
+            self._claim(self.out, identity or {})
 
     @property
     def checkpoint(self) -> Path | None:

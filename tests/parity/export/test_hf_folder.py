@@ -49,8 +49,31 @@ def test_transformers_gives_what_tilth_gives(tmp_path: Path, model: Transformer,
         torch.testing.assert_close(model(torch.tensor([ids])), theirs(torch.tensor([ids])).logits, atol=1e-5, rtol=1e-5)
     prompt = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode_ordinary("def ")]])
     expected = theirs.generate(prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=20, do_sample=False)
-    completion = Engine(model, tokenizer).generate(["def "], SamplingParams(max_tokens=20, temperature=0))[0]
+    params = SamplingParams(max_tokens=20, temperature=0, token_healing=False)
+    completion = Engine(model, tokenizer).generate("def ", params)
     assert list(completion.tokens) == expected[0, prompt.shape[1] :].tolist()
+
+
+@pytest.mark.slow
+def test_transformers_generates_without_a_word(
+    tmp_path: Path, model: Transformer, tokenizer: Tokenizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    to_hf(model, tokenizer, str(tmp_path))
+    transformers.utils.logging.enable_propagation()  # so that caplog has what it would print
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    their_tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert their_tokenizer.pad_token == their_tokenizer.bos_token == SEPARATOR
+    assert their_tokenizer.model_max_length == model.config.context_length
+    assert theirs.generation_config.pad_token_id == theirs.generation_config.eos_token_id == tokenizer.end_of_text
+    assert len(theirs.generate(**their_tokenizer("def", return_tensors="pt"))[0]) > 2
+    theirs.generate(**their_tokenizer("def", return_tensors="pt"), max_new_tokens=3)
+    batch = their_tokenizer(["def", "def grow(seed"], return_tensors="pt", padding=True)
+    together = theirs.generate(**batch, max_new_tokens=5, do_sample=False)
+    alone = theirs.generate(**their_tokenizer("def", return_tensors="pt"), max_new_tokens=5, do_sample=False)
+    assert together[0, -5:].tolist() == alone[0, -5:].tolist()
+    written = transformers.pipeline("text-generation", str(tmp_path))("def", max_new_tokens=3)
+    assert written[0]["generated_text"].startswith("def")
+    assert [record.getMessage() for record in caplog.records if record.levelname != "INFO"] == []
 
 
 def test_the_folder_loads_here_too(tmp_path: Path, model: Transformer, tokenizer: Tokenizer) -> None:

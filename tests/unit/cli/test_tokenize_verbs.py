@@ -1,6 +1,8 @@
 """`tilth tokenize`: train, decode, convert, compare."""
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,20 @@ def test_train_across_words_and_with_byte_fallback(dataset: Path, tmp_path: Path
     out = ("--out", tmp_path / "b", "--runs", tmp_path / "runs")
     assert run("tokenize", "train", dataset, "--vocab-size", 285, "--byte-fallback", *out) == 0
     assert Tokenizer.load(tmp_path / "b").decode(Tokenizer.load(tmp_path / "b").encode("the é")) == "the é"
+
+
+def test_a_dash_is_standard_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = Tokenizer.train(["the cat"] * 2, vocab_size=260)
+    tokenizer.save(tmp_path / "bpe")
+    data = "the cat\nGröße ".encode() + b"\xff"
+    for words, expected in (
+        (("encode",), [*map(str, tokenizer.encode(data))]),
+        (("show",), ["17", "tokens", "for", "17", "bytes"]),
+    ):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        assert run("tokenize", *words, tmp_path / "bpe", "-") == 0
+        printed = capsys.readouterr().out.split()
+        assert " ".join(expected[-3:]) in " ".join(printed)
+        assert words == ("show",) or printed == expected

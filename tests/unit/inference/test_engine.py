@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 
@@ -40,7 +43,7 @@ def begun(engine: Engine, text: str) -> list[int]:
 
 
 def test_text_prompts_begin_a_document(engine: Engine) -> None:
-    params = SamplingParams(max_tokens=20, seed=3)
+    params = SamplingParams(max_tokens=20, seed=3, token_healing=False)
     assert engine.generate(["Maß"], params) == engine.generate([begun(engine, "Maß")], params)
     assert engine.generate(["Maß"], params) != engine.generate([begun(engine, "Maß")[1:]], params)
 
@@ -49,13 +52,14 @@ PROMPTS = ["Maß", "", "a", "naïve café, 日本語", "Größe und"]
 
 
 def check_greedy(engine: Engine) -> None:
-    completions = engine.generate(PROMPTS, SamplingParams(max_tokens=25, temperature=0))
+    params = SamplingParams(max_tokens=25, temperature=0, token_healing=False)
+    completions = engine.generate(PROMPTS, params)
     for prompt, completion in zip(PROMPTS, completions, strict=True):
         expected = greedy_without_cache(engine, begun(engine, prompt), 25)
         assert list(completion.tokens) == expected
         text = engine.tokenizer.decode([token for token in expected if token != engine.tokenizer.end_of_text])
         assert completion.text == text
-        assert "".join(engine.stream(prompt, SamplingParams(max_tokens=25, temperature=0))) == text
+        assert "".join(engine.stream(prompt, params)) == text
 
 
 def test_greedy_completions_equal_a_loop_without_a_cache(engine: Engine) -> None:
@@ -120,3 +124,39 @@ def test_a_smaller_tokenizer_draws_only_what_it_has(engine: Engine) -> None:
     smaller = Engine(engine.model, Tokenizer.train([TEXT], vocab_size=258))
     completions = smaller.generate(["a"] * 20, SamplingParams(max_tokens=40, temperature=3.0))
     assert max(token for completion in completions for token in completion.tokens) == 257
+
+
+def test_one_prompt_gives_one_completion(engine: Engine) -> None:
+    completion = engine.generate("Maß")
+    assert completion == engine.generate(["Maß"])[0]
+    assert completion.prompt_tokens[0] == engine.tokenizer.end_of_text
+
+
+@pytest.mark.parametrize(
+    ("prompts", "says"),
+    [([1, 2], "Prompt 0 is the number 1"), ([b"Ma"], "Prompt 0 is bytes"), (["a", None], "Prompt 1 is of type None")],
+)
+def test_what_is_no_prompt_is_refused(engine: Engine, prompts: Any, says: str) -> None:
+    with pytest.raises(DataError, match=says) as caught:
+        engine.generate(prompts)
+    assert caught.value.fix
+
+
+def test_a_stream_that_is_left_has_what_was_written(engine: Engine) -> None:
+    stream = engine.stream("Maß", SamplingParams(max_tokens=30, seed=4))
+    next(stream)
+    assert 0 < len(stream.tokens) < 30
+    whole = engine.generate("Maß", SamplingParams(max_tokens=30, seed=4))
+    assert whole.tokens[: len(stream.tokens)] == stream.tokens
+
+
+def test_probabilities_are_the_models(engine: Engine) -> None:
+    completion = engine.generate("Maß", SamplingParams(max_tokens=10, temperature=0.3, seed=1))
+    found = engine.probabilities(completion.prompt_tokens, completion.tokens, n_alternatives=4)
+    assert [one.token for one in found] == list(completion.tokens)
+    for one, expected in zip(found, completion.logprobs, strict=True):
+        assert one.probability == pytest.approx(math.exp(expected), rel=1e-3)
+        chances = [probability for _, probability in one.alternatives]
+        assert len(chances) == 4 and chances == sorted(chances, reverse=True) and chances[0] >= one.probability
+    assert any(one.alternatives[0][0] != one.token for one in found)
+    assert engine.probabilities(completion.prompt_tokens, []) == []
