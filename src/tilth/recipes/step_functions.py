@@ -103,6 +103,7 @@ def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -
     tokenizer, text = Tokenizer.load(inputs["tokenizer"]), open_documents(inputs["train"])
     save_model(first_model(config.model, config.training, text, tokenizer), out / "initial_model")
     held_out = Dataset.open(inputs["held_out"]) if "held_out" in inputs else None
+    save_model(first_model(config.model, config.training, text, tokenizer), out / "initial_model")
     result = train(
         config.model,
         config.training,
