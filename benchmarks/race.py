@@ -53,7 +53,7 @@ PEERS: dict[str, list[dict[str, float]]] = {
     ],
     "nanoGPT": [
         {"rate": rate, "batch_tokens": batch, "context": context}
-        for rate, batch, context in ((3e-3, 768, 64), (6e-3, 768, 64), (3e-3, 1536, 64))
+        for rate, batch, context in ((3e-3, 768, 64), (1.5e-3, 768, 64), (6e-3, 768, 64), (3e-3, 1536, 64))
     ],
     "Llama": [
         {"rate": rate, "batch_tokens": batch, "context": context}

@@ -77,7 +77,8 @@ def test_your_own_text(place: Path) -> None:
     lines = commands("tilth", section("Your own text"))
     assert len(lines) >= 6
     for words in lines:
-        words = ["texts" if word == "~/texts" else RECIPE if word == "quickstart" else word for word in words]
-        words = [str(next(place.glob(word.replace("*", "[!.]*")))) if "*" in word else word for word in words]
-        corpus = [] if "--corpus" in words or RECIPE not in words else ["--corpus", "texts"]
-        tilth(*words[1:], *corpus, cwd=place)
+        told = {"~/texts": "texts", "quickstart": RECIPE, "README.md": "cmd.py"}
+        words = [told.get(word, word) for word in words]
+        if words[1] == "chat":
+            words += ["--prompt", "import "]
+        tilth(*words[1:], cwd=place)

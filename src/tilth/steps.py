@@ -461,7 +461,8 @@ def run_into(step: Step, folder: Path, context: Context) -> StepResult:
 
 def _is_within(folder: Path, source: Source) -> bool:
     root = None if is_url(source.path) else local_path(source.path).resolve()
-    return root is not None and root.is_dir() and root in folder.resolve().parents
+    # What a glob leaves out is not read.
+    return root is not None and not source.include and root.is_dir() and root in folder.resolve().parents
 
 
 def _output_folder(folder: Path, sources: Iterable[Source]) -> Path:

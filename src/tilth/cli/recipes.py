@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import glob
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from tilth.cli.options import RecipeOptions, call_with_options, given_fields
 from tilth.cli.terminal import about, duration
 from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
+from tilth.listing import split_glob
 from tilth.recipes import BUILT_IN, load_recipe
 from tilth.recipes.estimates import Estimate, estimate
 from tilth.recipes.live_run import live_run
@@ -231,7 +231,7 @@ class RecipeCall(Generic[Named]):
     def name(self) -> str:
         """Returns a name made from the corpora that the words name, or else from the recipe."""
         values = [value for word in self.words for value in (word, word.partition("=")[2])]
-        named = {*values, *(match for value in values if glob.has_magic(value) for match in glob.glob(value))}  # noqa: PTH207
+        named = {path for value in values for path in (value, split_glob(value)[0])}
         return name_from([source.path for source in self.sources if source.path in named], self.recipe)
 
     def begin(self) -> AbstractContextManager[ActiveRun]:

@@ -34,9 +34,9 @@ class LoopConfig:
     """Rounds of generating, verifying and fine-tuning; each may take on problems one step harder."""
     base_difficulty: int = 6
     """Hardest problems that come with right answers: difficulties 1 to this."""
-    base_steps: int = 500
+    base_steps: int = 700
     """Training steps of the base model."""
-    round_steps: int = 50
+    round_steps: int = 60
     """Training steps of a round."""
     samples: int = 1000
     """Pseudo-labelled problems that an arm adds in a round."""
@@ -60,7 +60,7 @@ class LoopConfig:
     """Peak learning rate of Muon, for the matrices in the blocks."""
     warmup_fraction: float = 0.125
     """Share of the steps in which the learning rate rises."""
-    decay_fraction: float = 0.3
+    decay_fraction: float = 0.5
     """Share of the steps, at the end, in which it falls to zero."""
     beta1: float = 0.9
     """AdamW's decay of the mean gradient."""

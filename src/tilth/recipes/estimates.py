@@ -29,6 +29,7 @@ START_SECONDS = {
     "pretrain": 4.0,
     "baselines": 10.0,
     "samples": 3.0,
+    "nearest": 3.0,
     "export": 2.0,
     "report": 2.0,
     "documentation": 3.0,
@@ -72,7 +73,10 @@ def work_of(step: Step) -> float | None:
     """Returns the FLOPs of a step, or the bytes that it reads; None where its kind has no measure."""
     if step.name in BYTES_PER_SECOND:
         return float(source_bytes(step)) or None
-    return _flops(step.name, vars(step.config) if hasattr(step.config, "__dict__") else {})
+    try:
+        return _flops(step.name, vars(step.config) if hasattr(step.config, "__dict__") else {})
+    except (KeyError, TypeError, AttributeError):  # a step of a user's own that has one of our names
+        return None
 
 
 def work_of_record(record: StepRecord, context: Context) -> float | None:

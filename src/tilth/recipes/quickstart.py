@@ -41,7 +41,7 @@ def quickstart(
     depth: int = 4,
     vocab_size: int = 4096,
     tokens: int | None = None,
-    rounds: int = 8,
+    rounds: int = 4,
     languages: tuple[str, ...] = (AUTO,),
     text_field: str | None = None,
     seed: int = 0,
@@ -114,7 +114,9 @@ def chain(
         data,
         version=step_functions.BASELINES_VERSION,
     )
-    improve = [] if loop is None else [Step("improve", step_functions.improve, loop)]
+    improve = (
+        [] if loop is None else [Step("improve", step_functions.improve, loop, version=step_functions.IMPROVE_VERSION)]
+    )
     model_files = {
         "model": pretrain / "model",
         "tokenizer": vocabulary,

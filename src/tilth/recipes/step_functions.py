@@ -102,6 +102,7 @@ def pretrain(config: Pretraining, inputs: Inputs, out: Path, context: Context) -
     tokenizer, text = Tokenizer.load(inputs["tokenizer"]), open_documents(inputs["train"])
     save_model(first_model(config.model, config.training, text, tokenizer), out / "initial_model")
     held_out = Dataset.open(inputs["held_out"]) if "held_out" in inputs else None
+    save_model(first_model(config.model, config.training, text, tokenizer), out / "initial_model")
     result = train(
         config.model,
         config.training,
@@ -232,6 +233,10 @@ def find_nearest(config: Nothing, inputs: Inputs, out: Path, context: Context) -
         out=out,
     )
     return {"samples": len(samples), "searched_bytes": found.searched_bytes, "windows": found.windows}
+
+
+IMPROVE_VERSION = 2
+"""Goes up whenever equal configs give other results."""
 
 
 def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> Counts:

@@ -154,7 +154,7 @@ def test_mistakes_name_the_known_runs(
     words: tuple[str, ...], says: list[str], runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("compare", *words) == 2
-    printed = " ".join(capsys.readouterr().err.split())
+    printed = " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert "Traceback" not in printed
     for piece in says:
         assert piece in printed

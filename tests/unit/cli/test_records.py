@@ -171,7 +171,7 @@ def test_a_field_named_as_an_option_is_refused(capsys: pytest.CaptureFixture[str
     assert "`jobs`" in said
 
 
-@pytest.mark.parametrize("word", ["--jobs", "--workers", "--micro-batch-size", "--eval-every-tokens"])
+@pytest.mark.parametrize("word", ["--jobs", "--workers", "--micro-batch-size"])
 def test_runtime_options_are_checked(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, said = run(capsys, "run", "mine.py:seeds", word, "0")
     assert code == 2

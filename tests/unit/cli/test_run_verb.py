@@ -154,7 +154,8 @@ def test_the_command_is_tilth_however_it_was_called(folder: Path) -> None:
     [
         (["--corpus", "german"], "german"),
         (["--corpus=german"], "german"),
-        (["--corpus", "ger*"], "german"),
+        (["--corpus", "german/*"], "german"),
+        (["--corpus", "ger*"], None),
         (["--corpus", "x=german", "My Novel.txt"], "german-my-novel"),
         (["--depth", "2"], "quickstart"),
         (["--corpus", "."], None),

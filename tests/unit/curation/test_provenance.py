@@ -174,7 +174,7 @@ def test_corpora_have_names(tmp_path: Path) -> None:
     assert singles.named_corpus(f"{tmp_path}/a=b.txt") == ("a=b.txt", f"{tmp_path}/a=b.txt")
     with pytest.raises(ConfigError, match="Two corpora are called `data`") as error:
         singles.curate(["x/data", "y/data"], CurationConfig())
-    assert "NAME=y/data" in str(error.value.fix)
+    assert "data-2=y/data" in str(error.value.fix)
     step = singles.curate(["x/data", "other=y/data"], CurationConfig())
     assert list(step.inputs) == ["data", "other"]
 

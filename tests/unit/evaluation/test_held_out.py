@@ -66,7 +66,7 @@ def test_writes_what_the_report_reads(tmp_path: Path, tokenizer: Tokenizer, unif
     )
     assert read_result(Baselines, tmp_path / "baselines.json") == result
     written = json.loads((tmp_path / "baselines.json").read_text())
-    assert set(written) == {"held_out_bytes", "held_out_documents", "bits_per_byte", "notes"}
+    assert set(written) == {"held_out_bytes", "held_out_documents", "bits_per_byte", "notes", "curve_bits_per_byte"}
     assert list(result.bits_per_byte) == ["model before", "model", "5-gram", "zstd -19"]
     assert written["bits_per_byte"] == result.bits_per_byte
     assert set(written["notes"]) == set(written["bits_per_byte"])

@@ -36,7 +36,7 @@ def test_refuses_with_a_word(field: str, value: object, message: str) -> None:
 def test_one_dial() -> None:
     assert LoopConfig.from_effort(1.0) == LoopConfig()
     small = LoopConfig.from_effort(0.01, rounds=2, seeds=(3,))
-    assert (small.base_steps, small.round_steps, small.samples, small.rounds, small.seeds) == (8, 1, 10, 2, (3,))
+    assert (small.base_steps, small.round_steps, small.samples, small.rounds, small.seeds) == (7, 1, 10, 2, (3,))
 
 
 def test_measures_two_steps_beyond_the_rounds() -> None:

@@ -48,7 +48,7 @@ def test_it_says_what_is_there_and_what_would_become_of_it(corpus: Path, tmp_pat
     assert found.sample.kept_share is not None and 0.8 < found.sample.kept_share < 1
     text_bytes = sum(size for _, _, size in there.kinds)
     assert found.text_tokens is not None and text_bytes / 6 < found.text_tokens < text_bytes / 2
-    assert found.epochs is not None and found.epochs == 3_000_000 / found.text_tokens
+    assert found.epochs is not None and found.epochs == 2_000_000 / found.text_tokens
     assert found.memory_bytes is not None and 4e8 < found.memory_bytes < 4e9
     assert found.seconds is not None
     shown = "\n".join(lines_of(found))

@@ -23,7 +23,7 @@ def test_model_that_wins_is_called_best(run_files: Files, tmp_path: Path) -> Non
     assert sentence.startswith("The model needs 1.62 bits per byte on held-out text")
     assert "a 5-gram model needs 1.94 and zstd -19 needs 1.81" in sentence
     assert "predicts this text best" in sentence and "worse" not in sentence
-    assert "Before training it needed 3.41." in sentence
+    assert "Before the first step it needed 3.41." in sentence
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_training_that_does_not_help_is_said_so(run_files: Files, tmp_path: Path
 def test_without_baselines_nothing_is_compared(run_files: Files, tmp_path: Path) -> None:
     run = collected({"pretrain": run_files["pretrain"]}, tmp_path)
     assert training.takeaway(run) == (
-        "The model needs 1.62 bits per byte on held-out text. Before training it needed 3.41."
+        "The model needs 1.62 bits per byte on held-out text. Before the first step it needed 3.41."
     )
 
 

@@ -26,7 +26,7 @@ def takeaway(run: RunResults) -> str:
         return "Training diverged: the loss on held-out text is not a number."
     sentences = [f"The model needs {figures.bits(after)} bits per byte on held-out text{_beside(baselines, after)}."]
     if before is not None and math.isfinite(before):
-        untrained = f"Before training it needed {figures.bits(before)}"
+        untrained = f"Before the first step it needed {figures.bits(before)}"
         sentences.append(f"{untrained}{'' if after < before else ': training did not help'}.")
     return " ".join(sentences + _kept(training.summary))
 
