@@ -157,10 +157,12 @@ class Budget:
         """The budget as a sentence, with what to do where the text is little."""
         of_text = f"the text's {self.pass_tokens:,} tokens"
         if self.tokens < self.asked:
+            many = self.epochs > MANY_EPOCHS
+            why = f": after {self.epochs:.0f} passes a model mostly learns it by heart" if many else ""
             return (
                 f"train: {self.tokens:,} tokens instead of {self.asked:,}, which would be "
-                f"{passes(self.asked / self.pass_tokens)} over {of_text}: after {self.epochs:.0f} passes a "
-                "model mostly learns it by heart. More text helps most; `max_epochs` sets this limit."
+                f"{passes(self.asked / self.pass_tokens)} over {of_text}{why}. "
+                "More text helps most; `max_epochs` sets this limit."
             )
         advice = " More text would be worth more than more passes." if self.epochs > MANY_EPOCHS else ""
         return f"train: {self.tokens:,} tokens, {passes(self.epochs)} over {of_text}.{advice}"

@@ -334,3 +334,9 @@ def test_short_rows_are_for_the_first_half(tmp_path: Path, dataset: Dataset, tok
     assert lengths == [8, 8, 24, 24]
     short = replace(model.config, context_length=8).flops_per_token
     assert summary.flops == pytest.approx(384 * short + 384 * model.config.flops_per_token)
+
+
+def test_a_text_is_learnt_by_heart_only_after_many_passes() -> None:
+    assert "after 16 passes a model mostly learns" in Budget(tokens=1600, asked=9000, pass_tokens=100).line
+    few = Budget(tokens=50, asked=9000, pass_tokens=100).line
+    assert "by heart" not in few and "90 passes over the text's 100 tokens. More text" in few
