@@ -9,9 +9,11 @@ import pytest
 
 import tilth
 from tilth.cli import VERBS
+from tilth.curation import CurationConfig
 from tilth.execute import Context
 from tilth.identity import canonical
-from tilth.recipes import BUILT_IN, load_recipe
+from tilth.improve import LoopConfig
+from tilth.recipes import BUILT_IN, load_recipe, singles
 from tilth.steps import in_order
 
 EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document ModelConfig
@@ -49,8 +51,9 @@ CONFIGS = {
     "muon_learning_rate schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip short_rows "
     "initial_embeddings seed eval_bytes held_out_points patience",
     "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples test_problems "
-    "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate warmup_fraction decay_fraction beta1 "
-    "beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at max_draws seeds",
+    "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate warmup_fraction "
+    "decay_fraction beta1 beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at "
+    "max_draws seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens token_healing",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
     "endpoints keys cache live",
@@ -132,8 +135,8 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "tilth.improve.config:LoopConfig": {
         "rounds": 8,
         "base_difficulty": 6,
-        "base_steps": 800,
-        "round_steps": 100,
+        "base_steps": 500,
+        "round_steps": 50,
         "samples": 1000,
         "test_problems": 200,
         "validation_problems": 100,
@@ -141,8 +144,9 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "n_layers": 3,
         "n_heads": 4,
         "d_ff": 160,
-        "batch_size": 128,
-        "learning_rate": 0.002,
+        "batch_size": 64,
+        "learning_rate": 0.006,
+        "muon_learning_rate": 0.02,
         "warmup_fraction": 0.125,
         "decay_fraction": 0.3,
         "beta1": 0.9,
@@ -169,6 +173,18 @@ DEFAULTS: dict[str, dict[str, object]] = {
 When you change one, raise the `version` of every step that uses the config (`recipes/`): without that, it is served
 results made with the old default. A new field needs no version, if its default is what the step did before.
 """
+VERSIONS = {
+    "curate": 2,
+    "tokenizer": 1,
+    "pretrain": 3,
+    "samples": 2,
+    "nearest": 1,
+    "baselines": 2,
+    "improve": 2,
+    "export": 2,
+    "report": 1,
+}
+"""Versions of the steps: those of a released tilth are never given to other results."""
 RECIPES = {"quickstart": "corpus depth vocab_size tokens rounds languages text_field seed"}
 
 
@@ -218,6 +234,15 @@ def defaults(config: type) -> dict[str, object]:
 @pytest.mark.parametrize("path", IN_IDENTITIES)
 def test_a_changed_default_is_a_changed_version(path: str) -> None:
     assert defaults(load(path)) == DEFAULTS[path]
+
+
+def test_versions(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    target = load_recipe("quickstart")(corpus=str(tmp_path))
+    steps = in_order(target, Context(runs=tmp_path / "runs"))
+    assert {step.name: step.version for step in steps} == VERSIONS
+    alone = singles.improve(LoopConfig()), singles.curate([str(tmp_path)], CurationConfig())
+    assert {step.name: step.version for step in alone} == {name: VERSIONS[name] for name in ("improve", "curate")}
 
 
 def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import glob
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -230,9 +231,15 @@ class RecipeCall(Generic[Named]):
     @property
     def name(self) -> str:
         """Returns a name made from the corpora that the words name, or else from the recipe."""
-        values = [value for word in self.words for value in (word, word.partition("=")[2])]
-        named = {*values, *(match for value in values if glob.has_magic(value) for match in glob.glob(value))}  # noqa: PTH207
-        return name_from([source.path for source in self.sources if source.path in named], self.recipe)
+        values = {value for word in self.words for value in (word, word.partition("=")[2]) if value}
+        named = values | {os.path.normpath(value) for value in values}
+        given: list[str] = []
+        for source in self.sources:
+            if source.include and os.path.normpath(_given(source)) in named:
+                given += sorted(glob.glob(_given(source))) or [source.path]  # noqa: PTH207
+            elif source.path in named:
+                given.append(source.path)
+        return name_from(given, self.recipe)
 
     def begin(self) -> AbstractContextManager[ActiveRun]:
         """Begins the run: see `run_record.begin`."""
@@ -243,10 +250,15 @@ class RecipeCall(Generic[Named]):
             recipe=self.recipe,
             command=self.command,
             fields=self.fields,
-            corpora=[source.path for source in self.sources],
+            corpora=[_given(source) for source in self.sources],
             suggestion=self.name,
             taken={step.name for target in (self.target, *built_in) for step in steps.needed_steps(target)},
         )
+
+
+def _given(source: Source) -> str:
+    """Returns path or URL of a source, with its glob, if it has one."""
+    return f"{source.path.rstrip('/')}/{source.include}" if source.include else source.path
 
 
 def _recipe(verb: str, words: Sequence[str], default: Named) -> RecipeCall[Named]:

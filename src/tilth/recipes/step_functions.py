@@ -235,6 +235,10 @@ def find_nearest(config: Nothing, inputs: Inputs, out: Path, context: Context) -
     return {"samples": len(samples), "searched_bytes": found.searched_bytes, "windows": found.windows}
 
 
+IMPROVE_VERSION = 2
+"""Goes up whenever equal configs and inputs give other results, or a default of `LoopConfig` changes."""
+
+
 def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Runs the self-improving loop with all its arms."""
     from tilth.improve import improve

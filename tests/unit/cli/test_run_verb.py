@@ -75,6 +75,27 @@ def test_a_run_has_a_page_links_and_a_record(capsys: pytest.CaptureFixture[str],
     assert "<h1>other</h1>" in (folder / "runs" / "other" / "report.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("words", "given", "name"),
+    [
+        ("german/*.txt", "german/*.txt", "a"),
+        ("g*/", "./g*", "german"),
+        ("x=./g*", "./g*", "german"),
+        ("texts/*.md", "texts/*.md", "texts"),
+    ],
+)
+def test_a_run_over_a_glob_is_named_after_what_matches_and_keeps_the_glob(
+    words: str, given: str, name: str, folder: Path
+) -> None:
+    (folder / "texts").mkdir()
+    for number in range(5):
+        (folder / "texts" / f"{number}.md").write_text("text")
+    call = _recipe("run", ["quickstart", "--corpus", words], RecipeOptions())
+    assert call.name == name
+    with call.begin() as active:
+        assert active.record.corpora == (given,)
+
+
 def test_ls_tells_runs_apart(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ((), ("--corpus", "german"), ("--corpus", "german", "--bits", "1.25"), ("--corpus", "german")):
         tilth(capsys, "run", "mine.py:recipe", *words)
