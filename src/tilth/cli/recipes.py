@@ -15,14 +15,15 @@ from typing import Any, Generic, TypeVar
 
 from tilth import steps
 from tilth.cli import terminal
-from tilth.cli.look import show_look
+from tilth.cli.look import is_interactive, show_look
 from tilth.cli.options import RecipeOptions, call_with_options, given_fields
 from tilth.cli.terminal import about, duration
 from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
 from tilth.recipes import BUILT_IN, load_recipe
-from tilth.recipes.estimates import Estimate, estimate
+from tilth.recipes.estimates import Estimate
 from tilth.recipes.live_run import live_run
+from tilth.recipes.look import Look, estimates_of, look
 from tilth.recipes.run_page import chat_command, write_page
 from tilth.run_record import ActiveRun, RunRecord, begin, find_run, name_from
 from tilth.sources import Source
@@ -46,13 +47,13 @@ def run(words: Sequence[str]) -> None:
     call = _recipe("run", words, RunOptions())
     for source in call.sources:
         source.check_exists()
+    # A question comes before anything is written, so that `n` leaves an earlier run as it is. Else the page is first.
+    looked_at = _looked_at(call) if is_interactive() and not call.options.yes else None
     with call.begin() as active:
         with live_run(active, call.target, call.context, serve=call.options.open) as live:
-            planned = steps.plan(call.target, call.context)
-            if not show_look(call.target, planned, call.context, yes=call.options.yes):
-                terminal.say("Nothing was run.")
-                sys.exit(0)
-            live.page.expect(_expected(planned, call.context))
+            planned, found = looked_at or _looked_at(call)
+            estimates = estimates_of(planned, found, call.context)
+            live.page.expect({label: one.seconds for label, one in estimates.items() if one is not None})
             for result in steps.run_each(call.target, live.context, started=live.started):
                 active.add_step(result.step.label, result.folder)
                 live.finished(result)
@@ -65,10 +66,14 @@ def run(words: Sequence[str]) -> None:
             terminal.say(f"Chat:    {chat}")
 
 
-def _expected(planned: Sequence[steps.Planned], context: Context) -> dict[str, float]:
-    """Returns the seconds that steps will take, about, by label, where that is known."""
-    estimates = {p.step.label: estimate(p, context) for p in planned if p.record is None}
-    return {label: found.seconds for label, found in estimates.items() if found is not None}
+def _looked_at(call: RecipeCall[RunOptions]) -> tuple[list[steps.Planned], Look | None]:
+    """Returns what a run would do, shows the look at its corpora, and exits where the user says no."""
+    planned = steps.plan(call.target, call.context)
+    found = look(call.target, planned, call.context)
+    if not show_look(found, yes=call.options.yes):
+        terminal.say("Nothing was run.")
+        sys.exit(0)
+    return planned, found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +89,14 @@ def plan(words: Sequence[str]) -> None:
     call = _recipe("plan", words, PlanOptions())
     target, context = call.target, call.context
     planned = steps.plan(target, context)
-    estimates = {p.step.label: None if p.record else estimate(p, context) for p in planned}
+    found = look(target, planned, context)
+    estimates = estimates_of(planned, found, context)
     if call.options.json:
-        rows = [_planned_json(p, estimates[p.step.label]) for p in planned]
+        rows = [_planned_json(p, estimates.get(p.step.label)) for p in planned]
         terminal.show_json({"run": call.name, "recipe": call.recipe, "steps": rows})
         return
-    show_look(target, planned, context, yes=True)
-    rows = [_planned_row(p, estimates[p.step.label]) for p in planned]
+    show_look(found, yes=True)
+    rows = [_planned_row(p, estimates.get(p.step.label)) for p in planned]
     terminal.show_table("", ("step", "state", "time", "why"), rows)
     for path, basis in {path: basis for p in planned for path, basis in p.source_bases.items()}.items():
         if basis != "content":
