@@ -1,5 +1,6 @@
 """The verbs over recipes and records, on a recipe of two seeds."""
 
+import json
 import os
 from pathlib import Path
 
@@ -171,7 +172,7 @@ def test_a_field_named_as_an_option_is_refused(capsys: pytest.CaptureFixture[str
     assert "`jobs`" in said
 
 
-@pytest.mark.parametrize("word", ["--jobs", "--workers", "--micro-batch-size", "--eval-every-tokens"])
+@pytest.mark.parametrize("word", ["--jobs", "--workers", "--micro-batch-size"])
 def test_runtime_options_are_checked(word: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, said = run(capsys, "run", "mine.py:seeds", word, "0")
     assert code == 2
@@ -194,5 +195,7 @@ def test_a_document_is_looked_for_in_tables_that_have_ids_only(
     pq.write_table(pa.table({"id": ["abc"], "text": ["found"]}), step / "documents.parquet")
     code, said, _ = run(capsys, "show", str(step), "--id", "abc")
     assert (code, "found" in said) == (0, True)
+    code, said, _ = run(capsys, "show", str(step), str(step), "--id", "abc", "--json")
+    assert [found["document"] for found in json.loads(said)] == [{"id": "abc", "text": "found"}]
     code, _, err = run(capsys, "show", str(step), "--id", "nowhere")
     assert (code, "has the id nowhere" in err) == (2, True)
