@@ -9,9 +9,11 @@ import pytest
 
 import tilth
 from tilth.cli import VERBS
+from tilth.curation import CurationConfig
 from tilth.execute import Context
 from tilth.identity import canonical
-from tilth.recipes import BUILT_IN, load_recipe
+from tilth.improve import LoopConfig
+from tilth.recipes import BUILT_IN, load_recipe, singles
 from tilth.steps import in_order
 
 EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document ModelConfig
@@ -171,6 +173,18 @@ DEFAULTS: dict[str, dict[str, object]] = {
 When you change one, raise the `version` of every step that uses the config (`recipes/`): without that, it is served
 results made with the old default. A new field needs no version, if its default is what the step did before.
 """
+VERSIONS = {
+    "curate": 2,
+    "tokenizer": 1,
+    "pretrain": 3,
+    "samples": 2,
+    "nearest": 1,
+    "baselines": 2,
+    "improve": 2,
+    "export": 2,
+    "report": 1,
+}
+"""Versions of the steps: those of a released tilth are never given to other results."""
 RECIPES = {"quickstart": "corpus depth vocab_size tokens rounds languages text_field seed"}
 
 
@@ -220,6 +234,15 @@ def defaults(config: type) -> dict[str, object]:
 @pytest.mark.parametrize("path", IN_IDENTITIES)
 def test_a_changed_default_is_a_changed_version(path: str) -> None:
     assert defaults(load(path)) == DEFAULTS[path]
+
+
+def test_versions(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    target = load_recipe("quickstart")(corpus=str(tmp_path))
+    steps = in_order(target, Context(runs=tmp_path / "runs"))
+    assert {step.name: step.version for step in steps} == VERSIONS
+    alone = singles.improve(LoopConfig()), singles.curate([str(tmp_path)], CurationConfig())
+    assert {step.name: step.version for step in alone} == {name: VERSIONS[name] for name in ("improve", "curate")}
 
 
 def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:

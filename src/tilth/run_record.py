@@ -217,11 +217,6 @@ def _stored(folder: Path) -> RunRecord | None:
         return None
 
 
-def latest(runs: Path) -> RunRecord | None:
-    """Returns the record of the run that was begun last."""
-    return next(iter(read_runs(runs)), None)
-
-
 def find_run(runs: Path, recipe: str, fields: Mapping[str, str]) -> RunRecord | None:
     """Returns the newest run of a recipe with these fields."""
     return next((r for r in read_runs(runs) if (r.recipe, r.fields) == (recipe, dict(fields))), None)

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 
 from tilth.cli import terminal
 from tilth.cli.terminal import about, size
-from tilth.execute import Context
-from tilth.recipes.look import Corpus, Look, look
-from tilth.steps import Planned, Step
+from tilth.recipes.look import Corpus, Look
 
 MOST_KINDS = 4
 
 
-def show_look(target: Step, planned: Sequence[Planned], context: Context, *, yes: bool) -> bool:
-    """Shows what a run that still has to curate will work on; returns whether to go on.
+def show_look(found: Look | None, *, yes: bool) -> bool:
+    """Shows what a run that still has to curate will work on (`recipes.look.look`); returns whether to go on.
 
     It asks only where something is worth a question, and only on a terminal; not with `yes`.
     """
-    found = look(target, planned, context)
     if found is None:
         return True
     for line in lines_of(found):

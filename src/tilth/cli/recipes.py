@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import glob
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,15 +15,15 @@ from typing import Any, Generic, TypeVar
 
 from tilth import steps
 from tilth.cli import terminal
-from tilth.cli.look import show_look
+from tilth.cli.look import is_interactive, show_look
 from tilth.cli.options import RecipeOptions, call_with_options, given_fields
 from tilth.cli.terminal import about, duration
 from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
-from tilth.listing import split_glob
 from tilth.recipes import BUILT_IN, load_recipe
-from tilth.recipes.estimates import Estimate, estimate
+from tilth.recipes.estimates import Estimate
 from tilth.recipes.live_run import live_run
+from tilth.recipes.look import Look, estimates_of, look
 from tilth.recipes.run_page import chat_command, write_page
 from tilth.run_record import ActiveRun, RunRecord, begin, find_run, name_from
 from tilth.sources import Source
@@ -45,13 +47,13 @@ def run(words: Sequence[str]) -> None:
     call = _recipe("run", words, RunOptions())
     for source in call.sources:
         source.check_exists()
+    # A question comes before anything is written, so that `n` leaves an earlier run as it is. Else the page is first.
+    looked_at = _looked_at(call) if is_interactive() and not call.options.yes else None
     with call.begin() as active:
         with live_run(active, call.target, call.context, serve=call.options.open) as live:
-            planned = steps.plan(call.target, call.context)
-            if not show_look(call.target, planned, call.context, yes=call.options.yes):
-                terminal.say("Nothing was run.")
-                sys.exit(0)
-            live.page.expect(_expected(planned, call.context))
+            planned, found = looked_at or _looked_at(call)
+            estimates = estimates_of(planned, found, call.context)
+            live.page.expect({label: one.seconds for label, one in estimates.items() if one is not None})
             for result in steps.run_each(call.target, live.context, started=live.started):
                 active.add_step(result.step.label, result.folder)
                 live.finished(result)
@@ -64,10 +66,14 @@ def run(words: Sequence[str]) -> None:
             terminal.say(f"Chat:    {chat}")
 
 
-def _expected(planned: Sequence[steps.Planned], context: Context) -> dict[str, float]:
-    """Returns the seconds that steps will take, about, by label, where that is known."""
-    estimates = {p.step.label: estimate(p, context) for p in planned if p.record is None}
-    return {label: found.seconds for label, found in estimates.items() if found is not None}
+def _looked_at(call: RecipeCall[RunOptions]) -> tuple[list[steps.Planned], Look | None]:
+    """Returns what a run would do, shows the look at its corpora, and exits where the user says no."""
+    planned = steps.plan(call.target, call.context)
+    found = look(call.target, planned, call.context)
+    if not show_look(found, yes=call.options.yes):
+        terminal.say("Nothing was run.")
+        sys.exit(0)
+    return planned, found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +89,14 @@ def plan(words: Sequence[str]) -> None:
     call = _recipe("plan", words, PlanOptions())
     target, context = call.target, call.context
     planned = steps.plan(target, context)
-    estimates = {p.step.label: None if p.record else estimate(p, context) for p in planned}
+    found = look(target, planned, context)
+    estimates = estimates_of(planned, found, context)
     if call.options.json:
-        rows = [_planned_json(p, estimates[p.step.label]) for p in planned]
+        rows = [_planned_json(p, estimates.get(p.step.label)) for p in planned]
         terminal.show_json({"run": call.name, "recipe": call.recipe, "steps": rows})
         return
-    show_look(target, planned, context, yes=True)
-    rows = [_planned_row(p, estimates[p.step.label]) for p in planned]
+    show_look(found, yes=True)
+    rows = [_planned_row(p, estimates.get(p.step.label)) for p in planned]
     terminal.show_table("", ("step", "state", "time", "why"), rows)
     for path, basis in {path: basis for p in planned for path, basis in p.source_bases.items()}.items():
         if basis != "content":
@@ -230,9 +237,15 @@ class RecipeCall(Generic[Named]):
     @property
     def name(self) -> str:
         """Returns a name made from the corpora that the words name, or else from the recipe."""
-        values = [value for word in self.words for value in (word, word.partition("=")[2])]
-        named = {path for value in values for path in (value, split_glob(value)[0])}
-        return name_from([source.path for source in self.sources if source.path in named], self.recipe)
+        values = {value for word in self.words for value in (word, word.partition("=")[2]) if value}
+        named = values | {os.path.normpath(value) for value in values}
+        given: list[str] = []
+        for source in self.sources:
+            if source.include and os.path.normpath(_given(source)) in named:
+                given += sorted(glob.glob(_given(source))) or [source.path]  # noqa: PTH207
+            elif source.path in named:
+                given.append(source.path)
+        return name_from(given, self.recipe)
 
     def begin(self) -> AbstractContextManager[ActiveRun]:
         """Begins the run: see `run_record.begin`."""
@@ -243,10 +256,15 @@ class RecipeCall(Generic[Named]):
             recipe=self.recipe,
             command=self.command,
             fields=self.fields,
-            corpora=[source.path for source in self.sources],
+            corpora=[_given(source) for source in self.sources],
             suggestion=self.name,
             taken={step.name for target in (self.target, *built_in) for step in steps.needed_steps(target)},
         )
+
+
+def _given(source: Source) -> str:
+    """Returns path or URL of a source, with its glob, if it has one."""
+    return f"{source.path.rstrip('/')}/{source.include}" if source.include else source.path
 
 
 def _recipe(verb: str, words: Sequence[str], default: Named) -> RecipeCall[Named]:

@@ -243,7 +243,10 @@ def show(words: Sequence[str]) -> None:
         if not paths:
             raise ConfigError("No folder is given.", fix="`tilth show FOLDER`; `tilth ls` lists the runs.")
         shown = [_shown(path, runs) for path in paths]
-        if id is not None:
+        folders = dict.fromkeys(step for item in shown for step in item.steps)
+        if id is not None and json and (found := [match for folder in folders for match in _rows(folder, id)]):
+            terminal.show_json([{"file": str(path), "document": row} for path, row in found])
+        elif id is not None:
             for item in shown:
                 _show_document(item.folder, item.steps, id)
         elif json:

@@ -12,6 +12,7 @@ and `completion`, each a text or itself a list of messages.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
@@ -46,6 +47,17 @@ def chat_fields(names: Collection[str]) -> tuple[str, ...]:
             has_input = asked == "instruction" and "input" in names
             return (asked, "input", answered) if has_input else (asked, answered)
     return ()
+
+
+def turns_in(name: str, value: object) -> list[object] | None:
+    """Returns the list of turns that a text field holds as JSON, as in CSV; None if it holds none."""
+    if name not in LISTS or not isinstance(value, str) or not value.lstrip().startswith("["):
+        return None
+    try:
+        turns = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return cast("list[object]", turns)
 
 
 def chat_text(fields: Mapping[str, object], names: Sequence[str]) -> str | None:

@@ -49,6 +49,10 @@ COMPARED_BYTES = 4 << 20
 """In a corpus up to this size, the ends are compared with the text that is trained on."""
 MOST_SHARED = 0.5
 """Share of an end's shingles that may occur in the text that is trained on."""
+MOST_OF_A_DOCUMENT = 0.5
+"""Share of a document that its end may be, unless the fraction is larger: the rest is to be learned from."""
+MOST_CHOICES = 8
+"""Sets of ends that are compared with the rest; each comparison reads all text."""
 
 
 @dataclass(frozen=True)
@@ -111,40 +115,52 @@ def _other_rule(sizes: _Sizes, work: Path, config: CurationConfig, plain_share: 
     if by != "document":
         line = f"Nothing is held out: all text is of one {by}. `--held-out-by document` holds out a part of it."
         return HeldOut(Split(by=by, threshold=0.0, seed=seed, line=line))
-    cuts, tail_bytes = _tails(sizes, which, group_bytes, work, config)
-    ends = f"the end of the longest document{'s' if len(cuts) > 1 else ''}"
+    cuts, tail_bytes, is_shared = _tails(sizes, which, group_bytes, work, config)
+    ends = f"the end of {'long documents' if len(cuts) > 1 else 'a long document'}"
     line = (
         f"Held out: {tail_bytes / total:.1%} of the text ({tail_bytes:,} bytes), {ends}; there are too few documents, "
         "or too large ones, to hold out whole documents."
     )
+    if is_shared:
+        line += " Most of it occurs in the text that is trained on as well, so it tells little about other text."
     n_cut = sum(position > 0 for position in cuts.values())
     return HeldOut(Split(by=by, threshold=0.0, seed=seed, tails=n_cut, line=line), cuts)
 
 
 def _tails(
     sizes: _Sizes, which: I64, group_bytes: I64, work: Path, config: CurationConfig
-) -> tuple[dict[int, int], int]:
-    """Returns where to cut which documents, and the bytes of the ends."""
+) -> tuple[dict[int, int], int, bool]:
+    """Returns where to cut which documents, the bytes of the ends, and whether the rest holds most of one as well.
+
+    The longest documents come first. Where no others have ends that are long enough, theirs are taken in any case.
+    """
     total = int(group_bytes.sum())
     target = max(config.held_out_fraction * total, min(TAIL_BYTES, total / 10))
+    most = max(MOST_OF_A_DOCUMENT, config.held_out_fraction)
     order = np.argsort(-group_bytes, kind="stable")
     refused = set[int]()
-    while True:
+    first: tuple[dict[int, int], int, bool] | None = None
+    for _ in range(MOST_CHOICES):
         chosen = _longest([int(group) for group in order if int(group) not in refused], group_bytes, target)
         cuts: dict[int, int] = {}
         texts: dict[int, str] = {}
-        share_of_each = target / sum(int(group_bytes[group]) for group in chosen)
+        share_of_each = min(target / sum(int(group_bytes[group]) for group in chosen), most)
         for group in chosen:
             members = np.flatnonzero(which == group)
             cuts |= _cut_group(sizes, members, share_of_each * int(group_bytes[group]), work, texts)
         n_bytes = sum(_tail_bytes(sizes, document, position, texts) for document, position in cuts.items())
-        if total > COMPARED_BYTES:
-            return cuts, n_bytes
-        shared = _shared(sizes, cuts, texts, work, config)
+        if first is not None and n_bytes < min(TAIL_BYTES, target / TOLERANCE):
+            return first
+        shared = _shared(sizes, cuts, texts, work, config) if total <= COMPARED_BYTES else []
         bad = {int(which[sizes.documents == document][0]) for document in shared}
-        if not bad or len(refused | bad) >= len(group_bytes):
-            return cuts, n_bytes
+        first = first or (cuts, n_bytes, bool(bad))
+        if not bad:
+            return cuts, n_bytes, False
         refused |= bad
+        if len(refused) >= len(group_bytes):
+            break
+    assert first is not None
+    return first
 
 
 def _longest(groups: Sequence[int], group_bytes: I64, target: float) -> list[int]:

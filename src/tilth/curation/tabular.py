@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
@@ -16,6 +17,7 @@ from tilth.errors import DataError
 
 _DELIMITERS = ",;\t|"
 _ROWS_LOOKED_AT = 200
+_QUOTED = re.compile(r'"[^"]*"')
 
 
 def read_csv(reading: FileReading) -> Iterator[ReadResult]:
@@ -42,6 +44,7 @@ def _records(reading: FileReading, encoding: str) -> Iterator[ReadResult]:
     header = [name.strip().lstrip("\ufeff") for name in next(rows, [])]
     if not any(header):
         return
+    header = _distinct(header)
     names = text_fields(header, reading.config)
     first: list[list[str]] = []
     note = ""
@@ -85,12 +88,41 @@ def _rows(reading: FileReading, encoding: str, rejects: list[ReadResult]) -> Ite
     with open_unpacked(reading.file.path) as stream:
         texts = _lines(reading, lines(stream, reading.limit), encoding, rejects)
         first = next(texts, "")
-        delimiter = max(_DELIMITERS, key=first.count)
-        if PurePosixPath(reading.name.lower().removesuffix(".gz")).suffix == ".tsv":
+        delimiter = max(_DELIMITERS, key=_QUOTED.sub("", first).count)
+        suffixes = PurePosixPath(reading.name.lower()).suffixes
+        if ".tsv" in suffixes[-2:]:
             delimiter = "\t"
-        for row in csv.reader(chain([first], texts), delimiter=delimiter):
+        texts = chain([first], texts)
+        for row in csv.reader(_with_closed_quotes(texts) if delimiter == "\t" else texts, delimiter=delimiter):
             if any(field.strip() for field in row):
                 yield row
+
+
+def _distinct(header: list[str]) -> list[str]:
+    """Returns names of columns of which no two are equal: the first keeps a name, one without is `column_n`."""
+    names: list[str] = []
+    for number, name in enumerate(header, 1):
+        names.append(name if name and name not in names else f"{name or 'column'}_{number}")
+    return names
+
+
+def _with_closed_quotes(texts: Iterator[str]) -> Iterator[str]:
+    """Yields lines with values between tabs, in which a quotation mark that no other closes is a part of the text.
+
+    Such marks are usual there, and each would swallow the rows up to the next. Two lines in a row with as many tabs as
+    the header show that no value goes on from the one to the other.
+    """
+    before = next(texts, "")
+    n_tabs = before.count("\t")
+    for text in chain(texts, [""]):
+        is_row = n_tabs and before.count("\t") == n_tabs and (not text or text.count("\t") == n_tabs)
+        yield "\t".join(map(_closed, before.removesuffix("\n").split("\t"))) + "\n" if is_row else before
+        before = text
+
+
+def _closed(value: str) -> str:
+    is_open = value.startswith('"') and (len(value) == 1 or not value.endswith('"'))
+    return '"' + value.replace('"', '""') + '"' if is_open else value
 
 
 def _lines(

@@ -29,7 +29,7 @@ START_SECONDS = {
     "pretrain": 4.0,
     "baselines": 10.0,
     "samples": 3.0,
-    "nearest": 3.0,
+    "nearest": 2.0,
     "export": 2.0,
     "report": 2.0,
     "documentation": 3.0,

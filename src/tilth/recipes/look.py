@@ -17,12 +17,13 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from tilth.curation.code_languages import PACKED
 from tilth.curation.config import CurationConfig
 from tilth.execute import Context
 from tilth.files import InputFile
 from tilth.model.config import ModelConfig
 from tilth.paths import is_url
-from tilth.recipes.estimates import estimate
+from tilth.recipes.estimates import Estimate, estimate
 from tilth.recipes.step_functions import Pretraining
 from tilth.sources import Source
 from tilth.steps import Planned, Step, needed_steps
@@ -37,6 +38,8 @@ DOCUMENTS_OF_A_FILE = 12
 """Documents at the beginning of a file that are read."""
 MANY_SECONDS = 3600.0
 """Work that is worth a question."""
+_PACKED_TIMES = 3.0
+"""Text is about so many times as long as its packed file."""
 _BASE_BYTES, _NGRAM_BYTES, _NGRAM_TEXT = 450e6, 50.0, 64 << 20
 """Memory of a process that has loaded everything, and of the 5-gram model for each byte of as much text at most."""
 
@@ -112,7 +115,7 @@ def look(target: Step, planned: Sequence[Planned], context: Context) -> Look | N
     corpora = tuple(_corpus(sources[name].path, found) for name, found in files.items())
     sample = sample_of([file for found in files.values() for file in found], curation.config)
     pretraining = next((s.config for s in needed_steps(target) if isinstance(s.config, Pretraining)), None)
-    read = sum(n_bytes for corpus in corpora for _, _, n_bytes in corpus.kinds)
+    read = sum(n_bytes * (_PACKED_TIMES if kind in PACKED else 1) for c in corpora for kind, _, n_bytes in c.kinds)
     share = sample.kept_share
     text_bytes = None if share is None else read * share * (1 - curation.config.held_out_fraction)
     found = Look(corpora=corpora, sample=sample)
@@ -250,20 +253,24 @@ def memory(model: ModelConfig, training: TrainConfig, text_bytes: float, micro_b
     return _BASE_BYTES + max(5 * 4.0 * model.n_params + activations, _NGRAM_BYTES * min(text_bytes, _NGRAM_TEXT))
 
 
-def _seconds(planned: Sequence[Planned], found: Look, context: Context) -> float | None:
-    """Returns what all steps that are not done will take, training cut to the most passes over the text."""
-    total = 0.0
+def estimates_of(planned: Sequence[Planned], found: Look | None, context: Context) -> dict[str, Estimate | None]:
+    """Returns how long each step that is not cached will take, training cut to the most passes over the text."""
+    estimates: dict[str, Estimate | None] = {}
     for one in planned:
-        if one.state not in ("new", "partial"):
+        if one.record is not None:
             continue
-        expected = estimate(one, context)
-        if expected is None:
-            return None
-        share = 1.0
-        if isinstance(one.step.config, Pretraining) and found.epochs is not None:
-            share = min(1.0, found.max_epochs / found.epochs)
-        total += expected.seconds * share
-    return total
+        known = estimate(one, context)
+        if known and found and found.epochs is not None and isinstance(one.step.config, Pretraining):
+            known = replace(known, seconds=known.seconds * min(1.0, found.max_epochs / found.epochs))
+        estimates[one.step.label] = known
+    return estimates
+
+
+def _seconds(planned: Sequence[Planned], found: Look, context: Context) -> float | None:
+    """Returns what all steps that are not done will take; None where one cannot be estimated."""
+    estimates = estimates_of([one for one in planned if one.state in ("new", "partial")], found, context)
+    known = [one.seconds for one in estimates.values() if one is not None]
+    return sum(known) if len(known) == len(estimates) else None
 
 
 def _questions(found: Look) -> list[str]:

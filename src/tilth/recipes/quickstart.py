@@ -114,9 +114,8 @@ def chain(
         data,
         version=step_functions.BASELINES_VERSION,
     )
-    improve = (
-        [] if loop is None else [Step("improve", step_functions.improve, loop, version=step_functions.IMPROVE_VERSION)]
-    )
+    version = step_functions.IMPROVE_VERSION
+    improve = [] if loop is None else [Step("improve", step_functions.improve, loop, version=version)]
     model_files = {
         "model": pretrain / "model",
         "tokenizer": vocabulary,

@@ -236,7 +236,7 @@ def find_nearest(config: Nothing, inputs: Inputs, out: Path, context: Context) -
 
 
 IMPROVE_VERSION = 2
-"""Goes up whenever equal configs give other results."""
+"""Goes up whenever equal configs and inputs give other results, or a default of `LoopConfig` changes."""
 
 
 def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> Counts:

@@ -1,5 +1,6 @@
 """The verbs over recipes and records, on a recipe of two seeds."""
 
+import json
 import os
 from pathlib import Path
 
@@ -194,5 +195,7 @@ def test_a_document_is_looked_for_in_tables_that_have_ids_only(
     pq.write_table(pa.table({"id": ["abc"], "text": ["found"]}), step / "documents.parquet")
     code, said, _ = run(capsys, "show", str(step), "--id", "abc")
     assert (code, "found" in said) == (0, True)
+    code, said, _ = run(capsys, "show", str(step), str(step), "--id", "abc", "--json")
+    assert [found["document"] for found in json.loads(said)] == [{"id": "abc", "text": "found"}]
     code, _, err = run(capsys, "show", str(step), "--id", "nowhere")
     assert (code, "has the id nowhere" in err) == (2, True)

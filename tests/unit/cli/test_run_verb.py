@@ -75,6 +75,43 @@ def test_a_run_has_a_page_links_and_a_record(capsys: pytest.CaptureFixture[str],
     assert "<h1>other</h1>" in (folder / "runs" / "other" / "report.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("words", "given", "name"),
+    [
+        ("german/*.txt", "german/*.txt", "a"),
+        ("g*/", "./g*", "german"),
+        ("x=./g*", "./g*", "german"),
+        ("texts/*.md", "texts/*.md", "texts"),
+    ],
+)
+def test_a_run_over_a_glob_is_named_after_what_matches_and_keeps_the_glob(
+    words: str, given: str, name: str, folder: Path
+) -> None:
+    (folder / "texts").mkdir()
+    for number in range(5):
+        (folder / "texts" / f"{number}.md").write_text("text")
+    call = _recipe("run", ["quickstart", "--corpus", words], RecipeOptions())
+    assert call.name == name
+    with call.begin() as active:
+        assert active.record.corpora == (given,)
+
+
+def test_an_answer_of_no_leaves_nothing_and_an_earlier_run_as_it_is(
+    capsys: pytest.CaptureFixture[str], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tilth(capsys, "run", "mine.py:recipe")
+    page = (folder / "runs" / "latest" / "report.html").read_bytes()
+    for module in ("look", "recipes"):
+        monkeypatch.setattr(f"tilth.cli.{module}.is_interactive", lambda: True)
+    monkeypatch.setattr("builtins.input", lambda: "n")
+    words = ("quickstart", "--corpus", "german", "--depth", "1", "--vocab-size", "512", "--rounds", "0")
+    said = tilth(capsys, "run", *words)[1]
+    assert "Nothing of the sample would be kept" in said
+    assert "Nothing was run." in said
+    assert {path.parent.name for path in (folder / "runs").glob("*/run.json")} == {"recipe", "latest"}
+    assert (folder / "runs" / "latest" / "report.html").read_bytes() == page
+
+
 def test_ls_tells_runs_apart(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ((), ("--corpus", "german"), ("--corpus", "german", "--bits", "1.25"), ("--corpus", "german")):
         tilth(capsys, "run", "mine.py:recipe", *words)
@@ -154,8 +191,7 @@ def test_the_command_is_tilth_however_it_was_called(folder: Path) -> None:
     [
         (["--corpus", "german"], "german"),
         (["--corpus=german"], "german"),
-        (["--corpus", "german/*"], "german"),
-        (["--corpus", "ger*"], None),
+        (["--corpus", "ger*"], "german"),
         (["--corpus", "x=german", "My Novel.txt"], "german-my-novel"),
         (["--depth", "2"], "quickstart"),
         (["--corpus", "."], None),

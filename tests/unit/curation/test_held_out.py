@@ -88,6 +88,34 @@ def test_an_end_that_is_in_the_training_text_is_not_taken(tmp_path: Path) -> Non
         assert not in_train & set(shingles(document.text).tolist())
 
 
+def rows(folder: Path, *texts: str) -> Path:
+    folder.mkdir()
+    (folder / "a.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
+    return folder
+
+
+def test_a_short_document_in_place_of_a_repetitive_one_is_left_half_to_train_on(tmp_path: Path) -> None:
+    long = paragraphs(1, 600)
+    folder = rows(tmp_path / "in", f"{long}\n\n{long[: len(long) // 3]}", paragraphs(2, 4), paragraphs(3, 4))
+    ledger, train, held_out = split(folder, tmp_path / "out", min_words=1)
+    assert 700 < ledger.held_out.bytes < 1300
+    assert min(len(document.text) for document in train) > 250
+    assert ledger.split is not None
+    assert "occurs" not in ledger.split.line
+    assert not any(document.text in long for document in held_out)
+
+
+def test_an_end_that_is_in_the_training_text_for_want_of_another_is_told(tmp_path: Path) -> None:
+    long = paragraphs(1, 300)
+    for number, others in enumerate(((), ("Two words.",))):
+        folder = rows(tmp_path / f"in-{number}", f"{long}\n\n{long[: len(long) // 3]}", *others)
+        ledger, train, _ = split(folder, tmp_path / f"out-{number}", min_words=1)
+        assert ledger.split is not None
+        assert "Most of it occurs in the text that is trained on as well" in ledger.split.line
+        assert ledger.held_out.bytes > 1000
+        assert min(len(document.text) for document in train) > 9
+
+
 def test_of_many_documents_the_plain_rule_decides_and_says_nothing(tmp_path: Path) -> None:
     folder = written(tmp_path / "in", *(paragraphs(seed, 2) for seed in range(200)))
     ledger, _, held_out = split(folder, tmp_path / "out", held_out_fraction=0.1)

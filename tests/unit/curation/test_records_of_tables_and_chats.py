@@ -62,6 +62,31 @@ def test_a_csv_with_quoted_line_ends_and_other_delimiters(read: Reader) -> None:
     assert read("a.csv", b"question,answer\n%s,%s\n" % (ASKED.encode(), ANSWERED.encode()))[0][2] == CHAT
 
 
+def test_a_chat_in_a_table_is_read_as_one(read: Reader) -> None:
+    turns = json.dumps([{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}])
+    quoted = turns.replace('"', '""')
+    assert read("a.csv", f'id,messages\n1,"{quoted}"\n'.encode()) == [("prose", "a.csv#1", CHAT)]
+    assert read("a.csv", b"id,messages\n1,[laughs] Good.\n") == [("prose", "a.csv#1", "[laughs] Good.")]
+
+
+def test_a_delimiter_in_a_quoted_name_is_none(read: Reader) -> None:
+    rows = b'"a, b, c, d";text\n1;"two; parts"\n'
+    assert read("a.csv", rows) == [("prose", "a.csv#1", "two; parts")]
+
+
+def test_of_two_columns_of_one_name_the_first_is_taken_and_both_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(",text,text,\n1,long,short,x\n")
+    (result,) = read_file(InputFile(path=str(tmp_path / "a.csv"), name="a.csv", bytes=9), CurationConfig())
+    assert result.row["text"] == "long"
+    assert json.loads(str(result.row["meta"])) == {"kind": "prose", "column_1": "1", "text_3": "short", "column_4": "x"}
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv"])
+def test_a_quotation_mark_that_is_not_closed_joins_no_rows_between_tabs(read: Reader, suffix: str) -> None:
+    rows = b'id\ttext\tn\n1\t"one\t5\n2\ttwo\t6\n3\t"three\nlines ""of\nit"\t7\n4\tfour\t8\n'
+    assert [text for _, _, text in read(f"a.{suffix}", rows)] == ['"one', "two", 'three\nlines "of\nit', "four"]
+
+
 def test_a_broken_row_is_a_dead_letter_and_the_next_is_read(read: Reader) -> None:
     found = read("a.csv", b"text,n\none,1\ntwo, and more,2\nthree,3\n")
     assert found[0] == ("prose", "a.csv#1", "one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import gzip
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tilth.curation.config import CurationConfig
 from tilth.execute import Context
 from tilth.files import list_files
 from tilth.recipes import look as look_module
-from tilth.recipes.look import Look, look, sample_of
+from tilth.recipes.look import Look, estimates_of, look, sample_of
 from tilth.recipes.quickstart import quickstart
 
 
@@ -72,6 +73,29 @@ def test_text_for_many_passes_is_worth_a_question_and_enough_is_not(corpus: Path
     assert looked(tmp_path, corpus, tokens=100_000).questions == ()
 
 
+def test_training_is_expected_to_end_after_the_most_passes(corpus: Path, tmp_path: Path) -> None:
+    context = Context(runs=tmp_path / "runs")
+    target = quickstart(corpus=str(corpus))
+    planned = steps.plan(target, context)
+    found = look(target, planned, context)
+    assert found is not None and found.epochs is not None and found.epochs > found.max_epochs
+    whole, cut = (estimates_of(planned, seen, context)["pretrain"] for seen in (None, found))
+    assert whole is not None and cut is not None
+    assert cut.seconds == pytest.approx(whole.seconds * found.max_epochs / found.epochs)
+    known = [one.seconds for one in estimates_of(planned, found, context).values() if one is not None]
+    assert len(known) == len(planned) and found.seconds == pytest.approx(sum(known))
+
+
+def test_packed_text_is_longer_than_its_file(corpus: Path, tmp_path: Path) -> None:
+    text = "".join(path.read_text() for path in sorted(corpus.glob("*.py"))[:6])
+    tokens: list[int] = []
+    for name, content in (("a.py", text.encode()), ("a.py.gz", gzip.compress(text.encode()))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).write_bytes(content)
+        tokens.append(looked(tmp_path, tmp_path / name).text_tokens or 0)
+    assert tokens[0] / 2 < tokens[1] < 2 * tokens[0]
+
+
 def test_nothing_kept_is_worth_a_question(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("only three words")
     found = looked(tmp_path, tmp_path / "a.txt")
@@ -103,7 +127,7 @@ def test_it_asks_on_a_terminal_only(
         monkeypatch.setattr(cli_look, "is_interactive", lambda: terminal)
         context = Context(runs=tmp_path / "runs")
         target = quickstart(corpus=str(corpus))
-        assert show_look(target, steps.plan(target, context), context, yes=yes) is goes_on
+        assert show_look(look(target, steps.plan(target, context), context), yes=yes) is goes_on
         assert stdin.read() == ("" if terminal and not yes else typed)
 
 
