@@ -111,20 +111,25 @@ def _other_rule(sizes: _Sizes, work: Path, config: CurationConfig, plain_share: 
     if by != "document":
         line = f"Nothing is held out: all text is of one {by}. `--held-out-by document` holds out a part of it."
         return HeldOut(Split(by=by, threshold=0.0, seed=seed, line=line))
-    cuts, tail_bytes = _tails(sizes, which, group_bytes, work, config)
+    cuts, tail_bytes, is_shared = _tails(sizes, which, group_bytes, work, config)
     ends = f"the end of the longest document{'s' if len(cuts) > 1 else ''}"
     line = (
         f"Held out: {tail_bytes / total:.1%} of the text ({tail_bytes:,} bytes), {ends}; there are too few documents, "
         "or too large ones, to hold out whole documents."
     )
+    if is_shared:
+        line += (
+            " Most of that also occurs in the text that is trained on, so what is measured on it says little: take out "
+            "what all files end with, such as a license."
+        )
     n_cut = sum(position > 0 for position in cuts.values())
     return HeldOut(Split(by=by, threshold=0.0, seed=seed, tails=n_cut, line=line), cuts)
 
 
 def _tails(
     sizes: _Sizes, which: I64, group_bytes: I64, work: Path, config: CurationConfig
-) -> tuple[dict[int, int], int]:
-    """Returns where to cut which documents, and the bytes of the ends."""
+) -> tuple[dict[int, int], int, bool]:
+    """Returns where to cut which documents, the bytes of the ends, and whether some of them are mostly in the rest."""
     total = int(group_bytes.sum())
     target = max(config.held_out_fraction * total, min(TAIL_BYTES, total / 10))
     order = np.argsort(-group_bytes, kind="stable")
@@ -139,11 +144,11 @@ def _tails(
             cuts |= _cut_group(sizes, members, share_of_each * int(group_bytes[group]), work, texts)
         n_bytes = sum(_tail_bytes(sizes, document, position, texts) for document, position in cuts.items())
         if total > COMPARED_BYTES:
-            return cuts, n_bytes
+            return cuts, n_bytes, False
         shared = _shared(sizes, cuts, texts, work, config)
         bad = {int(which[sizes.documents == document][0]) for document in shared}
         if not bad or len(refused | bad) >= len(group_bytes):
-            return cuts, n_bytes
+            return cuts, n_bytes, bool(bad)
         refused |= bad
 
 

@@ -88,6 +88,15 @@ def test_an_end_that_is_in_the_training_text_is_not_taken(tmp_path: Path) -> Non
         assert not in_train & set(shingles(document.text).tolist())
 
 
+def test_it_is_said_that_all_ends_are_also_in_the_training_text(tmp_path: Path) -> None:
+    shared = "\n\n" + paragraphs(7, 20)
+    folder = written(tmp_path / "in", paragraphs(1, 60) + shared, paragraphs(2, 60) + shared)
+    ledger, train, held_out = split(folder, tmp_path / "out")
+    assert held_out[0].text in train[0].text + train[1].text
+    assert ledger.split is not None
+    assert "also occurs in the text that is trained on" in ledger.split.line
+
+
 def test_of_many_documents_the_plain_rule_decides_and_says_nothing(tmp_path: Path) -> None:
     folder = written(tmp_path / "in", *(paragraphs(seed, 2) for seed in range(200)))
     ledger, _, held_out = split(folder, tmp_path / "out", held_out_fraction=0.1)
