@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import io
 import os
 import re
 import sys
@@ -60,7 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     raw = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in raw
     words = [word for word in raw if word != "--debug"]
+    _print_anything()
     sys.exit(_dispatch(words, debug=debug))
+
+
+def _print_anything() -> None:
+    """Lets names that the terminal's encoding has no characters for (a file's, in another encoding) end no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _dispatch(words: list[str], *, debug: bool) -> int:

@@ -117,7 +117,7 @@ class Conversation:
             plural = "" if len(stream.tokens) == 1 else "s"
             terminal.say_softly(f"(seed {self.params.seed}, {len(stream.tokens)} token{plural}{stopped})")
         self._last = _Turn(fitted, "".join(pieces), stream.prompt_tokens, stream.tokens)
-        self.params = replace(self.params, seed=self.params.seed + 1)
+        self.params = replace(self.params, seed=(self.params.seed + 1) % (1 << 63))
         if self.show_probabilities and complete:
             self._probabilities("")
         return complete

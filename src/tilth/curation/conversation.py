@@ -6,14 +6,15 @@
 
     Assistant: Soil is weathered rock with what lived in it.
 
-Read are `messages` [{role, content}], `conversations` [{from, value}] (ShareGPT), and pairs of fields such as `prompt`
-and `completion`, each a text or itself a list of messages.
+Read are `messages` [{role, content}], `conversations` [{from, value}] (ShareGPT), either also as the JSON text that
+tables hold, and pairs of fields such as `prompt` and `completion`, each a text or itself a list of messages.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import cast
 
 LISTS = ("messages", "conversations", "conversation")
@@ -49,21 +50,20 @@ def chat_fields(names: Collection[str]) -> tuple[str, ...]:
     return ()
 
 
-def turns_in(name: str, value: object) -> list[object] | None:
-    """Returns the list of turns that a text field holds as JSON, as in CSV; None if it holds none."""
-    if name not in LISTS or not isinstance(value, str) or not value.lstrip().startswith("["):
-        return None
-    try:
-        turns = json.loads(value)
-    except (ValueError, RecursionError):
-        return None
-    return cast("list[object]", turns)
+def turns_of(value: object) -> object:
+    """Returns a list of turns that is written as JSON, as in CSV, as that list; anything else as it is."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        with suppress(ValueError, RecursionError):
+            parsed: object = json.loads(value)
+            if isinstance(parsed, list) and all(isinstance(item, dict) for item in cast("list[object]", parsed)):
+                return cast("list[object]", parsed)
+    return value
 
 
 def chat_text(fields: Mapping[str, object], names: Sequence[str]) -> str | None:
     """Returns the chat in these fields as text; None if a field holds neither text nor turns."""
     if len(names) == 1:
-        turns = _turns(fields[names[0]], "User")
+        turns = _turns(turns_of(fields[names[0]]), "User")
     else:
         asked = [_turns(fields[name], "User") for name in names[:-1] if fields[name] not in (None, "")]
         answered = _turns(fields[names[-1]], "Assistant")

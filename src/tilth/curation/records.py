@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from tilth.curation.broken_input import describe
 from tilth.curation.config import CurationConfig
-from tilth.curation.conversation import chat_fields, chat_text, turns_in
+from tilth.curation.conversation import LISTS, chat_fields, chat_text, turns_of
 from tilth.curation.decoding import lines, open_unpacked, printable
 from tilth.curation.read_result import LINEAGE, SCORE, FileReading, ReadResult, Reject, lineage_list, score
 from tilth.errors import DataError
@@ -170,7 +170,7 @@ def _foreign(
         return no_text_field(reading, fields, number=number)
     name = names[0]
     content = fields[name]
-    if len(names) == 1 and (turns := turns_in(name, content)) is not None:
+    if len(names) == 1 and name in LISTS and (turns := turns_of(content)) is not content:
         content, fields = turns, {**fields, name: turns}
     is_text = len(names) == 1 and not isinstance(content, list)
     if not is_text:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import codecs
 import csv
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import PurePosixPath
+from typing import IO, cast
 
-from tilth.curation.decoding import HEAD_BYTES, is_binary, lines, open_unpacked
+from tilth.curation.decoding import EXCERPT_BYTES, HEAD_BYTES, is_binary, is_utf16, lines, open_unpacked
 from tilth.curation.read_result import FileReading, Read, ReadResult
 from tilth.curation.records import no_text_field, record, text_fields
 from tilth.errors import DataError
+
+LONGEST_NAME = 100
+"""Characters of the name of a column, at most: a longer one in the first row is text."""
 
 _DELIMITERS = ",;\t|"
 _ROWS_LOOKED_AT = 200
@@ -24,7 +29,9 @@ def read_csv(reading: FileReading) -> Iterator[ReadResult]:
     """Yields the rows of a CSV or TSV file; rows count from 1, below the header.
 
     The text is in `CurationConfig.text_field`, else in a column of a known name, else in the column with the longest
-    text, which the note of the first document says. A row with more fields than the header is a dead letter.
+    text, which the note of the first document says. Of columns with one name the later ones get a number; where a first
+    row holds no names but text, columns are called by their numbers. A row with more fields than the header is a dead
+    letter, and so is the rest of a file from a quote on that is never closed.
     Rejects: `no_text_field`, `empty_record`, `binary_file`, `line_too_long`, `document_too_long`.
     """
     with open_unpacked(reading.file.path) as stream:
@@ -41,11 +48,15 @@ def read_csv(reading: FileReading) -> Iterator[ReadResult]:
 def _records(reading: FileReading, encoding: str) -> Iterator[ReadResult]:
     rejects: list[ReadResult] = []
     rows = _rows(reading, encoding, rejects)
-    header = [name.strip().lstrip("\ufeff") for name in next(rows, [])]
+    top = next(rows, [])
+    header = [name.strip().lstrip("\ufeff") for name in top]
     if not any(header):
+        yield from rejects
         return
     header = _distinct(header)
     names = text_fields(header, reading.config)
+    if not names and reading.config.text_field is None and max(map(len, header)) > LONGEST_NAME:
+        rows, header = chain([top], rows), [str(number) for number in range(1, len(top) + 1)]
     first: list[list[str]] = []
     note = ""
     if not names and reading.config.text_field is None:
@@ -75,6 +86,8 @@ def _records(reading: FileReading, encoding: str) -> Iterator[ReadResult]:
 
 def _encoding(head: bytes) -> str:
     """Returns the encoding of a file by its beginning, which may end within a character."""
+    if is_utf16(head):
+        return "utf-16"
     try:
         codecs.getincrementaldecoder("utf-8")().decode(head, final=len(head) < HEAD_BYTES)
     except UnicodeDecodeError:
@@ -86,16 +99,41 @@ def _rows(reading: FileReading, encoding: str, rejects: list[ReadResult]) -> Ite
     """Yields the rows that are not empty; lines above the limit go to `rejects`."""
     csv.field_size_limit(max(reading.limit, 1))
     with open_unpacked(reading.file.path) as stream:
-        texts = _lines(reading, lines(stream, reading.limit), encoding, rejects)
+        numbered = lines(cast("IO[bytes]", _Recoded(stream)) if encoding == "utf-16" else stream, reading.limit)
+        texts = _lines(reading, numbered, "utf-8" if encoding == "utf-16" else encoding, rejects)
         first = next(texts, "")
         delimiter = max(_DELIMITERS, key=_QUOTED.sub("", first).count)
         suffixes = PurePosixPath(reading.name.lower()).suffixes
         if ".tsv" in suffixes[-2:]:
             delimiter = "\t"
-        texts = chain([first], texts)
-        for row in csv.reader(_with_closed_quotes(texts) if delimiter == "\t" else texts, delimiter=delimiter):
+        ended = False
+
+        def until_end() -> Iterator[str]:
+            nonlocal ended
+            every = chain([first], texts)
+            yield from _with_closed_quotes(every) if delimiter == "\t" else every
+            ended = True
+
+        reader, line = csv.reader(until_end(), delimiter=delimiter), 1
+        for row in reader:
+            if ended:  # a whole row needs no line after it
+                size = sum(len(field.encode("utf-8", "replace")) for field in row)
+                error = f"a quote that opens in the row of line {line} is never closed: the file is not read from there"
+                rejects.append(reading.dead_letter(error, size=size, head=" ".join(row)[:EXCERPT_BYTES].encode()))
+                return
             if any(field.strip() for field in row):
                 yield row
+            line = reader.line_num + 1
+
+
+class _Recoded(io.RawIOBase):
+    """A stream of UTF-16 as one of UTF-8."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.reader = codecs.getreader("utf-16")(stream, "replace")
+
+    def read(self, size: int = -1) -> bytes:
+        return self.reader.read(size).encode("utf-8", "replace")
 
 
 def _distinct(header: list[str]) -> list[str]:

@@ -37,5 +37,5 @@ class SamplingParams:
             raise ConfigError(f"top_k is {self.top_k}.", fix="Give at least 1, or None for no limit.")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p is {self.top_p}.", fix="Give a share above 0 and up to 1.")
-        if self.seed < 0:
-            raise ConfigError(f"seed is {self.seed}.", fix="Give a seed of 0 or more.")
+        if not 0 <= self.seed < 1 << 63:
+            raise ConfigError(f"seed is {self.seed}.", fix="Give a seed of 0 or more, below 2**63.")

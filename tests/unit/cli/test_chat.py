@@ -107,6 +107,7 @@ def test_probabilities_are_of_the_last_answer(talk: Conversation, capsys: pytest
         ("/temperature -1", "temperature is -1.0"),
         ("/max-tokens 0", "at least 1"),
         ("/seed -1", "seed is -1"),
+        ("/seed 99999999999999999999", "seed is 99999999999999999999"),
     ],
 )
 def test_a_mistake_does_not_end_the_chat(

@@ -1,3 +1,4 @@
+import io
 import os
 from pathlib import Path
 from typing import cast
@@ -8,6 +9,8 @@ from tilth import cli, steps
 from tilth.cli import VERBS, Verb, main, stages
 from tilth.errors import DataError
 from tilth.model import ModelConfig, Transformer, save_model
+from tilth.results import write_result
+from tilth.run_record import RunRecord
 from tilth.sources import Source
 from tilth.steps import Step
 
@@ -187,3 +190,15 @@ def test_runs_are_no_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert run("plan", "quickstart", "--corpus", str(tmp_path), "--runs", "s3://bucket/runs") == 2
     assert "s3:/bucket/runs is a URL" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_the_encoding_of_the_terminal_lacks_ends_no_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    record = RunRecord(name="a", recipe="quickstart", command="tilth run caf\udce9", started_at="2026")
+    write_result(tmp_path / "runs" / "a" / "run.json", record)
+    printed = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(printed, encoding="utf-8"))
+    assert run("show", "runs/a") == 0
+    assert rb"tilth run caf\udce9" in printed.getvalue()

@@ -118,3 +118,40 @@ def test_the_field_that_is_asked_for_is_taken(tmp_path: Path, name: str) -> None
     (result,) = read_file(file, CurationConfig(text_field="titel"))
     assert result.row["reason"] == "no_text_field"
     assert result.row["detail"] == "no field `titel` among: text, title; `--text-field NAME` says which one it is"
+
+
+def test_a_chat_that_is_written_as_json_in_a_column_is_a_chat(read: Reader) -> None:
+    turns = json.dumps([{"role": "user", "content": ASKED}, {"role": "assistant", "content": ANSWERED}])
+    assert read("a.jsonl", json.dumps({"messages": turns}).encode()) == [("prose", "a.jsonl#1", CHAT)]
+    quoted = turns.replace('"', '""')
+    assert read("a.csv", f'id,messages\n1,"{quoted}"\n'.encode()) == [("prose", "a.csv#1", CHAT)]
+    assert read("a.jsonl", b'{"messages": "[1] a note"}') == [("prose", "a.jsonl#1", "[1] a note")]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_csv_in_utf_16_keeps_its_letters(read: Reader, encoding: str) -> None:
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    rows = f'{mark}id,text\r\n1,"Größe, 大小"\r\n2,два\r\n'.encode(encoding)
+    assert read("a.csv", rows) == [("prose", "a.csv#1", "Größe, 大小"), ("prose", "a.csv#2", "два")]
+
+
+def test_a_quote_that_is_never_closed_does_not_make_one_document_of_many_rows(read: Reader) -> None:
+    rows = b'id,text\n1,"one\nmore"\n2,"two\n3,three\n4,four\n'
+    error = "a quote that opens in the row of line 4 is never closed: the file is not read from there"
+    assert read("a.csv", rows) == [("prose", "a.csv#1", "one\nmore"), ("dead letter", "a.csv", error)]
+
+
+def test_columns_with_one_name_do_not_hide_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("text,note,text,note\none,a,two,b\n")
+    (result,) = read_file(InputFile(path=str(tmp_path / "a.csv"), name="a.csv", bytes=9), CurationConfig())
+    assert isinstance(result, Read)
+    assert result.row["text"] == "one"
+    assert json.loads(str(result.row["meta"])) == {"kind": "prose", "note": "a", "text.2": "two", "note.2": "b"}
+
+
+def test_a_first_row_of_text_is_no_header(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"1,{'one ' * 40}\n2,{'two ' * 40}\n")
+    results = list(read_file(InputFile(path=str(tmp_path / "a.csv"), name="a.csv", bytes=9), CurationConfig()))
+    assert [str(result.row["text"])[:3] for result in results] == ["one", "two"]
+    assert isinstance(results[0], Read)
+    assert "from `2`" in results[0].note
