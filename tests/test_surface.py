@@ -49,8 +49,9 @@ CONFIGS = {
     "muon_learning_rate schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip short_rows "
     "initial_embeddings seed eval_bytes held_out_points patience",
     "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples test_problems "
-    "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate warmup_fraction decay_fraction beta1 "
-    "beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at max_draws seeds",
+    "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate warmup_fraction "
+    "decay_fraction beta1 beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at "
+    "max_draws seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens token_healing",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
     "endpoints keys cache live",
@@ -132,8 +133,8 @@ DEFAULTS: dict[str, dict[str, object]] = {
     "tilth.improve.config:LoopConfig": {
         "rounds": 8,
         "base_difficulty": 6,
-        "base_steps": 800,
-        "round_steps": 100,
+        "base_steps": 500,
+        "round_steps": 50,
         "samples": 1000,
         "test_problems": 200,
         "validation_problems": 100,
@@ -141,8 +142,9 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "n_layers": 3,
         "n_heads": 4,
         "d_ff": 160,
-        "batch_size": 128,
-        "learning_rate": 0.002,
+        "batch_size": 64,
+        "learning_rate": 0.006,
+        "muon_learning_rate": 0.02,
         "warmup_fraction": 0.125,
         "decay_fraction": 0.3,
         "beta1": 0.9,
@@ -169,7 +171,9 @@ DEFAULTS: dict[str, dict[str, object]] = {
 When you change one, raise the `version` of every step that uses the config (`recipes/`): without that, it is served
 results made with the old default. A new field needs no version, if its default is what the step did before.
 """
-RECIPES = {"quickstart": "corpus depth vocab_size tokens rounds languages text_field seed"}
+RECIPES = {
+    "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed"
+}
 
 
 def test_exports() -> None:

@@ -45,9 +45,16 @@ def check_something_kept(ledger: Ledger, out: Path) -> None:
         )
     reason, fix = _reason_and_fix(top, out)
     raise DataError(
-        f"Nothing was kept: all of {n_read:,} documents were dropped, {top.documents:,} of them {reason}.",
+        f"Nothing was kept: {_all_of(n_read, top.documents)} {reason}.",
         fix=f"{fix} {read_on}",
     )
+
+
+def _all_of(n_read: int, n_top: int) -> str:
+    if n_read == 1:
+        return "the only document was dropped"
+    each = "all of them" if n_top == n_read else f"{n_top:,} of them"
+    return f"all {n_read:,} documents were dropped, {each}"
 
 
 def _reason_and_fix(top: RejectCount, out: Path) -> tuple[str, str]:

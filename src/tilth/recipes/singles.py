@@ -79,7 +79,7 @@ def train(
 
 def improve(config: LoopConfig) -> Step:
     """Runs the self-improving loop."""
-    return Step("improve", step_functions.improve, config)
+    return Step("improve", step_functions.improve, config, version=step_functions.IMPROVE_VERSION)
 
 
 def export(model: Path, tokenizer: Path) -> Step:

@@ -80,7 +80,7 @@ def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context:
     return {"vocab_size": tokenizer.vocab_size, "bytes": train.n_bytes}
 
 
-PRETRAIN_VERSION = 3
+PRETRAIN_VERSION = 4
 """Goes up whenever equal configs and inputs give other weights."""
 
 
@@ -233,6 +233,10 @@ def find_nearest(config: Nothing, inputs: Inputs, out: Path, context: Context) -
         out=out,
     )
     return {"samples": len(samples), "searched_bytes": found.searched_bytes, "windows": found.windows}
+
+
+IMPROVE_VERSION = 2
+"""Goes up whenever equal configs give other results: also when a default of `LoopConfig` changes."""
 
 
 def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
