@@ -185,7 +185,9 @@ VERSIONS = {
     "report": 1,
 }
 """Versions of the steps: those of a released tilth are never given to other results."""
-RECIPES = {"quickstart": "corpus depth vocab_size tokens rounds languages text_field seed"}
+RECIPES = {
+    "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed"
+}
 
 
 def test_exports() -> None:

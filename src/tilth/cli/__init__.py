@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +40,7 @@ RECIPES = {
     "plan": Verb("Say what a recipe would run, and why; run nothing", "tilth.cli.recipes:plan"),
     "why": Verb("Say which value or input made a step new", "tilth.cli.recipes:why"),
     "report": Verb("Write a recipe's report from the steps that are done", "tilth.cli.recipes:report"),
-    "ls": Verb("List the steps that were run", "tilth.cli.records:ls"),
+    "ls": Verb("List the runs, or the steps that they are made of", "tilth.cli.records:ls"),
     "show": Verb("Show where a result, or one document, came from", "tilth.cli.records:show"),
     "compare": Verb("Put several runs side by side on one page", "tilth.cli.compare:compare"),
     "check": Verb("Read every finished file again and list what is damaged", "tilth.cli.records:check"),
@@ -76,7 +77,8 @@ def _dispatch(words: list[str], *, debug: bool) -> int:
     from tilth.cli import terminal
 
     if not words or words[0] in ("-h", "--help", "help"):
-        terminal.show_help(RECIPES, STAGES)
+        with suppress(BrokenPipeError):
+            terminal.show_help(RECIPES, STAGES)
         return 0
     if words[0] in ("-V", "--version"):
         from tilth.version import __version__
@@ -84,9 +86,18 @@ def _dispatch(words: list[str], *, debug: bool) -> int:
         print(f"tilth {__version__}")
         return 0
     if words[0] not in VERBS:
-        terminal.show_error(*terminal.unknown_word("command", words[0], VERBS, "tilth --help"))
+        terminal.show_error(*_unknown_command(words[0]))
         return 2
     return _call(words[0], words[1:], debug=debug)
+
+
+def _unknown_command(word: str) -> tuple[str, str | None]:
+    from tilth.cli import terminal
+    from tilth.recipes import BUILT_IN
+
+    if word in BUILT_IN:
+        return f"`{word}` is a recipe, not a command.", f"Run it: `tilth run {word}`."
+    return terminal.unknown_word("command", word, VERBS, "tilth --help")
 
 
 def _call(verb: str, words: list[str], *, debug: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import glob
+import inspect
 import os
 import shlex
 import sys
@@ -277,6 +278,10 @@ def _recipe(verb: str, words: Sequence[str], default: Named) -> RecipeCall[Named
         sys.exit(0 if words and words[0] in ("-h", "--help") else 2)
     name, *rest = words
     recipe, given = load_recipe(name), dict[str, str]()
+    if rest and not rest[0].startswith("-"):
+        takes_text = "corpus" in inspect.signature(recipe).parameters
+        fix = f"Name the text so: `--corpus {rest[0]}`." if takes_text else f"`tilth {verb} {name} --help` shows them."
+        raise ConfigError(f"`{rest[0]}` stands where an option is expected.", fix=fix)
 
     @functools.wraps(recipe)
     def recorded(**arguments: Any) -> Step:

@@ -22,7 +22,7 @@ from tilth.errors import ConfigError, DataError, StepError
 from tilth.evaluation.result import BASELINES, Baselines
 from tilth.outputs import wrong_contents
 from tilth.results import read_result
-from tilth.run_record import PAGE, RUN, RunRecord, read_run, read_runs
+from tilth.run_record import LATEST, PAGE, RUN, RunRecord, read_run, read_runs
 from tilth.step_record import RECORD, StepRecord, read_record
 
 _MOST_SHOWN = 5
@@ -53,7 +53,7 @@ def ls(words: Sequence[str]) -> None:
             terminal.show_table("", columns, [_step_row(step) for step in listed], right=(4, 5), whole=(2,))
         else:
             columns = ("run", "recipe", "corpora", "begun (UTC)", "state", "bits per byte")
-            terminal.show_table("", columns, [_run_row(runs, run) for run in found], right=(5,), whole=(0, 3, 4))
+            terminal.show_table("", columns, [_run_row(runs, run) for run in found], right=(5,), whole=(0, 1, 3, 4))
             written = size(sum(step.bytes for step in listed))
             terminal.say(
                 f"{len(listed)} steps, {written}: `tilth ls --steps` lists them. `tilth show NAME` shows a run."
@@ -234,14 +234,17 @@ def show(words: Sequence[str]) -> None:
         """Show where results came from: what made them, from which config and inputs, back to the sources.
 
         Args:
-            paths: Folders of runs or steps, or anything in them; or names of runs.
+            paths: Folders of runs or steps, or anything in them; or names of runs. None: the newest run.
             id: Follow one document instead, by its id or the end of its source (`encodings/cp1006.py`): where it came
                 from, or why it was dropped.
             runs: Folder in which runs are looked up by name.
             json: Print one JSON document.
         """
         if not paths:
-            raise ConfigError("No folder is given.", fix="`tilth show FOLDER`; `tilth ls` lists the runs.")
+            if read_run(runs / LATEST) is None:
+                fix = "`tilth show RUN`, or the folder of a run or step; `tilth ls` lists them."
+                raise ConfigError(f"No run or folder is given, and {runs} holds no run.", fix=fix)
+            paths = (runs / LATEST,)
         shown = [_shown(path, runs) for path in paths]
         folders = dict.fromkeys(step for item in shown for step in item.steps)
         if id is not None and json and (found := [match for folder in folders for match in _rows(folder, id)]):
@@ -352,8 +355,12 @@ def _show_record(folder: Path) -> None:
     print("\n".join(lines))
 
 
+def _documents_json(item: Shown, wanted: str) -> list[dict[str, Any]]:
+    return [{"table": str(path), **row} for path, row in _matches(item.folder, item.steps, wanted)]
+
+
 def _show_document(folder: Path, among: Sequence[Path], wanted: str) -> None:
-    found = [match for ancestor in among for match in _rows(ancestor, wanted)]
+    found = _matches(folder, among, wanted)
     sources = sorted({str(row.get("source") or row["id"]) for _, row in found})
     if len(sources) > _MOST_SHOWN:
         print(f"{len(sources):,} documents match `{wanted}`:")
@@ -367,12 +374,18 @@ def _show_document(folder: Path, among: Sequence[Path], wanted: str) -> None:
             text = str(value)
             if value is not None and text:
                 print(f"  {key:<9} {text if len(text) <= 400 else text[:400] + f' ... ({len(text):,} characters)'}")
+
+
+def _matches(folder: Path, among: Sequence[Path], wanted: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Returns the rows that an id or a source names, with their files. Raises: DataError if there are none."""
+    found = [match for ancestor in among for match in _rows(ancestor, wanted)]
     if not found:
         raise DataError(
             f"No dataset or table of dropped documents in {folder}, or in what it was made from, has the id {wanted} "
             "or a source that ends in it.",
             fix="Give an `id`, or a file's name as in `source`, or the end of one: `encodings/cp1006.py`.",
         )
+    return found
 
 
 def _rows(folder: Path, wanted: str) -> Iterator[tuple[Path, dict[str, Any]]]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
@@ -23,8 +24,15 @@ from tilth.results import without_nan
 if TYPE_CHECKING:
     from tilth.cli import Verb
 
-OUT = Console(highlight=False)
-ERR = Console(stderr=True, highlight=False)
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Lets the error out, to `cli._call`: rich would exit with 1."""
+        raise BrokenPipeError
+
+
+OUT = _Console(highlight=False)
+ERR = _Console(stderr=True, highlight=False)
 
 
 def say(text: str) -> None:
@@ -58,8 +66,10 @@ def show_help(recipes: Mapping[str, Verb], stages: Mapping[str, Verb]) -> None:
     OUT.print("[bold]Usage[/]  tilth [cyan]COMMAND[/] [dim]...[/]\n")
     for title, verbs in (("Recipes and their results", recipes), ("Single stages", stages)):
         OUT.print(f"[bold]{title}[/]")
+        listed = Table.grid(padding=(0, 2))
         for name, verb in verbs.items():
-            OUT.print(f"  [cyan]{name:<9}[/] {verb.summary}")
+            listed.add_row("", f"[cyan]{name}[/]", verb.summary)
+        OUT.print(listed)
         OUT.print()
     OUT.print("[bold]Start with[/]  tilth run quickstart")
     OUT.print("[dim]`tilth COMMAND --help` says more; `--debug` shows the traceback of an error.[/]")
@@ -72,7 +82,14 @@ def show_table(
     right: Sequence[int] = (),
     whole: Sequence[int] = (),
 ) -> None:
-    """Prints a table; columns whose indices are in `right` are aligned to the right, those in `whole` never folded."""
+    """Prints a table; columns whose indices are in `right` are aligned to the right, those in `whole` never folded.
+
+    On a terminal too narrow for it, each row is a block of lines instead, one a column.
+    """
+    rows = [tuple(row) for row in rows]
+    if _least_width(columns, rows, whole) > OUT.width:
+        _show_blocks(title, columns, rows)
+        return
     table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for index, column in enumerate(columns):
         justify = "right" if index in right else "left"
@@ -80,6 +97,33 @@ def show_table(
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
     OUT.print(table)
+
+
+_LEAST_FOLDED = 12
+"""Cells of a column that may be folded, below which it cannot be read any more."""
+
+
+def _least_width(columns: Sequence[str], rows: Sequence[Sequence[str]], whole: Sequence[int]) -> int:
+    """Returns the cells that a table needs to be read, with a space on either side of each column."""
+    total = 0
+    for index, column in enumerate(columns):
+        lines = [line for cell in (column, *(row[index] for row in rows)) for line in cell.split("\n")]
+        widest = max(cell_len(line) for line in lines)
+        total += 2 + (widest if index in whole else min(widest, _LEAST_FOLDED))
+    return total
+
+
+def _show_blocks(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints each row as lines of a column's name and its cell; empty cells are left out."""
+    if title:
+        OUT.print(Text(title, style="bold"))
+    for row in rows:
+        block = Table.grid(padding=(0, 2))
+        for column, cell in zip(columns, row, strict=True):
+            if cell:
+                block.add_row(Text(column, style="dim"), Text(cell, overflow="fold"))
+        OUT.print(block)
+        OUT.print()
 
 
 def show_json(value: object) -> None:
@@ -162,7 +206,9 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 7200:
         return f"{int(seconds) // 60} m {int(seconds) % 60:02d} s"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 72 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:,.0f} days"
 
 
 def about(seconds: float) -> str:

@@ -123,8 +123,8 @@ def _other_rule(sizes: _Sizes, work: Path, config: CurationConfig, plain_share: 
     )
     if is_shared:
         line += (
-            " Most of it occurs in the text that is trained on as well, so what is measured on it says little: take out "
-            "what all files end with, such as a license."
+            " Most of it occurs in the text that is trained on as well, so what is measured on it says little: take "
+            "out what all files end with, such as a license."
         )
     n_cut = sum(position > 0 for position in cuts.values())
     return HeldOut(Split(by=by, threshold=0.0, seed=seed, tails=n_cut, line=line), cuts)

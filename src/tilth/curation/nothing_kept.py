@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tilth.curation.held_out import TINY_BYTES
 from tilth.curation.result import LEDGER, Ledger, RejectCount
 from tilth.curation.tally import rejected_languages, typical_measure
 from tilth.errors import DataError
@@ -44,10 +45,19 @@ def check_something_kept(ledger: Ledger, out: Path) -> None:
             fix=f"Mend the input, or give other files. {out / 'dead_letters'} holds each with its error.",
         )
     reason, fix = _reason_and_fix(top, out)
+    if top.reason == "too_few_words" and ledger.stages[0].bytes_in < TINY_BYTES:
+        fix = "Give more text, a few pages at least: this is too little to train on."
     raise DataError(
-        f"Nothing was kept: all of {n_read:,} documents were dropped, {top.documents:,} of them {reason}.",
+        f"Nothing was kept: {_all_of(n_read, top.documents)} {reason}.",
         fix=f"{fix} {read_on}",
     )
+
+
+def _all_of(n_read: int, n_top: int) -> str:
+    if n_read == 1:
+        return "the only document was dropped"
+    each = "all of them" if n_top == n_read else f"{n_top:,} of them"
+    return f"all {n_read:,} documents were dropped, {each}"
 
 
 def _reason_and_fix(top: RejectCount, out: Path) -> tuple[str, str]:

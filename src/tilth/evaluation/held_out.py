@@ -51,7 +51,9 @@ def ngram_bits_per_byte(model: NgramModel, tokenizer: Tokenizer, documents: Iter
     texts = [document.text for document in documents]
     n_bytes = sum(map(_n_bytes, texts))
     if n_bytes == 0:
-        raise DataError("There is no held-out text to measure.", fix="Hold out more documents.")
+        raise DataError(
+            "There is no held-out text to measure.", fix="Give more text: of very little, nothing is held out."
+        )
     return float(model.token_losses(_tokens(tokenizer, texts)).sum()) / math.log(2) / n_bytes
 
 

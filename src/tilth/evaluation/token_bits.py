@@ -79,7 +79,9 @@ def surprise(
     model.config.check_vocabulary(tokenizer.vocab_size)
     chosen = chosen_documents(documents, passages, passage_bytes)
     if not chosen:
-        raise DataError("There is no held-out text to measure.", fix="Hold out more documents.")
+        raise DataError(
+            "There is no held-out text to measure.", fix="Give more text: of very little, nothing is held out."
+        )
     scored = [_score(model, ngram, tokenizer, _cut(document, scored_bytes), passage_bytes) for document in chosen]
     result = Surprise(
         order=ngram.order,

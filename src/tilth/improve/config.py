@@ -88,7 +88,7 @@ class LoopConfig:
         shape = ("d_model", "n_layers", "n_heads", "d_ff", "batch_size", "max_draws")
         for name in (*counts, "validation_problems", *shape):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}.", fix=f"Give a {name} of at least 1.")
+                raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give 1 or more.")
         for name in ("learning_rate", "muon_learning_rate", "gradient_clip"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix=f"Give a positive {name}.")

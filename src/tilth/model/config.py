@@ -156,9 +156,9 @@ def _check_size(name: str, value: object) -> None:
     if value is None and name in _OPTIONAL:
         return
     if not isinstance(value, int) or isinstance(value, bool):
-        raise ConfigError(f"{name} is {value!r:.40}, not a whole number.", fix=f"Give a {name} of at least 1.")
+        raise ConfigError(f"{name} is {value!r:.40}, not a whole number.", fix="Give 1 or more.")
     if value < 1:
-        raise ConfigError(f"{name} is {value if value > -_MOST else 'negative'}.", fix=f"Give a {name} of at least 1.")
+        raise ConfigError(f"{name} is {value if value > -_MOST else 'negative'}.", fix="Give 1 or more.")
     if value > _MOST:
         raise ConfigError(f"{name} is larger than {_MOST:,}.", fix=f"Give a smaller {name}.")
 

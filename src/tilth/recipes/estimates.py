@@ -1,7 +1,8 @@
 """How long a step will take: the work it has to do, at the speed of the nearest earlier run or of this machine.
 
 Work is counted in FLOPs (training, the loop) or in bytes of source text (curation, the tokenizer, the baselines); a
-step's seconds are taken to grow with it, besides a second or so to start. A kind of step without a measure takes what
+step's seconds are taken to grow with it, besides a second or so to start; an earlier training says by how much both are
+slower or faster than expected of this machine. A kind of step without a measure takes what
 it took before. Without an earlier run, training goes by a matrix product that is timed here, and work on text by what
 one core did when this was written. All of it is rough: it tells seconds from minutes from hours.
 """
@@ -62,8 +63,12 @@ def estimate(planned: Planned, context: Context) -> Estimate | None:
         before = work_of_record(last, context)
         if work is None or not before:
             return Estimate(seconds=last.seconds, from_run=True)
-        start = min(start, last.seconds / 2)
-        return Estimate(seconds=start + (last.seconds - start) * work / before, from_run=True)
+        if step.name in BYTES_PER_SECOND:  # what a byte costs depends on the text more than on the machine
+            start = min(start, last.seconds / 2)
+            return Estimate(seconds=start + (last.seconds - start) * work / before, from_run=True)
+        speed = _speed(step.name, context)
+        slowness = last.seconds / (start + before / speed)  # a small training is mostly start
+        return Estimate(seconds=slowness * (start + work / speed), from_run=True)
     if work is None:
         return Estimate(seconds=start, from_run=False) if step.name in START_SECONDS else None
     return Estimate(seconds=start + work / _speed(step.name, context), from_run=False)

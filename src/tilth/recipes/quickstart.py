@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
 
-from tilth.curation.config import AUTO, CurationConfig
+from tilth.curation.config import AUTO, BUILT_IN_OPERATORS, CurationConfig
 from tilth.errors import ConfigError
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
@@ -44,19 +44,25 @@ def quickstart(
     rounds: int = 4,
     languages: tuple[str, ...] = (AUTO,),
     text_field: str | None = None,
+    operators: tuple[str, ...] = BUILT_IN_OPERATORS,
+    min_words: int = CurationConfig.min_words,
+    max_words: int = CurationConfig.max_words,
     seed: int = 0,
 ) -> Step:
     """Grow a small model from text, run the self-improving loop, and write a report.
 
     Args:
-        corpus: Files, folders or URLs with text, code, JSONL, Parquet, HTML or WARC, each PATH or NAME=PATH; none: the
-            source and documentation of this machine's Python.
+        corpus: Files, folders or URLs with text, code, JSONL, CSV, Parquet, HTML or WARC, each PATH or NAME=PATH; none:
+            the source and documentation of this machine's Python.
         depth: The one dial: layers of the model; its width and the training tokens follow from it.
         vocab_size: Tokens in the vocabulary.
         tokens: Training budget in tokens; None: 500,000 for each layer.
         rounds: Rounds of the self-improving loop, each on strings that are one letter longer; 0 leaves the loop out.
         languages: Languages to keep, such as `en de`; `auto`: the main ones of the text.
         text_field: Field with the text in JSONL, Parquet, CSV and TSV; None: `text`, `content`, ..., or a chat.
+        operators: What documents pass, in order; `extract language` leaves the quality rules out.
+        min_words: Fewest words of a prose document.
+        max_words: Most words of a prose document.
         seed: Seed of everything that is drawn by chance.
     """
     if rounds < 0:
@@ -65,7 +71,9 @@ def quickstart(
     return chain(
         corpus,
         name="quickstart",
-        curation=CurationConfig(languages=languages, text_field=text_field),
+        curation=CurationConfig(
+            operators=operators, languages=languages, text_field=text_field, min_words=min_words, max_words=max_words
+        ),
         tokenizer=TokenizerConfig(vocab_size=vocab_size),
         model=model,
         training=TrainConfig(tokens=500_000 * depth if tokens is None else tokens, short_rows=64, seed=seed),

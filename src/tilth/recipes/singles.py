@@ -32,7 +32,7 @@ def curate(
     paths: dict[str, str] = {}
     for word in corpus:
         name, path = named_corpus(word)
-        if name in paths and paths[name] == path:
+        if name in paths and _is_same(paths[name], path):
             raise ConfigError(f"The corpus `{path}` is given twice.", fix="Give it once.")
         if name in paths:
             raise ConfigError(
@@ -42,6 +42,11 @@ def curate(
         folder, include = _divided(path)
         inputs[name], paths[name] = Source(folder, exclude, follow_links, include), path
     return Step("curate", step_functions.curate, config, inputs, version=step_functions.CURATE_VERSION)
+
+
+def _is_same(path: str, other: str) -> bool:
+    """Whether two paths as they were given lead to one place."""
+    return path == other or (not is_url(path) and not is_url(other) and Path(path).resolve() == Path(other).resolve())
 
 
 def _divided(path: str) -> tuple[str, str]:

@@ -79,7 +79,7 @@ def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context:
     return {"vocab_size": tokenizer.vocab_size, "bytes": train.n_bytes}
 
 
-PRETRAIN_VERSION = 3
+PRETRAIN_VERSION = 4
 """Goes up whenever equal configs and inputs give other weights."""
 
 

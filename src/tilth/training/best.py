@@ -19,16 +19,17 @@ from tilth.training.checkpoint import unwrapped
 class BestWeights:
     """The best measurement so far with its weights; a copy of the weights is held from then on."""
 
-    def __init__(self, measure: str, patience: int | None = None) -> None:
+    def __init__(self, measure: str, patience: int | None = None, *, pass_tokens: int = 0) -> None:
         """`measure` names the measurement whose lowest value counts.
 
-        After `patience` measurements without a new best one training has to stop; None: never.
+        After `patience` measurements without a new best one training has to stop; None: never. Those in the first
+        `pass_tokens` tokens do not count: nothing is learned by heart while all text is new, so they are noise.
         """
-        self.measure, self.patience = measure, patience
+        self.measure, self.patience, self.pass_tokens = measure, patience, pass_tokens
         self.step, self.tokens, self.value = 0, 0, math.inf
         """When it was measured, and the measurement."""
         self.n_worse = 0
-        """Measurements since then."""
+        """Measurements since then, those of the first pass left out."""
         self.weights: dict[str, Tensor] = {}
 
     @property
@@ -42,7 +43,7 @@ class BestWeights:
         if math.isfinite(value) and value <= self.value:
             self.step, self.tokens, self.value, self.n_worse = step, tokens, value, 0
             self.weights = {name: weight.detach().clone() for name, weight in unwrapped(model).state_dict().items()}
-        else:
+        elif tokens > self.pass_tokens:
             self.n_worse += 1
 
     def restore(self, model: nn.Module) -> None:

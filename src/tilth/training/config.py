@@ -59,12 +59,12 @@ class TrainConfig:
     held_out_points: int = 12
     """Measurements on held-out text, evenly over the budget, besides the one at the start."""
     patience: int | None = 3
-    """Measurements without a new best after which training stops early; None: it never does."""
+    """Measurements after the first pass without a new best at which training stops early; None: it never does."""
 
     def __post_init__(self) -> None:
         for name in ("tokens", "global_batch_tokens", "eval_bytes", "held_out_points"):
             if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}.", fix=f"Give a {name} of at least 1.")
+                raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give 1 or more.")
         if self.patience is not None and self.patience < 1:
             raise ConfigError(f"patience is {self.patience}.", fix="Give 1 or more, or None for no early stop.")
         for name in ("learning_rate", "muon_learning_rate", "gradient_clip", "max_epochs"):

@@ -71,7 +71,9 @@ def held_out_excerpt(documents: Iterable[Document], max_bytes: int) -> list[Docu
         excerpt[-1] = replace(excerpt[-1], text=content[:room].decode("utf-8", "ignore"))
     excerpt = [document for document in excerpt if document.text]
     if not excerpt:
-        raise DataError("There is no held-out text to measure.", fix="Hold out more documents.")
+        raise DataError(
+            "There is no held-out text to measure.", fix="Give more text: of very little, nothing is held out."
+        )
     return excerpt
 
 
@@ -98,7 +100,9 @@ def text_loss(
     texts = [document.text for document in documents]
     size = sum(map(_n_bytes, texts))
     if size == 0:
-        raise DataError("There is no held-out text to measure.", fix="Hold out more documents.")
+        raise DataError(
+            "There is no held-out text to measure.", fix="Give more text: of very little, nothing is held out."
+        )
     separator = tokenizer.end_of_text
     edge = [] if separator is None else [separator]
     windows: list[tuple[list[int], int]] = []

@@ -71,9 +71,9 @@ def train(
 
     Writes `metrics.jsonl`, `model/` and `summary.json`. The budget is cut to `config.max_epochs` passes over the text.
     With held-out text, the weights of the best measurement are kept, and training stops early when `config.patience`
-    measurements were worse: chosen and reported on the same text. `compile` puts the model through torch.compile:
-    about a minute first, then faster steps. `watch` is called every half minute or so with the model and the tokens
-    trained on.
+    measurements after the first pass were worse: chosen and reported on the same text. `compile` puts the model through
+    torch.compile: about a minute first, then faster steps. `watch` is called every half minute or so with the model and
+    the tokens trained on.
     Raises: ConfigError for settings that do not fit each other, a device that is not there, or if `out` holds another
     training; TilthError if the loss is not finite.
     """
@@ -96,7 +96,7 @@ def train(
     budget = budget_of(config, dataset, tokenizer)
     context.progress.say(budget.line)
     schedule = schedule_of(config, step_tokens, budget.tokens)
-    best = BestWeights(_MEASURE, config.patience) if excerpt else None
+    best = BestWeights(_MEASURE, config.patience, pass_tokens=budget.pass_tokens) if excerpt else None
 
     def evaluate(_: nn.Module) -> Mapping[str, float]:
         loss = text_loss(network, tokenizer, excerpt or ())

@@ -71,8 +71,11 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (("curate", "--out", "x"), ["No corpus is given"]),
         (("curate", ".", "--out", "x", "--shingle-words", "0"), ["`shingle_words` is 0", "at least 1"]),
         (("curate", ".", "--out", "x", "--operators", "rulse"), ["`rulse`", "extract"]),
-        (("show",), ["No folder is given", "`tilth show FOLDER`"]),
-        (("show", "--id", "f691d821cfebe2fecbe5ea5c8250a00b"), ["No folder is given"]),
+        (("run", "quickstart", "texts"), ["`texts` stands where", "`--corpus texts`"]),
+        (("run", "quickstart", "--corpus", "texts", "./texts/"), ["given twice"]),
+        (("quickstart",), ["`quickstart` is a recipe", "`tilth run quickstart`"]),
+        (("show",), ["No run or folder is given", "`tilth show RUN`"]),
+        (("show", "--id", "f691d821cfebe2fecbe5ea5c8250a00b"), ["No run or folder is given"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

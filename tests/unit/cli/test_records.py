@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import fsspec
@@ -199,3 +201,34 @@ def test_a_document_is_looked_for_in_tables_that_have_ids_only(
     assert [found["document"] for found in json.loads(said)] == [{"id": "abc", "text": "found"}]
     code, _, err = run(capsys, "show", str(step), "--id", "nowhere")
     assert (code, "has the id nowhere" in err) == (2, True)
+
+
+def test_a_narrow_terminal_gets_blocks_instead_of_columns_of_letters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(capsys, "run", "mine.py:seeds", "--name", "a-first-try")
+    monkeypatch.setattr(terminal.OUT, "_width", 40)
+    code, out, _ = run(capsys, "ls")
+    assert code == 0
+    lines = [line.split() for line in out.splitlines()]
+    assert ["run", "a-first-try"] in lines and ["recipe", "mine.py:seeds"] in lines and ["state", "finished"] in lines
+    monkeypatch.setattr(terminal.OUT, "_width", 200)
+    code, out, _ = run(capsys, "ls")
+    assert any(line.split()[:2] == ["a-first-try", "mine.py:seeds"] for line in out.splitlines())
+
+
+def test_show_without_a_name_shows_the_newest_run(capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "run", "mine.py:seeds", "--name", "first")
+    run(capsys, "run", "mine.py:seeds", "--n", "1", "--name", "second")
+    code, out, _ = run(capsys, "show")
+    assert code == 0 and out.startswith("second  ")
+
+
+def test_a_closed_pipe_is_no_failure(capsys: pytest.CaptureFixture[str], folder: Path) -> None:
+    run(capsys, "run", "mine.py:seeds")
+    reader, writer = os.pipe()
+    os.close(reader)
+    for words in (["ls"], ["--help"]):
+        ended = subprocess.run([sys.executable, "-m", "tilth", *words], cwd=folder, stdout=writer, check=False)
+        assert ended.returncode == 0
+    os.close(writer)

@@ -358,7 +358,12 @@ def test_a_survivor_in_another_language_takes_no_document_along(tmp_path: Path) 
     ("name", "content", "says"),
     [
         ("a.txt", GERMAN.format(n=1), ["for their language (de: 3)", "`--languages de`", "`--languages auto`"]),
-        ("a.txt", "The end of it.", ["3 of them as `too_few_words`", "5 words < 50", "`--operators extract language`"]),
+        (
+            "a.txt",
+            "The end of it.",
+            ["all 3 documents were dropped, all of them as `too_few_words`", "5 words < 50", "Give more text"],
+        ),
+        ("a.txt", "The end of it. " + "-" * 300, ["as `too_few_words`", "`--operators extract language`"]),
         ("a.jsonl", '{"passage": "x"}', ["`no_text_field`", "passage", "`--text-field NAME`"]),
         ("a.doc", "some text", ["`unsupported_type`", "convert"]),
         ("a.jsonl", "{broken", ["could not be read"]),

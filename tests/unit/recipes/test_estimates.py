@@ -59,6 +59,23 @@ def test_a_small_training_does_not_take_what_a_large_one_took(corpus: Path, tmp_
     assert again is not None and again.seconds == pytest.approx(600)
 
 
+def test_a_large_training_does_not_take_the_start_of_a_small_one_many_times(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first try of a minute's size took 18 s, most of them to start: the whole recipe takes minutes, not hours."""
+    monkeypatch.setattr(estimates, "matrix_flops_per_second", lambda: 5e10)
+    context = Context(runs=tmp_path / "runs")
+    large, small = (
+        quickstart(corpus=str(corpus)),
+        quickstart(corpus=str(corpus), depth=1, vocab_size=512, tokens=30_000),
+    )
+    alone = estimate(planned(large, context)["pretrain"], context)
+    remember(small, "pretrain", context, seconds=9, flops=1.2e10)
+    expected = estimate(planned(large, context)["pretrain"], context)
+    assert alone is not None and expected is not None and expected.from_run
+    assert alone.seconds < expected.seconds < 3 * alone.seconds
+
+
 def test_without_an_earlier_run_training_goes_by_this_machine(corpus: Path, tmp_path: Path) -> None:
     context = Context(runs=tmp_path / "runs")
     times: list[float] = []

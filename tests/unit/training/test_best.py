@@ -75,6 +75,15 @@ def test_it_stops_when_measurements_got_worse_and_keeps_the_best() -> None:
     assert weights(trainer) == after(3) != after(6)
 
 
+def test_measurements_in_the_first_pass_stop_nothing() -> None:
+    """Three measurements in a row are worse, but within the first seven steps, which are a pass."""
+    best = BestWeights(NAME, patience=3, pass_tokens=7 * 12)  # a step has twelve targets
+    trainer = trainer_of((9.0, 5.0, 3.0, 2.0, 2.5, 3.0, 4.0, 4.5, 1.5, 1.6, 1.7), best, None)
+    trainer.run()
+    assert not trainer.stopped_early and trainer.step == 10
+    assert (best.step, best.value, best.n_worse) == (8, 1.5, 2)
+
+
 def test_without_patience_it_goes_to_the_end_and_keeps_the_best() -> None:
     trainer = trainer_of((9.0, 5.0, 3.0, 2.0, 2.5, 2.5, 3.0, 3.0, 3.0, 3.0, 3.0), BestWeights(NAME), None)
     trainer.run()
