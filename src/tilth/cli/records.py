@@ -355,10 +355,6 @@ def _show_record(folder: Path) -> None:
     print("\n".join(lines))
 
 
-def _documents_json(item: Shown, wanted: str) -> list[dict[str, Any]]:
-    return [{"table": str(path), **row} for path, row in _matches(item.folder, item.steps, wanted)]
-
-
 def _show_document(folder: Path, among: Sequence[Path], wanted: str) -> None:
     found = _matches(folder, among, wanted)
     sources = sorted({str(row.get("source") or row["id"]) for _, row in found})
