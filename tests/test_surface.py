@@ -176,7 +176,7 @@ results made with the old default. A new field needs no version, if its default 
 VERSIONS = {
     "curate": 2,
     "tokenizer": 1,
-    "pretrain": 3,
+    "pretrain": 4,
     "samples": 2,
     "nearest": 1,
     "baselines": 2,

@@ -146,7 +146,7 @@ def test_columns_with_one_name_do_not_hide_each_other(tmp_path: Path) -> None:
     (result,) = read_file(InputFile(path=str(tmp_path / "a.csv"), name="a.csv", bytes=9), CurationConfig())
     assert isinstance(result, Read)
     assert result.row["text"] == "one"
-    assert json.loads(str(result.row["meta"])) == {"kind": "prose", "note": "a", "text.2": "two", "note.2": "b"}
+    assert json.loads(str(result.row["meta"])) == {"kind": "prose", "note": "a", "text_3": "two", "note_4": "b"}
 
 
 def test_a_first_row_of_text_is_no_header(tmp_path: Path) -> None:
