@@ -39,6 +39,8 @@ TOLERANCE = 2.0
 """By the plain rule, the held-out share may be so many times smaller or larger than the fraction."""
 CLOSEST_TOLERANCE = 1.5
 """By the closest hash, so many times."""
+MOST_GROUPS = 0.25
+"""Share of the documents, at most, that is held out by the closest hash."""
 TINY_BYTES = 300
 """Of less text nothing is held out."""
 MOST_TAILS = 16
@@ -105,7 +107,10 @@ def _other_rule(sizes: _Sizes, work: Path, config: CurationConfig, plain_share: 
     # Candidates hold out the groups up to each hash, but never all of them.
     held_out = np.cumsum(group_bytes)[:-1]
     closest = int(np.argmin(np.abs(np.log(held_out / (fraction * total))))) if len(held_out) else -1
-    if closest >= 0 and (by != "document" or _is_near(held_out[closest], fraction * total, CLOSEST_TOLERANCE)):
+    # Beside one huge document, a small share of the bytes may be most of the documents.
+    is_few = closest < max(1, MOST_GROUPS * len(group_bytes))
+    is_near = closest >= 0 and _is_near(held_out[closest], fraction * total, CLOSEST_TOLERANCE)
+    if closest >= 0 and (by != "document" or (is_near and is_few)):
         threshold = float(shares[closest]) + 1 / SCALE
         line = (
             f"Held out: {held_out[closest] / total:.1%} of the text ({held_out[closest]:,} bytes), each {by} with a "

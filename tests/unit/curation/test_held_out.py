@@ -116,6 +116,14 @@ def test_an_end_that_is_in_the_training_text_for_want_of_another_is_told(tmp_pat
         assert min(len(document.text) for document in train) > 9
 
 
+def test_beside_one_huge_document_the_small_ones_are_not_all_held_out(tmp_path: Path) -> None:
+    folder = rows(tmp_path / "in", paragraphs(0, 1600), *(paragraphs(seed, 1) for seed in range(1, 41)))
+    for seed in range(6):
+        ledger, train, _ = split(folder, tmp_path / f"out-{seed}", min_words=1, seed=seed)
+        assert ledger.held_out.documents <= 10
+        assert len(train) > 30
+
+
 def test_of_many_documents_the_plain_rule_decides_and_says_nothing(tmp_path: Path) -> None:
     folder = written(tmp_path / "in", *(paragraphs(seed, 2) for seed in range(200)))
     ledger, _, held_out = split(folder, tmp_path / "out", held_out_fraction=0.1)
