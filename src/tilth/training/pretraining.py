@@ -162,7 +162,7 @@ class Budget:
             return (
                 f"train: {self.tokens:,} tokens instead of {self.asked:,}, which would be "
                 f"{passes(self.asked / self.pass_tokens)} over {of_text}{why}. "
-                "More text helps most; `max_epochs` of the training config (`tilth train --max-epochs`) sets this limit."
+                "More text helps most; `max_epochs` of the training (`tilth train --max-epochs`) sets this limit."
             )
         advice = " More text would be worth more than more passes." if self.epochs > MANY_EPOCHS else ""
         return f"train: {self.tokens:,} tokens, {passes(self.epochs)} over {of_text}.{advice}"
