@@ -53,6 +53,7 @@ def student_t(freedom: int) -> float:
 def _wilson(share: float, n: int) -> Interval:
     if n < 1:
         return Interval(share, 0.0, 1.0)
+    n = min(n, 10**12)  # more say the same, and a damaged file may hold what no float can
     shrunk = 1 + _Z_975**2 / n
     centre = (share + _Z_975**2 / (2 * n)) / shrunk
     half = _Z_975 * math.sqrt(share * (1 - share) / n + _Z_975**2 / (4 * n * n)) / shrunk

@@ -285,14 +285,14 @@ def test_in_a_terminal(exported: Path, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ctrl_c_in_a_terminal_and_no_colour(exported: Path, tmp_path: Path) -> None:
     environment = {"XDG_STATE_HOME": "/dev/null/no", "NO_COLOR": "1"}
-    terminal = Terminal(["chat", str(exported), "--max-tokens", "5"], tmp_path, environment)
+    terminal = Terminal(["chat", str(exported), "--max-tokens", "5", "--seed", "0"], tmp_path, environment)
     terminal.until("\n> ")
     terminal.type("/probs\n")
-    assert "Nothing was answered yet" in terminal.until("> ")
+    assert "Nothing was answered yet" in terminal.until("\n> ")
     terminal.type("The\n")
-    terminal.until("> ")
+    terminal.until("\n> ")
     terminal.type("/probs\n")
-    table = terminal.until("> ")
+    table = terminal.until("\n> ")
     assert max(map(len, re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", table).split("\n"))) <= 60
     assert not re.search(r"\x1b\[(3|4|9|10)\d", terminal.shown)
     terminal.type("\x03")

@@ -46,3 +46,8 @@ def test_students_t(freedom: int, value: float) -> None:
 
 def test_what_was_not_measured_has_none() -> None:
     assert math.isnan(accuracy_interval([math.nan], 0).low)
+
+
+def test_a_count_that_no_float_holds_gives_an_interval() -> None:
+    interval = accuracy_interval([1.0], 10**400)
+    assert 0.99 < interval.low <= interval.high == 1.0
