@@ -28,7 +28,7 @@ $(VENV)/.tilth: $(SOURCES)
 	@echo "[1/3] A virtual environment in $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@echo "[2/3] PyTorch: the largest download, 200 MB without CUDA"
-	@if $(REACHED); then $(PIP) --extra-index-url $(TORCH_INDEX) torch; else $(PIP) torch; fi
+	@if $(REACHED); then $(PIP) --no-deps --index-url $(TORCH_INDEX) torch; else $(PIP) torch; fi
 	@echo "[3/3] tilth and what it needs; its tokenizer is compiled, which takes about a minute"
 	@$(PIP) --editable .
 	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,16 +17,16 @@ from tilth.training.result import EvalPoint, Metrics, TrainPoint
 T = TypeVar("T")
 
 
-class _Lines(Generic[T]):
+class _Lines(ABC, Generic[T]):
     """The whole lines of one file; begun anew when the file is another one, or shorter than before."""
 
     def __init__(self) -> None:
         self._inode, self._offset = -1, 0
         self.rows: list[T] = []
 
+    @abstractmethod
     def row(self, line: object, where: str) -> T | None:
         """Returns a line's row; None for lines that are passed over."""
-        raise NotImplementedError
 
     def read_on(self, path: Path) -> None:
         """Reads the lines that were added; one that is not complete yet is left for later."""
