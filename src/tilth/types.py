@@ -1,7 +1,7 @@
 """The plain records that travel between stages, and the Arrow schemas they have on disk.
 
 All are frozen dataclasses. `Document` is the currency of curation and training; `Problem` follows the field's shape
-(`prompt, answer, verifier`), and `Rollout` is one answer that a model gave.
+(`prompt, answer, verifier`), `Rollout` is one answer that a model gave, and `Sample` is what synthesis makes.
 """
 
 from __future__ import annotations
@@ -130,6 +130,41 @@ class Rollout:
     finish_reason: Literal["stop", "length"] = "stop"
     reward: float | None = None
     """What a verifier gave it, such as 1.0 for right or the share of votes; None: not judged."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One turn of a chat."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """A text that was generated, with all that it was made from.
+
+    On disk it is a document with more columns: `messages`; or `prompt, chosen, rejected`; or `prompt, answer,
+    verifier`; `score_<name>`; and `lineage`, the source document's list with one more entry.
+    """
+
+    id: str
+    """Stable: from the recipe's name and the content (`document_id`)."""
+    text: str
+    """What a training stream reads; of a chat or a preference, all of it in one text."""
+    source: str
+    """`<recipe>/<source of the seed document>`."""
+    url: str | None = None
+    language: str | None = None
+    meta: Mapping[str, object] = field(default_factory=dict[str, object])
+    messages: tuple[Message, ...] = ()
+    prompt: str | None = None
+    chosen: str | None = None
+    rejected: str | None = None
+    answer: str | None = None
+    verifier: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict[str, float])
+    lineage: tuple[Mapping[str, object], ...] = ()
 
 
 DOCUMENT_SCHEMA = pa.schema(

@@ -1,0 +1,1 @@
+"""Synthetic data: recipes over documents and a teacher, with parsers, gates, verifiers and full lineage."""

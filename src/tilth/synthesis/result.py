@@ -1,0 +1,107 @@
+"""The result of a synthesis run: what was asked, what it cost, what passed each gate (`synthesis.json` in its folder)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+SYNTHESIS = "synthesis.json"
+"""File name, in the folder of a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateCount:
+    """What became of the samples at a gate."""
+
+    gate: str
+    samples_in: int
+    samples_out: int
+    reasons: dict[str, int] = field(default_factory=dict[str, int])
+    """Reason -> samples dropped for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spending:
+    """What one recipe asked of one teacher. Answers from the cache count in `cached`, and cost nothing again."""
+
+    recipe: str
+    """Name of the recipe, or `critic` and the like."""
+    teacher: str
+    requests: int = 0
+    """Answers that were paid for in this run."""
+    cached: int = 0
+    """Answers that were paid for before."""
+    retries: int = 0
+    dead_letters: int = 0
+    prompt_tokens: int = 0
+    """Of all answers used, cached ones included: what the data costs, whoever paid when."""
+    completion_tokens: int = 0
+    money: float = 0.0
+    flops: float = 0.0
+    """Generation FLOPs: 2 x parameters x tokens; 0 where the parameters are not known."""
+    paid_money: float = 0.0
+    """What was paid in this run."""
+    samples_kept: int = 0
+    tokens_kept: int = 0
+    """Completion tokens of the answers that kept samples were made from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """A sample to look at."""
+
+    id: str
+    part: str
+    source_id: str
+    source_excerpt: str
+    prompt: str
+    """The rendered prompt of its last answer."""
+    text: str
+    gate: str = ""
+    """Which gate dropped it; empty: it was kept."""
+    reason: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiversityPoint:
+    """How much was new among the kept samples, when so many were kept."""
+
+    samples: int
+    unique_share: float
+    """Share of the latest samples, up to 1,000, that are no near duplicate of any before."""
+    distinct_4: float
+    """Distinct 4-word sequences / all, in the latest samples."""
+    opening_share: float
+    """Share of the latest samples that begin with their most common five words (template mass)."""
+    bytes_per_compressed: float
+    """Bytes of the latest samples / their bytes under zstd."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthesisResult:
+    """What a run made, of what, for what."""
+
+    recipe: str
+    recipe_version: int
+    shape: str
+    prompts: dict[str, int]
+    """Prompt file -> version."""
+    teachers: tuple[str, ...]
+    documents: int
+    """Documents that there were to work on."""
+    documents_done: int
+    complete: bool
+    """False: the budget was spent before all documents were done."""
+    gates: tuple[GateCount, ...]
+    parts: dict[str, int]
+    """Part -> samples kept."""
+    spending: tuple[Spending, ...]
+    samples_kept: int
+    bytes_kept: int
+    seconds: float
+    kept_examples: tuple[Example, ...] = ()
+    rejected_examples: tuple[Example, ...] = ()
+    """A few for each gate and reason."""
+    diversity: tuple[DiversityPoint, ...] = ()
+    stopped_by: str = ""
+    """Which budget was spent; empty: none."""
