@@ -82,7 +82,7 @@ class LoopbackServer:
         self.capacity, self.key, self.base_seed, self.record = capacity, key, base_seed, record
         self.port, self.log = port, log
         self.answered: Counter[tuple[str, int]] = Counter()
-        """(key of the prompt, sample) -> answers that were sent whole."""
+        """(key of the prompt, sample) -> answers that were generated; an answer to a client that went away counts as well."""
         self.tries: Counter[str] = Counter()
         """Key of the prompt and first sample -> tries."""
         self.faults_sent: Counter[FaultKind] = Counter()
@@ -205,15 +205,15 @@ class LoopbackServer:
                 return await self._fail(fault, self.faults, received.path, request, reader, writer)
         samples = range(first, first + n)
         answers = [answer_of(self.script, request, sample, model=self.model) for sample in samples]
-        seconds = self.faults.slow_seconds if self.faults is not None and fault == "slow" else 0.0
-        is_open = await _send(writer, 200, answer_body(received.path, answers, model=self.model), seconds=seconds)
+        # Counted before it is sent: whoever has read an answer finds it here, and a model has done the work by then.
         for sample in samples:
             self.answered[prompt_key, sample] += 1
             if self._log is not None:
                 self._log.write(json.dumps({"prompt": prompt_key, "sample": sample}) + "\n")
         if self._log is not None:
             self._log.flush()
-        return is_open
+        seconds = self.faults.slow_seconds if self.faults is not None and fault == "slow" else 0.0
+        return await _send(writer, 200, answer_body(received.path, answers, model=self.model), seconds=seconds)
 
     async def _fail(
         self,

@@ -73,7 +73,7 @@ def hashed_embeddings(texts: Sequence[str]) -> npt.NDArray[np.float32]:
             digest = _number(word)
             vectors[row, digest % EMBEDDING_DIMENSIONS] += 1.0 if digest >> 32 & 1 else -1.0
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(norms == 0, np.float32(1), norms)
+    return (vectors / np.where(norms == 0, 1, norms)).astype(np.float32)
 
 
 def echo(request: Request, sample: int) -> str:
