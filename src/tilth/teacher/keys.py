@@ -1,7 +1,7 @@
 """Keys of the request cache: SHA-256 of all that decides an answer.
 
 Of a request that is the teacher's identity, the rendered prompt, the schema, the sampling parameters and the number of
-the sample. A parameter that is None or empty is left out, so that a new option leaves the keys of old answers as they are.
+the sample. A parameter that is None or empty is left out, so that a new option leaves the keys of old answers alone.
 """
 
 from __future__ import annotations
