@@ -40,6 +40,10 @@ class CurationConfig:
     """Fewest words of a prose document (Gopher: 50)."""
     max_words: int = 100_000
     """Most words of a prose document (Gopher: 100,000)."""
+    decontaminate: tuple[str, ...] = ()
+    """Evaluation sets (files, folders, datasets): documents that hold items of them are dropped."""
+    against: tuple[str, ...] = ()
+    """Datasets made earlier: near duplicates of their documents are dropped."""
     near_duplicate_threshold: float | None = 0.8
     """Jaccard similarity of word shingles from which the later document is dropped; None: exact copies only."""
     shingle_words: int = 5
