@@ -16,11 +16,12 @@ out. Questions below 6 words are not looked for: they stand in too much innocent
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ from tilth.curation.evaluation_sets import Item, read_items
 from tilth.curation.operators import Drop, Operator, Row, judge
 from tilth.errors import DataError
 from tilth.files import atomic_path
+from tilth.identity import fingerprint_of
+from tilth.sources import Source
 
 STAGE = "decontaminate"
 GRAM = 13
@@ -86,29 +89,44 @@ class EvaluationIndex:
         self.too_short: int = 0
         """Questions that are too short to be looked for."""
         pieces: list[U64] = []
+        real: list[bool] = []
         item_of: list[int] = []
-        grams = _Grams()
+        is_looked_for: list[bool] = []
         whole: list[tuple[int, int, int]] = []
         for number, item in enumerate(items):
             self.names.append(item.name)
             for text, is_prompt in (*((p, True) for p in item.prompts), *((a, False) for a in item.answers)):
                 words = _without_labels(words_of(text))
-                hashes = word_hashes(words)
-                piece = len(pieces)
-                if len(words) >= CANDIDATE and (is_prompt or len(words) >= GRAM):
-                    grams.add(sequence_hashes(hashes, CANDIDATE), _real_windows(words), number, piece)
                 if is_prompt and len(words) < GRAM:
-                    if len(words) >= LEAST_WHOLE and len(_real(words)) >= _LEAST_REAL:
-                        whole.append((len(words), int(sequence_hashes(hashes, len(words))[0]), piece))
-                    elif len(words) < LEAST_WHOLE:
-                        self.too_short += 1
-                pieces.append(hashes)
+                    if len(words) >= LEAST_WHOLE and len({*filter(_is_real, words)}) >= _LEAST_REAL:
+                        key = int(sequence_hashes(word_hashes(words), len(words))[0])
+                        whole.append((len(words), key, len(pieces)))
+                    self.too_short += len(words) < LEAST_WHOLE
+                pieces.append(word_hashes(words))
+                real += map(_is_real, words)
                 item_of.append(number)
+                is_looked_for.append(is_prompt or len(words) >= GRAM)
         self._words = np.concatenate([np.empty(0, np.uint64), *pieces])
         self._offsets: _I64 = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
         self._item_of: _I64 = np.array(item_of, np.int64)
-        self._keys, self._pieces, self._positions = grams.finish()
+        self._index_sequences(np.array(real, bool), np.array(is_looked_for, bool))
         self._index_whole(whole)
+
+    def _index_sequences(self, real: npt.NDArray[np.bool_], is_looked_for: npt.NDArray[np.bool_]) -> None:
+        """Sorts the candidate sequences by key, without those that say little; of a repeated one the first is kept."""
+        piece = np.repeat(np.arange(len(self._item_of)), np.diff(self._offsets))
+        begin = np.arange(max(len(self._words) - CANDIDATE + 1, 0))
+        within = piece[begin] == piece[begin + CANDIDATE - 1] if len(begin) else np.empty(0, bool)
+        begin = begin[within & is_looked_for[piece[: len(within)]] & (_real_words(self._words, real) >= _LEAST_REAL)]
+        keys, piece = sequence_hashes(self._words, CANDIDATE)[begin], piece[begin]
+        order = np.lexsort((begin, piece, keys))
+        keys, piece, begin = keys[order], piece[order], begin[order]
+        new_key = _changes(keys)
+        first = new_key | _changes(piece)
+        item = self._item_of[piece]
+        n_items = np.bincount(np.cumsum(new_key) - 1, weights=new_key | _changes(item)) if len(keys) else np.empty(0)
+        kept = first & (n_items[np.cumsum(new_key) - 1] <= MOST_ITEMS)
+        self._keys, self._pieces, self._positions = keys[kept], piece[kept], (begin - self._offsets[piece])[kept]
 
     def _index_whole(self, whole: list[tuple[int, int, int]]) -> None:
         """Takes (words, key, piece) of the questions that are looked for as a whole."""
@@ -214,36 +232,6 @@ class EvaluationIndex:
         return index
 
 
-class _Grams:
-    """The candidate sequences of all pieces, while an index is made."""
-
-    def __init__(self) -> None:
-        self.keys: list[U64] = [np.empty(0, np.uint64)]
-        self.items: list[_I64] = [np.empty(0, np.int64)]
-        self.pieces: list[_I64] = [np.empty(0, np.int64)]
-        self.positions: list[_I64] = [np.empty(0, np.int64)]
-
-    def add(self, keys: U64, real: npt.NDArray[np.bool_], item: int, piece: int) -> None:
-        _, first = np.unique(keys, return_index=True)  # of a sequence that a piece repeats, the first
-        positions = np.sort(first[real[first]]).astype(np.int64)
-        self.keys.append(keys[positions])
-        self.positions.append(positions)
-        self.items.append(np.full(len(positions), item, np.int64))
-        self.pieces.append(np.full(len(positions), piece, np.int64))
-
-    def finish(self) -> tuple[U64, _I64, _I64]:
-        """Returns keys (sorted), pieces and positions, without what more than `MOST_ITEMS` items share."""
-        keys, items = np.concatenate(self.keys), np.concatenate(self.items)
-        order = np.lexsort((items, keys))
-        keys, items = keys[order], items[order]
-        new_key = np.concatenate([np.ones(min(len(keys), 1), bool), keys[1:] != keys[:-1]])
-        new_item = new_key | np.concatenate([np.ones(min(len(keys), 1), bool), items[1:] != items[:-1]])
-        group = np.cumsum(new_key) - 1
-        few = np.bincount(group, weights=new_item, minlength=1)[group] <= MOST_ITEMS if len(keys) else new_key
-        pieces, positions = np.concatenate(self.pieces)[order], np.concatenate(self.positions)[order]
-        return keys[few], pieces[few], positions[few]
-
-
 def _without_labels(words: list[str]) -> list[str]:
     """Takes off `Question:` and `Answer:` around an item."""
     while words and words[0] in _LABELS:
@@ -253,23 +241,30 @@ def _without_labels(words: list[str]) -> list[str]:
     return words
 
 
+@functools.lru_cache(maxsize=1 << 16)
 def _is_real(word: str) -> bool:
     return any(map(str.isalpha, word)) and (len(word) > 1 or UNSPACED_CHARACTER.match(word) is not None)
 
 
-def _real(words: Iterable[str]) -> set[str]:
-    return {word for word in words if _is_real(word)}
+def _real_words(words: U64, real: npt.NDArray[np.bool_]) -> _I64:
+    """Returns how many different real words each `CANDIDATE` words in a row have."""
+    back = np.full(len(words), CANDIDATE)  # distance to the same word before, as far as that matters
+    for distance in range(CANDIDATE - 1, 0, -1):
+        back[distance:][words[distance:] == words[:-distance]] = distance
+    n = max(len(words) - CANDIDATE + 1, 0)
+    counts = np.zeros(n, np.int64)
+    for offset in range(CANDIDATE):
+        counts += real[offset : offset + n] & (back[offset : offset + n] > offset)
+    return counts
 
 
-def _real_windows(words: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Tells of each candidate sequence whether it has enough different words of letters."""
-    real = [word if _is_real(word) else "" for word in words]
-    counts = [len({*real[start : start + CANDIDATE]} - {""}) for start in range(len(words) - CANDIDATE + 1)]
-    return np.array(counts) >= _LEAST_REAL
+def _changes(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Tells of each value whether it differs from the one before it."""
+    return np.concatenate([np.ones(min(len(values), 1), bool), values[1:] != values[:-1]])
 
 
 def evaluation_index(paths: Sequence[str]) -> EvaluationIndex:
-    """Returns the index of evaluation sets, or of the one that was saved in a folder.
+    """Returns the index of evaluation sets, or the one that `keep_evaluation_index` left in a folder.
 
     Raises: DataError as `read_items` does, and if there is nothing to look for.
     """
@@ -279,6 +274,14 @@ def evaluation_index(paths: Sequence[str]) -> EvaluationIndex:
     if not len(index):
         raise DataError(f"The evaluation sets are empty: {', '.join(paths)}.", fix="Give files that hold items.")
     return index
+
+
+def keep_evaluation_index(paths: Sequence[str], work: Path) -> str:
+    """Makes the index once and returns its folder, below `work`, named by the sets' content. Raises: as above."""
+    folder = work / f"evaluation-{fingerprint_of([Source(path).fingerprint(work) for path in paths])}"
+    if not (folder / SAVED).is_file():
+        evaluation_index(paths).save(folder)
+    return str(folder)
 
 
 def operator(config: CurationConfig) -> Operator:

@@ -50,7 +50,7 @@ class Item:
     """A question of an evaluation set."""
 
     name: str
-    """`<set>#<id or number of the record>`."""
+    """`<folder>/<file>#<id or number of the record>`."""
     prompts: tuple[str, ...]
     answers: tuple[str, ...] = ()
 
@@ -70,7 +70,7 @@ def read_items(path: str) -> Iterator[Item]:
             f"There is no evaluation set at {path}.",
             fix="Give a file of JSON lines, JSON, CSV, Parquet or text, a folder of such files, or a dataset.",
         )
-    prefix = "" if is_url(path) or not folder.is_dir() else f"{folder.resolve().name}/"
+    prefix = "" if is_url(path) else f"{(folder if folder.is_dir() else folder.absolute().parent).resolve().name}/"
     for file in files:
         name = f"{prefix}{file.name}"
         if _suffix(file.name) == ".txt":
@@ -83,7 +83,7 @@ def _suffix(name: str) -> str:
     """Returns the suffix under the packing, of files that are read; else nothing."""
     path = PurePosixPath(name.lower())
     suffix = path.with_suffix("").suffix if path.suffix in PACKED else path.suffix
-    return suffix if suffix in (".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".txt", ".md") else ""
+    return suffix if suffix in (".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".txt") else ""
 
 
 def _items(name: str, records: Iterable[Mapping[str, object]], path: str) -> Iterator[Item]:

@@ -10,7 +10,10 @@ digest, which stay in memory, and 4 kB for its shingles, which `save` moves to a
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +26,15 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from tilth.curation import dedup
+from tilth.curation.config import CurationConfig
 from tilth.curation.dedup import BUCKET_LEADERS, U64
+from tilth.curation.operators import Drop, Operator, Row, judge
 from tilth.errors import ConfigError, DataError
 from tilth.files import atomic_path, read_json, write_json
+from tilth.identity import fingerprint_of
+from tilth.storage import Dataset
 
+STAGE = "against"
 SETTINGS = "index.json"
 """File of a saved index that holds its settings; its parts are beside it."""
 
@@ -201,6 +209,68 @@ class NearDuplicateIndex:
     def _take(self, part: _Part) -> None:
         self._starts.append(self._n_saved)
         self._parts.append(part)
+
+
+def earlier_index(datasets: Sequence[str], **settings: Any) -> NearDuplicateIndex:
+    """Returns the index of the documents of datasets, or the one that `keep_earlier_index` left in a folder.
+
+    `settings` are those of `NearDuplicateIndex`. Raises: DataError for what is no dataset.
+    """
+    if len(datasets) == 1 and (Path(datasets[0]) / SETTINGS).is_file():
+        return NearDuplicateIndex.load(Path(datasets[0]))
+    index = NearDuplicateIndex(**settings)
+    for path in datasets:
+        dataset = Dataset.open(path)
+        name = str(path).rstrip("/").rpartition("/")[2]
+        for document in dataset.documents():
+            index.add(f"{name}#{document.id}", document.text)
+    return index
+
+
+def keep_earlier_index(datasets: Sequence[str], work: Path, **settings: Any) -> str:
+    """Makes the index of datasets once and returns its folder, below `work`, named by content and settings."""
+    content = [Dataset.open(path).fingerprint for path in datasets]
+    folder = work / f"earlier-{fingerprint_of([content, NearDuplicateIndex(**settings).settings])}"
+    if not folder.exists():
+        unfinished = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        earlier_index(datasets, **settings).save(unfinished)
+        with contextlib.suppress(OSError):  # another process has made it
+            unfinished.rename(folder)
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return str(folder)
+
+
+def operator(config: CurationConfig) -> Operator:
+    """Drops documents that are copies or near duplicates of documents in the datasets `config.against`.
+
+    Drops: `exact_duplicate`, `near_duplicate`, naming the earlier document.
+    """
+    index = earlier_index(config.against, **settings_of(config))
+
+    def keep(row: Row) -> Drop | None:
+        match = index.find(str(row["text"]))
+        return None if match is None else duplicate(match, index.threshold)
+
+    return judge(STAGE, keep)
+
+
+def settings_of(config: CurationConfig) -> dict[str, Any]:
+    """Returns the settings of an index that judges as the deduplication of a curation does."""
+    return {
+        "threshold": config.near_duplicate_threshold,
+        "shingle_words": config.shingle_words,
+        "num_permutations": config.num_permutations,
+        "seed": config.seed,
+    }
+
+
+def duplicate(match: Match, threshold: float | None) -> Drop:
+    """Returns the judgement on a text that resembles another."""
+    if match.is_copy:
+        return Drop("exact_duplicate", f"of {match.id}", 1.0, threshold)
+    detail = f"of {match.id}, Jaccard similarity {match.similarity:.2f} ≥ {threshold:g}"
+    return Drop("near_duplicate", detail, match.similarity, threshold)
 
 
 class _Keys:

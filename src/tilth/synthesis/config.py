@@ -23,7 +23,9 @@ class GateConfig:
     near_duplicate_threshold: float | None = 0.8
     """Jaccard similarity of word shingles to a sample kept before from which a sample is dropped; None: copies only."""
     decontaminate: tuple[str, ...] = ()
-    """Files or datasets of evaluation text: samples that share a 13-gram with them are dropped."""
+    """Evaluation sets (files, folders, datasets): samples that hold items of them are dropped."""
+    against: tuple[str, ...] = ()
+    """Datasets made earlier: near duplicates of their documents are dropped, too."""
     critic: Literal["", "rubric", "pairwise", "reward"] = ""
     """Have a teacher judge each sample that passed so far: by a rubric 0-5, against its source with the order
     swapped, or by a reward from log-probabilities."""
