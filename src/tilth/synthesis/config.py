@@ -32,7 +32,7 @@ class GateConfig:
     critic_teacher: str | None = None
     """Which teacher judges; None: the one that writes."""
     min_score: float = 3.0
-    """Lowest score of the critic."""
+    """Lowest score of a critic, from 0 to 5; `pairwise` gives 5 (better), 2.5 (a tie) or 0."""
     verify: bool = True
     """Run the verifier of samples that name one."""
 
@@ -43,6 +43,8 @@ class GateConfig:
             )
         if not 0 <= self.max_copied <= 1:
             raise ConfigError(f"`max_copied` is {self.max_copied}.", fix="Give a share from 0 to 1.")
+        if not 0 <= self.min_score <= 5:
+            raise ConfigError(f"`min_score` is {self.min_score}.", fix="Give a score from 0 to 5.")
         threshold = self.near_duplicate_threshold
         if threshold is not None and not 0 < threshold <= 1:
             raise ConfigError(
