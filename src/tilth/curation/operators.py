@@ -172,6 +172,8 @@ def _built_in(name: str, config: CurationConfig) -> Operator:
         from tilth.curation import extraction as module
     elif name == "language":
         from tilth.curation import language as module
+    elif name == "quality":
+        from tilth.curation import quality as module
     else:
         from tilth.curation import rules as module
     return module.operator(config)

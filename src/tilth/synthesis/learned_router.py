@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -71,7 +73,8 @@ class TeacherClassifier:
         """Reads what `save` wrote. Raises: DataError."""
         facts = read_json(folder / "router_classifier.json")
         try:
-            with np.load(folder / "router_classifier.npz", allow_pickle=False) as arrays:
+            content = (folder / "router_classifier.npz").read_bytes()
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 return cls(
                     teachers=tuple(facts["teachers"]),
                     weights=arrays["weights"],
@@ -80,7 +83,7 @@ class TeacherClassifier:
                     agreement=math.nan if facts["agreement"] is None else float(facts["agreement"]),
                     always_best=math.nan if facts["always_best"] is None else float(facts["always_best"]),
                 )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise DataError(f"{folder} holds no classifier of a router: {error}.", fix="Delete it.") from None
 
 
