@@ -176,6 +176,8 @@ def _built_in(name: str, config: CurationConfig) -> Operator:
         from tilth.curation import decontamination as module
     elif name == "against":
         from tilth.curation import near_duplicates as module
+    elif name == "quality":
+        from tilth.curation import quality as module
     else:
         from tilth.curation import rules as module
     return module.operator(config)

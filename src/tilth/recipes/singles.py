@@ -28,8 +28,12 @@ def curate(
     """Curates files, folders, globs or URLs, each `PATH` or `NAME=PATH`: the name enters the ids of its documents.
 
     What the config's `decontaminate` and `against` name become inputs of the step: their content is its identity.
-    Raises: ConfigError if two of them have one name, or are one.
+    Raises: ConfigError if two of them have one name, or are one; DataError if a quality classifier is not there.
     """
+    if config.quality_classifier is not None:
+        from tilth.curation.quality import pinned
+
+        config = pinned(config)
     inputs: dict[str, Input] = {}
     paths: dict[str, str] = {}
     for word in corpus:

@@ -242,7 +242,10 @@ def recipe(
     return wrap
 
 
-BUILT_IN: dict[str, str] = {}
+BUILT_IN: dict[str, str] = {
+    "annotate": "tilth.synthesis.recipes.annotate:annotate",
+    "bootstrap": "tilth.synthesis.recipes.bootstrap:bootstrap",
+}
 """Name of a recipe -> `module:attribute`; each recipe's module is loaded when it is used."""
 
 
