@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from tilth.errors import ConfigError
 from tilth.execute import Context
 from tilth.progress import SILENT
 from tilth.synthesis.config import Budget, SynthesisConfig
+from tilth.teacher.questions import Reuse
 from tilth.teacher.request import Asker, Teacher
 
 REQUESTS = "requests.sqlite"
@@ -55,23 +56,21 @@ async def _gateway(
     *,
     teachers: Teachers,
     cache: Path | None,
-    reuse: str,
+    reuse: Reuse,
     max_in_flight: int,
     say: Callable[[str], None] | None,
 ) -> AsyncGenerator[Asker]:
-    from tilth.teacher import cache as caches
-    from tilth.teacher import gateway as gateways
+    from tilth.teacher.cache import RequestCache
+    from tilth.teacher.gateway import Gateway
 
-    if cache is not None:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-    stored: Any = None if cache is None else cast(Any, caches).RequestCache(cache)
-    gateway = cast(Any, gateways).Gateway(
-        opened(teachers),
-        cache=stored,
-        budget=budget,
-        reuse=reuse,
-        max_in_flight=max_in_flight,
-        say=say or SILENT.say,
-    )
-    async with gateway:
-        yield gateway
+    tell = say or SILENT.say
+    with ExitStack() as stack:
+        stored = None
+        if cache is not None:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            stored = stack.enter_context(RequestCache(cache, say=tell))
+        gateway = Gateway(
+            opened(teachers), cache=stored, budget=budget, reuse=reuse, max_in_flight=max_in_flight, say=tell
+        )
+        async with gateway:
+            yield gateway

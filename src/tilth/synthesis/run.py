@@ -16,14 +16,14 @@ import importlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from tilth.errors import ConfigError, DataError
+from tilth.errors import ConfigError
 from tilth.execute import Context, map_shards
 from tilth.files import clear_temporaries, read_json, write_json
 from tilth.identity import canonical, claim
@@ -34,10 +34,10 @@ from tilth.storage import Dataset, finish_dataset, shard_name
 from tilth.synthesis.config import Budget, SynthesisConfig
 from tilth.synthesis.design import make_design
 from tilth.synthesis.door import Teachers, gateway_door, opened
+from tilth.synthesis.gates import UniquenessMeter
 from tilth.synthesis.gates.gate import CriticGate, Gate
 from tilth.synthesis.generate import (
     WINDOW,
-    Made,
     OpenAsker,
     Plan,
     Stop,
@@ -46,11 +46,15 @@ from tilth.synthesis.generate import (
     make_shard,
     spending_rows,
 )
-from tilth.synthesis.judge import CRITIC, Counts, Judged, count, judge
-from tilth.synthesis.prompt_files import load_prompts
+from tilth.synthesis.judge import CRITIC, Counts, Judged, judge
+from tilth.synthesis.judges import critic_of, gates_of, meter_for, router_of
+from tilth.synthesis.prompt_files import is_built_in, load_prompts
 from tilth.synthesis.recipe import Recipe, load_recipe
 from tilth.synthesis.result import SYNTHESIS, DiversityPoint, Example, Spending, SynthesisResult
+from tilth.synthesis.router import LOG
+from tilth.synthesis.routing_result import ROUTER
 from tilth.synthesis.source_documents import SourceDocuments
+from tilth.synthesis.tally import Tally
 from tilth.synthesis.write import (
     DEAD,
     REJECTED,
@@ -61,10 +65,11 @@ from tilth.synthesis.write import (
     finish_shard,
     read_records,
 )
+from tilth.teacher.gateway import Gateway
 from tilth.teacher.request import Asker, Teacher
 
-FEW_LOST = 10
-"""So many lost documents are no reason to fail, as long as some are not."""
+STATUS = "status.json"
+"""File name, in `Context.live`: where the gateway stands."""
 MOST_EXAMPLES = 40
 _JUDGED = "judged.json"
 _LIVE_SECONDS = 1.0
@@ -100,7 +105,8 @@ def synthesize(
     options = recipe.options() if options is None else options
     work = out / "work"
     given = {} if makes_its_teacher(recipe, teachers) else opened(teachers)
-    plan_of = PlanOf.of(recipe, options, config, sources, next(iter(given), None))
+    teacher = next(iter(given), None) if config.router == "fixed" else None  # else the router names one
+    plan_of = PlanOf.of(recipe, options, config, sources, teacher)
     plan = plan_of()
     claim(out, _identity(plan, given), kind="synthesis", outputs=(SAMPLES, REJECTED, DEAD, "work", SYNTHESIS))
     _clear_if_incomplete(out)
@@ -110,7 +116,7 @@ def synthesize(
             teachers = _prepared(recipe, dataset, options, work, context)
             given = opened(teachers)
         door = open_asker or gateway_door(teachers, config, context)
-        run = _Run(plan, plan_of, sources, out, context, tuple(given), gates, critic, door)
+        run = _Run(plan, plan_of, sources, out, context, given, gates, critic, door)
         if not (work / _JUDGED).exists():
             run.generate_and_judge()
         run.finish()
@@ -191,34 +197,8 @@ def _clear_if_incomplete(out: Path) -> None:
     if (out / SYNTHESIS).exists() and not read_result(SynthesisResult, out / SYNTHESIS).complete:
         for name in (SAMPLES, REJECTED, DEAD, "work"):
             shutil.rmtree(out / name, ignore_errors=True)
-        (out / SYNTHESIS).unlink()
-
-
-@dataclass
-class _Tally:
-    """What was committed so far."""
-
-    counts: Counts = field(default_factory=Counts)
-    done: int = 0
-    documents_lost: int = 0
-    samples_lost: int = 0
-    kept: int = 0
-    bytes: int = 0
-    parts: Counter[str] = field(default_factory=Counter[str])
-    scores: set[str] = field(default_factory=set[str])
-    errors: Counter[str] = field(default_factory=Counter[str])
-
-    def add(self, judged: Judged, gates: Sequence[str]) -> None:
-        count(judged, self.counts, gates)
-        self.done += 1
-        self.documents_lost += bool(judged.made.lost)
-        self.samples_lost += len(judged.lost)
-        self.errors.update(part.error for part in judged.made.lost)
-        self.kept += len(judged.kept)
-        for candidate in judged.kept:
-            self.bytes += len(candidate.sample.text.encode())
-            self.parts[candidate.part] += 1
-            self.scores |= candidate.sample.scores.keys()
+        for name in (SYNTHESIS, ROUTER, LOG):
+            (out / name).unlink(missing_ok=True)
 
 
 class _Run:
@@ -231,7 +211,7 @@ class _Run:
         sources: SourceDocuments,
         out: Path,
         context: Context,
-        teachers: tuple[str, ...],
+        teachers: Mapping[str, Teacher],
         gates: Sequence[Gate] | None,
         critic: CriticGate | None,
         door: OpenAsker,
@@ -239,21 +219,26 @@ class _Run:
         self.plan, self.plan_of, self.sources, self.teachers = plan, plan_of, sources, teachers
         self.out, self.work, self.context, self.config = out, out / "work", context, plan.config
         self.door = door
-        self.gates = list(gates) if gates is not None else default_gates(self.config)
-        self.critic = critic if critic is not None or gates is not None else default_critic(self.config)
-        self.names = [gate.name for gate in self.gates] + ([CRITIC] if self.critic else [])
-        self.tally, self.stop, self.meter = _Tally(), Stop(), new_meter()
+        self.gates, self.critic = list(gates or ()), critic
+        self._default_gates = gates is None
+        self.meter: UniquenessMeter | None = None
+        self.tally, self.stop = Tally(), Stop()
         self.began, self._live_due = time.monotonic(), 0.0
 
     # Generation and gates
 
     def generate_and_judge(self) -> None:
         """Leaves all documents judged in `work/judged`, and what was counted in `work/judged.json`."""
-        shutil.rmtree(self.work / "judged", ignore_errors=True)
-        shutil.rmtree(self.work / "final", ignore_errors=True)
-        self.work.mkdir(parents=True, exist_ok=True)
-        shards = self._generate_by_shard() if self.context.executor == "ray" else None
-        run_to_end(self._judge_all(shards))
+        for name in ("judged", "final", "meter", "gates/near_duplicates"):
+            shutil.rmtree(self.work / name, ignore_errors=True)
+        (self.work / "gates").mkdir(parents=True, exist_ok=True)
+        if self._default_gates:
+            self.gates = gates_of(self.plan, self.work / "gates")
+            self.critic = self.critic or critic_of(self.config, list(self.teachers))
+        self.names = [gate.name for gate in self.gates] + ([CRITIC] if self.critic else [])
+        self.meter = meter_for(len(self.sources), self.work / "meter")
+        by_shard = self.context.executor == "ray" and self.config.router == "fixed"
+        run_to_end(self._judge_all(self._generate_by_shard() if by_shard else None))
 
     def _generate_by_shard(self) -> list[dict[str, Any]]:
         """Has shards generated elsewhere, and returns what was spent on it."""
@@ -275,42 +260,60 @@ class _Run:
     async def _judge_all(self, generated: list[dict[str, Any]] | None) -> None:
         budget = Budget() if generated is not None else self.config.budget
         window = WINDOW * self.context.max_in_flight
-        files = JudgedFiles(self.work)
+        files = JudgedFiles(self.work, self._shard_ends)
         with self.context.progress.bar("synthesize", len(self.sources), "documents") as bar:
             async with self.door(budget) as asker:
+                router = router_of(self.config, self.teachers, asker, self.gates, self.out)
                 try:
-                    made = self._made(asker, window) if generated is None else made_before(self.work, self.sources)
+                    if generated is None:
+                        made = generate(self.plan, self.sources, asker, self.stop, window=window, router=router)
+                    else:
+                        made = made_before(self.work, self.sources)
                     found = judge(made, self.gates, self.critic, asker, self.stop, window=window)
                     async with aclosing(found):
                         async for judged in found:
                             self._commit(judged, files, bar, asker)
                 finally:
                     files.close()
+                if router is not None:
+                    router.close()
                 spending = merged_spending([*(generated or []), *spending_rows(asker)])
         self._write_judged(spending)
 
-    def _made(self, asker: Asker, window: int) -> AsyncGenerator[Made]:
-        return generate(self.plan, self.sources, asker, self.stop, window=window)
+    def _shard_ends(self) -> None:
+        for gate in self.gates:
+            save: Callable[[], None] | None = getattr(gate, "save", None)
+            if save is not None:
+                save()
 
     def _commit(self, judged: Judged, files: JudgedFiles, bar: Bar, asker: Asker) -> None:
-        if not judged.complete:
-            return
-        self.tally.add(judged, self.names)
-        files.append(judged)
-        if self.meter is not None:
+        if judged.complete:
+            self.tally.add(judged, self.names)
+            files.append(judged)
             for candidate in judged.kept:
-                self.meter.add(candidate.sample.text)
-        self._check_lost()
-        bar.advance(1, **self._facts(asker))
-        self._show_live(asker)
+                if self.meter is not None and not candidate.keeps_id:
+                    self.meter.add(candidate.sample.id, candidate.sample.text)
+            self.tally.check_lost(len(self.sources), self.config.max_dead_letters)
+            bar.advance(1, **self._facts(asker))
+            self._show_live(asker)
+
+    def _diversity(self, *, end: bool = False) -> tuple[DiversityPoint, ...]:
+        """Returns the points so far; at the end, of the last samples too."""
+        if self.meter is None or not self.meter.samples:
+            return ()
+        points = tuple(self.meter.points)
+        return (*points, self.meter.point()) if end and self.meter.samples % self.meter.every else points
 
     def _facts(self, asker: Asker) -> dict[str, str | float]:
         facts: dict[str, str | float] = {"kept": f"{self.tally.kept:,}"}
-        points = diversity_of(self.meter)
-        if points:
+        if points := self._diversity():
             facts["new"] = f"{points[-1].unique_share:.0%}"
-        status: Callable[[], Any] | None = getattr(asker, "status", None)
-        return facts if status is None else facts | {"": status().line()}
+        if isinstance(asker, Gateway):
+            status = asker.status()
+            # As many requests a document as there were so far.
+            asker.expected = round(status.done / self.tally.done * len(self.sources)) if self.tally.done else None
+            facts[""] = asker.status_line()
+        return facts
 
     def _show_live(self, asker: Asker) -> None:
         """Writes what there is so far for whoever looks; a disk that cannot take it ends nothing."""
@@ -318,22 +321,11 @@ class _Run:
             return
         self._live_due = time.monotonic() + _LIVE_SECONDS
         spending = merged_spending(spending_rows(asker))
-        result = replace(self._result(spending, [], complete=False), diversity=diversity_of(self.meter))
+        result = replace(self._result(spending, [], complete=False), diversity=self._diversity())
         with suppress(OSError):
             write_result(self.context.live / SYNTHESIS, result)
-
-    def _check_lost(self) -> None:
-        lost, total, limit = self.tally.documents_lost, len(self.sources), self.config.max_dead_letters
-        all_lost = lost == self.tally.done and lost >= min(FEW_LOST, total) and limit < 1
-        if not all_lost and (lost <= FEW_LOST or lost <= limit * total):
-            return
-        error, n_same = self.tally.errors.most_common(1)[0]
-        raise DataError(
-            f"{lost:,} of {self.tally.done:,} documents got no answer to a request after all tries, more than the "
-            f"share of {limit:g} that `max_dead_letters` allows. The most frequent error, {n_same:,} times: {error}",
-            fix="Look at the teacher, then run the same command again: the answers that came are in the cache. "
-            "`--max-dead-letters` allows more.",
-        )
+            if isinstance(asker, Gateway):
+                write_result(self.context.live / STATUS, asker.status())
 
     def _write_judged(self, spending: Sequence[Spending]) -> None:
         tally = self.tally
@@ -344,7 +336,7 @@ class _Run:
             "samples_lost": tally.samples_lost,
             "scores": sorted(tally.scores),
             "spending": [asdict(one) for one in spending],
-            "diversity": [asdict(point) for point in diversity_of(self.meter)],
+            "diversity": [asdict(point) for point in self._diversity(end=True)],
             "stopped_by": self.stop.reason,
             "seconds": time.monotonic() - self.began,
         }
@@ -358,7 +350,12 @@ class _Run:
         self._take_up(state)
         shards = range(self.sources.n_shards)
         fn = partial(
-            finish_shard, work=self.work, out=self.out, columns=self._columns(state), verify=self.config.gates.verify
+            finish_shard,
+            work=self.work,
+            out=self.out,
+            columns=self._columns(state),
+            gates=self.config.gates,
+            own=not is_built_in(self.plan.recipe),
         )
         todo = [shard for shard in shards if not (self.work / "final" / f"{shard:05d}.json").exists()]
         for _ in map_shards(fn, todo, self.context, name="verify and write", done=len(shards) - len(todo)):
@@ -378,7 +375,7 @@ class _Run:
 
     def _take_up(self, state: Mapping[str, Any]) -> None:
         """Sets what an earlier attempt counted, or this one."""
-        tally, self.stop.reason = _Tally(), state["stopped_by"]
+        tally, self.stop.reason = Tally(), state["stopped_by"]
         for gate in state["gates"]:
             tally.counts.entered[gate["gate"]], tally.counts.left[gate["gate"]] = (
                 gate["samples_in"],
@@ -422,7 +419,7 @@ class _Run:
             recipe_version=recipe.version,
             shape=recipe.shape,
             prompts={file.name: file.version for file in self.plan.prompts.values()},
-            teachers=self.teachers,
+            teachers=tuple(self.teachers),
             documents=len(self.sources),
             documents_done=tally.done,
             complete=complete,
@@ -468,30 +465,3 @@ def merged_spending(rows: Sequence[Mapping[str, Any]]) -> list[Spending]:
             one = replace(one, **numbers)
         sums[one.recipe, one.teacher] = one
     return [sums[key] for key in sorted(sums)]
-
-
-# What other modules bring
-
-
-def default_gates(config: SynthesisConfig) -> list[Gate]:
-    """Returns the gates of a config that ask nobody."""
-    from tilth.synthesis.gates import make_gates
-
-    return make_gates(config.gates)
-
-
-def default_critic(config: SynthesisConfig) -> CriticGate | None:
-    """Returns the critic of a config."""
-    from tilth.synthesis.gates import make_critic
-
-    return make_critic(config.gates)
-
-
-def new_meter() -> Any:
-    """Returns a meter of uniqueness."""
-    return None
-
-
-def diversity_of(meter: Any) -> tuple[DiversityPoint, ...]:
-    """Returns what a meter measured."""
-    return () if meter is None else tuple(meter.points)
