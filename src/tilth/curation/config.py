@@ -16,8 +16,7 @@ from tilth.errors import ConfigError
 BUILT_IN_OPERATORS = ("extract", "language", "rules")
 """Operators that come with tilth: main text of web pages, language, quality rules."""
 COMPARING_OPERATORS = ("decontaminate", "against")
-"""Operators that compare with data of the user's: they run last where their field of the config names some, or where
-`operators` has them."""
+"""Operators that compare with data of the user's: they run last, where the field of their name is set."""
 AUTO = "auto"
 """In `languages`: keep the main languages of the corpus, whichever they are."""
 HeldOutBy = Literal["document", "file", "site"]
@@ -103,8 +102,7 @@ class CurationConfig:
     @property
     def all_operators(self) -> tuple[str, ...]:
         """The operators in order, with those that compare with `decontaminate` and `against`."""
-        last = (name for name in COMPARING_OPERATORS if getattr(self, name) and name not in self.operators)
-        return (*self.operators, *last)
+        return (*self.operators, *(name for name in COMPARING_OPERATORS if getattr(self, name)))
 
     @property
     def detects_languages(self) -> bool:
@@ -127,18 +125,18 @@ class CurationConfig:
             raise ConfigError(
                 f"`held_out_by` is {self.held_out_by!r}.", fix=f"Give one of {', '.join(get_args(HeldOutBy))}."
             )
-        known = (*BUILT_IN_OPERATORS, *COMPARING_OPERATORS)
         for name in self.operators:
-            if name in COMPARING_OPERATORS and not getattr(self, name):
+            if name in COMPARING_OPERATORS:
                 raise ConfigError(
-                    f"The operator `{name}` has nothing to compare with.", fix=f"Give `{name}` paths, or leave it out."
+                    f"`operators` holds `{name}`, which runs last by itself.",
+                    fix=f"Leave it out, and give `--{name}` what to compare with.",
                 )
-            if ":" not in name and name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
+            if ":" not in name and name not in BUILT_IN_OPERATORS:
+                close = difflib.get_close_matches(name, BUILT_IN_OPERATORS, n=1)
                 raise ConfigError(
                     f"`operators` holds `{name}`, which is no operator.",
                     fix=(f"Did you mean `{close[0]}`? " if close else "")
-                    + f"There are {', '.join(known)}; your own: `path/to/file.py:factory`.",
+                    + f"There are {', '.join(BUILT_IN_OPERATORS)}; your own: `path/to/file.py:factory`.",
                 )
         if len(set(self.operators)) < len(self.operators):
             raise ConfigError(f"`operators` names one twice: {', '.join(self.operators)}.", fix="Name each once.")
