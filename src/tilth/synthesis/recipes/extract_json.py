@@ -80,7 +80,8 @@ async def extract_json(document: Document, ask: Ask) -> list[Draft]:
     reply = await ask("extract", variables, parse, schema=schema)
     task = f"Extract what this JSON schema describes, as JSON:\n\n{variables['schema']}\n\n{material(shown.text)}"
     messages = (Message(role="user", content=task), Message(role="assistant", content=reply.value))
-    return [Draft(messages=messages, replies=(reply,), span=shown.span, part=Path(options.schema).stem)]
+    part, meta = Path(options.schema).stem, {"appends_source": True}  # for the copy gate: the task has the document
+    return [Draft(messages=messages, replies=(reply,), span=shown.span, part=part, meta=meta)]
 
 
 def valid_json(name: str, text: str | None) -> Parser[str]:

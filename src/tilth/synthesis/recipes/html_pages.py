@@ -20,7 +20,30 @@ MIN_BODY_WORDS = 20
 _BEGIN = re.compile(r"(?:<!doctype html[^>]{0,200}>\s{0,20})?<html[\s>]", re.IGNORECASE)
 MAX_TAGS, MAX_DEPTH, MAX_ATTRIBUTES = 5000, 60, 50
 _VOID = frozenset(
-    "area base br col embed hr img input link meta param source track wbr p li dt dd tr td th option".split()
+    (
+        "area",
+        "base",
+        "br",
+        "col",
+        "embed",
+        "hr",
+        "img",
+        "input",
+        "link",
+        "meta",
+        "param",
+        "source",
+        "track",
+        "wbr",
+        "p",
+        "li",
+        "dt",
+        "dd",
+        "tr",
+        "td",
+        "th",
+        "option",
+    )
 )
 """Elements that need no end tag; of the last of them, an end is not waited for."""
 _FORBIDDEN = {"script": "script", "iframe": "frame", "frame": "frame", "object": "frame", "embed": "frame"}

@@ -174,4 +174,6 @@ def _long_enough(
     if tokens < LIMITS[name].min_result:
         ask.reject("too_few_tokens", f"{name}: {tokens} < {LIMITS[name].min_result}", raw=text)
         return []
-    return [Draft(text=text, replies=tuple(replies), span=(passages[0].span[0], passages[-1].span[1]), part=name)]
+    span = (passages[0].span[0], passages[-1].span[1])
+    meta = {"appends_source": True} if name == "diverse_qa" else {}
+    return [Draft(text=text, replies=tuple(replies), span=span, part=name, meta=meta)]
