@@ -243,8 +243,16 @@ def recipe(
 
 
 BUILT_IN: dict[str, str] = {
+    "active-reading": "tilth.synthesis.recipes.active_reading:active_reading",
+    "agentinstruct": "tilth.synthesis.recipes.agentinstruct:agentinstruct",
     "annotate": "tilth.synthesis.recipes.annotate:annotate",
     "bootstrap": "tilth.synthesis.recipes.bootstrap:bootstrap",
+    "cosmopedia": "tilth.synthesis.recipes.cosmopedia:cosmopedia",
+    "extract-json": "tilth.synthesis.recipes.extract_json:extract_json",
+    "finephrase": "tilth.synthesis.recipes.finephrase:finephrase",
+    "html-page": "tilth.synthesis.recipes.html_pages:html_page",
+    "nemotron-cc": "tilth.synthesis.recipes.nemotron_cc:nemotron_cc",
+    "wrap": "tilth.synthesis.recipes.wrap:wrap",
 }
 """Name of a recipe -> `module:attribute`; each recipe's module is loaded when it is used."""
 
