@@ -188,6 +188,8 @@ class Recipe:
     """False: it runs without a dataset, over numbered empty documents."""
     source: str = ""
     """The paper or repository that it follows."""
+    allow_cut_off: bool = False
+    """Answers that ended at `max_tokens` go to the parser; else they are rejected as `cut_off`."""
 
 
 def recipe(
@@ -201,6 +203,7 @@ def recipe(
     axes: Mapping[str, Mapping[str, float]] | None = None,
     needs_documents: bool = True,
     source: str = "",
+    allow_cut_off: bool = False,
 ) -> Callable[[RecipeFunction], Recipe]:
     """Makes a recipe of an async function."""
 
@@ -217,6 +220,7 @@ def recipe(
             axes=axes or {},
             needs_documents=needs_documents,
             source=source,
+            allow_cut_off=allow_cut_off,
         )
 
     return wrap

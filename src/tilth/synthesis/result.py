@@ -1,4 +1,4 @@
-"""The result of a synthesis run: what was asked, what it cost, what passed each gate (`synthesis.json` in its folder)."""
+"""The result of a synthesis run: what was asked, its costs, what passed each gate (`synthesis.json`)."""
 
 from __future__ import annotations
 

@@ -193,8 +193,12 @@ class Teacher(Protocol):
 class Asker(Protocol):
     """What synthesis needs of the gateway."""
 
-    async def ask(self, request: Request, *, recipe: str, teacher: str | None = None, n: int = 1) -> list[Reply]:
-        """Returns `n` samples, each from the cache if it is there; `teacher` None: the only one.
+    async def ask(
+        self, request: Request, *, recipe: str, teacher: str | None = None, n: int = 1, first_sample: int = 0
+    ) -> list[Reply]:
+        """Returns `n` samples, those from `first_sample` on, each from the cache if it is there.
+
+        `teacher` None: the only one.
 
         Raises: DeadLetter after the last try, BudgetSpent; both of `tilth.teacher.faults`.
         """
