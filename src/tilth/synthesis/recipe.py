@@ -226,7 +226,18 @@ def recipe(
     return wrap
 
 
-BUILT_IN: dict[str, str] = {}
+BUILT_IN: dict[str, str] = {
+    "backtranslation": "tilth.synthesis.recipes.backtranslation:backtranslation",
+    "chat": "tilth.synthesis.recipes.conversations:chat",
+    "magpie": "tilth.synthesis.recipes.magpie:magpie",
+    "persona-problem": "tilth.synthesis.recipes.persona_tasks:persona_problem",
+    "persona-task": "tilth.synthesis.recipes.persona_tasks:persona_task",
+    "persona-to-persona": "tilth.synthesis.recipes.personas:persona_to_persona",
+    "personas": "tilth.synthesis.recipes.personas:personas",
+    "preferences": "tilth.synthesis.recipes.preferences:preferences",
+    "prox": "tilth.synthesis.recipes.prox:prox",
+    "self-instruct": "tilth.synthesis.recipes.self_instruct:self_instruct",
+}
 """Name of a recipe -> `module:attribute`; each recipe's module is loaded when it is used."""
 
 

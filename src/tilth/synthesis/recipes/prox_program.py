@@ -8,7 +8,6 @@ of UTF-8 of the original document, so that what was done to a document can be re
 from __future__ import annotations
 
 import ast
-import os
 import re
 import unicodedata
 import warnings
@@ -111,7 +110,7 @@ def _call(statement: ast.stmt, allowed: Mapping[str, Mapping[str, type]]) -> Cal
     types = allowed[call.func.id]
     arguments: dict[str, int | str] = {}
     for keyword in call.keywords:
-        name, value = keyword.arg, keyword.value
+        name, value = keyword.arg or "**", keyword.value
         # `type(...) is`: True is an int, and no line number.
         if name not in types or not isinstance(value, ast.Constant) or type(value.value) is not types[name]:
             raise ParseError("not_allowed", ast.unparse(statement)[:200])
@@ -120,7 +119,9 @@ def _call(statement: ast.stmt, allowed: Mapping[str, Mapping[str, type]]) -> Cal
         raise ParseError("wrong_arguments", ast.unparse(statement)[:200])
     for text in arguments.values():
         if isinstance(text, str) and any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n" for c in text):
-            raise ParseError("not_text", f"a control character or half a surrogate pair in {ast.unparse(statement)!a:.200}")
+            raise ParseError(
+                "not_text", f"a control character or half a surrogate pair in {ast.unparse(statement)!a:.200}"
+            )
     return Call(call.func.id, arguments)
 
 
@@ -188,8 +189,8 @@ def edits_of(text: bytes, chunk: Chunk, calls: Sequence[Call]) -> Edits:
 def _replace(text: bytes, chunk: Chunk, call: Call, replaced: dict[tuple[int, int], Edit], taken: bytearray) -> str:
     """Adds the edits of one `normalize` by where its string was found, and returns what is to be counted."""
     source, target = str(call.arguments["source_str"]), str(call.arguments["target_str"])
-    before = len(os.path.commonprefix([source, target]))
-    after = len(os.path.commonprefix([source[before:][::-1], target[before:][::-1]]))
+    before = _common(source, target)
+    after = _common(source[before:][::-1], target[before:][::-1])
     encoded, head, tail = source.encode(), source[:before].encode(), source[len(source) - after :].encode()
     at = text.find(encoded, chunk.begin, chunk.end) if encoded else -1
     if at < 0:
@@ -205,6 +206,11 @@ def _replace(text: bytes, chunk: Chunk, call: Call, replaced: dict[tuple[int, in
             taken[inside] = b"\1" * len(encoded)
         at = text.find(encoded, end, chunk.end)
     return outcome
+
+
+def _common(left: str, right: str) -> int:
+    """Returns the number of characters with which both begin."""
+    return next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
 
 
 def _remove(chunk: Chunk, call: Call, removed: set[int]) -> str:
