@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilth.errors import ConfigError
-from tilth.synthesis.passages import Passage, split_passages
+from tilth.synthesis.passages import Passage, join_lines, split_passages
 from tilth.synthesis.recipe import Ask, Draft, recipe
 from tilth.synthesis.recipes.turns import grades, user_message
 from tilth.teacher.request import GenerationParams
@@ -19,7 +19,7 @@ class Backtranslation:
     min_tokens: int = 60
     """Fewest tokens of a passage, about."""
     max_tokens: int = 800
-    """Most tokens of a passage, about; documents are cut between paragraphs."""
+    """Most tokens of a passage, about; documents are cut between paragraphs, or between lines where they have none."""
     passages: int = 4
     """Most passages of a document; of more, so many are drawn."""
     min_score: int = 4
@@ -48,7 +48,7 @@ class Backtranslation:
 async def backtranslation(document: Document, ask: Ask) -> list[Draft]:
     """Take passages as answers, have the instruction written that each would answer, and keep pairs of a good score."""
     options: Backtranslation = ask.options
-    passages = _drawn(split_passages(document.text, max_tokens=options.max_tokens, min_tokens=options.min_tokens), ask)
+    passages = _drawn(whole_passages(document.text, options), ask)
     prompts = [("instruction", {"text": passage.text}) for passage in passages]
     asked = await ask.each(prompts, user_message(min_words=4, max_words=150))
     pairs = [(passage, one) for passage, one in zip(passages, asked, strict=True) if one is not None]
@@ -68,6 +68,21 @@ async def backtranslation(document: Document, ask: Ask) -> list[Draft]:
         meta = {} if score is None else {"curation_score": score.value["Score"]}
         drafts.append(Draft(messages=messages, replies=replies, span=passage.span, meta=meta))
     return drafts
+
+
+def whole_passages(text: str, options: Backtranslation) -> list[Passage]:
+    """Returns passages that begin and end with a line: an answer does not begin in the middle of a sentence."""
+    split = split_passages if "\n\n" in text.strip() else join_lines
+    lines = b"\n" + text.encode("utf-8", "surrogatepass") + b"\n"
+    found = split(text, max_tokens=options.max_tokens, min_tokens=options.min_tokens)
+    spans = [piece.span for piece in found]
+    # Blanks may stand between a passage and the ends of its lines; more than 100 count as text.
+    around = [(lines[max(0, begin - 100) : begin + 1], lines[end + 1 : end + 101]) for begin, end in spans]
+    return [
+        piece
+        for piece, (before, after) in zip(found, around, strict=True)
+        if before.rstrip(b" \t\r").endswith(b"\n") and after.lstrip(b" \t\r").startswith(b"\n")
+    ]
 
 
 def _drawn(passages: list[Passage], ask: Ask) -> list[Passage]:

@@ -39,7 +39,7 @@ def _at_least(rng: np.random.Generator) -> Demand:
 
 
 def _sentences(rng: np.random.Generator) -> Demand:
-    n = int(rng.integers(4, 11))
+    n = int(rng.integers(8, 15))
     text = f"it has fewer than {n} sentences"
     return _demand(text, "length_constraints:number_sentences", relation="less than", num_sentences=n)
 
@@ -87,8 +87,10 @@ def _postscript(rng: np.random.Generator) -> Demand:
     )
 
 
-def _lower_case(rng: np.random.Generator) -> Demand:
-    return _demand("it is in English, in lower-case letters only", "change_case:english_lowercase")
+def _forbidden(rng: np.random.Generator) -> Demand:
+    words = [str(word) for word in rng.permutation(["very", "important", "also", "good", "should", "great"])[:3]]
+    text = f"none of the words {words[0]}, {words[1]} and {words[2]} is in it"
+    return _demand(text, "keywords:forbidden_words", forbidden_words=words)
 
 
 def _no_comma(rng: np.random.Generator) -> Demand:
@@ -109,7 +111,7 @@ GROUPS: tuple[tuple[Maker, ...], ...] = (
     (_at_most, _at_least, _sentences),
     (_bullets, _paragraphs, _sections),
     (_ending, _quoted, _postscript),
-    (_lower_case, _no_comma),
+    (_forbidden, _no_comma),
     (_title, _placeholders),
 )
 """Of a group at most one is drawn: they would contradict each other, or ask for the same."""

@@ -16,9 +16,9 @@ from tilth.types import Document, Message
 
 LEVELS = {"school": 2.0, "college": 2.0, "expert": 1.0}
 LEVEL_TEXTS = {
-    "school": "someone who has finished school can do it",
-    "college": "it takes a first course in the subject at college",
-    "expert": "it takes someone who works in the subject",
+    "school": "what is taught at school is enough for it",
+    "college": "it takes what a first course at college teaches of the subject",
+    "expert": "it takes the experience of someone who works in the subject",
 }
 VERIFIER = "number"
 """What verifies answers to the problems (`tilth.synthesis.verify.verifier`)."""

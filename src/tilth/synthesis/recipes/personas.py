@@ -22,13 +22,13 @@ TO_TEXT = {
     "disputes": "would disagree with it, or see its subject from another side",
 }
 TO_PERSON = {
-    "work": "works with, for or against",
-    "family": "is a relative of",
-    "service": "depends on the work of, or serves as a customer, patient or client,",
-    "teaching": "taught, or is taught by,",
-    "neighbour": "lives near, but leads a very different life from,",
-    "interest": "shares a hobby or a cause, but nothing else, with",
-    "unseen": "makes possible, without being seen, the daily life of",
+    "work": "works with this person, for this person, or as a competitor",
+    "family": "is a relative of this person",
+    "service": "is a customer, a patient or a client of this person, or is hired by this person",
+    "teaching": "once taught this person, or learns from this person",
+    "neighbour": "lives in the same neighbourhood, but leads a very different life",
+    "interest": "shares a hobby or a cause with this person, and nothing else",
+    "unseen": "does work, seen by few, on which the daily life of this person depends",
 }
 _LABEL = re.compile(r"(?:new )?(?:persona|person|description)[ \t]*:[ \t]*", re.IGNORECASE)
 _FIRST_PERSON = re.compile(r"(?:i['’]?m|i am|i|my|we|you) ", re.IGNORECASE)
@@ -52,7 +52,7 @@ class PersonaToPersona:
     """Describe other people from people: each document is a persona, such as `personas` makes them."""
 
     hops: int = 3
-    """Length of the chain of relations that starts at each persona; published: up to 6."""
+    """Length of the chain of relations that starts at each persona; published: up to 6. No relation comes twice."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.hops <= 6:
@@ -111,7 +111,7 @@ async def persona_to_persona(document: Document, ask: Ask) -> list[Draft]:
     chain: list[Parsed[str]] = []
     drafts: list[Draft] = []
     person = document.text.strip()
-    for relation in ask.rng.choice(list(TO_PERSON), size=ask.options.hops).tolist():
+    for relation in ask.rng.choice(list(TO_PERSON), size=ask.options.hops, replace=False).tolist():
         try:
             chain.append(await ask("persona", {"persona": person, "relation": TO_PERSON[relation]}, parse_persona))
         except ParseError:  # what was described before it is kept
