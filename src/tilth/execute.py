@@ -58,7 +58,9 @@ class Context:
     keys: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     """Name of a service -> key. They go to worker processes, but into no record, log or message."""
     cache: Path | None = None
-    """Folder for what is fetched once and kept; None: nothing is kept."""
+    """Folder for what is fetched once and kept, answers of teachers among it; None: nothing is kept."""
+    max_in_flight: int = 64
+    """Requests to teachers in flight at most, of all endpoints."""
     live: Path | None = None
     """Folder for what is only looked at while a step is at work (partial ledger, samples); None: nothing is written.
 

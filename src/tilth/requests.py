@@ -54,7 +54,7 @@ def map_requests(
             done[k] = append(k, result)
             bar.advance()
 
-        _run(_map(fn, missing, limit, keep))
+        run_to_end(_map(fn, missing, limit, keep))
     return [done[k] for k in keys]
 
 
@@ -81,7 +81,7 @@ async def _map(
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-def _run(work: Any) -> None:
+def run_to_end(work: Any) -> None:
     """Runs a coroutine to its end, also where a loop is running already (a notebook)."""
     try:
         asyncio.get_running_loop()

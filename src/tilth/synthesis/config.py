@@ -82,6 +82,8 @@ class SynthesisConfig:
     budget: Budget = field(default_factory=Budget)
     reuse: Literal["exact", "same_prompt"] = "exact"
     """Which cached answers serve: those to the same request, or to the same prompt whatever its parameters were."""
+    max_dead_letters: float = 0.05
+    """Fail if more than this share of the documents lost a request after all its tries."""
     seed: int = 0
     """Chooses cells of the design, what recipes draw, and the teacher's seeds."""
 
@@ -90,3 +92,5 @@ class SynthesisConfig:
             raise ConfigError(f"`samples` is {self.samples}.", fix="Draw 1 or more.")
         if self.documents is not None and self.documents < 1:
             raise ConfigError(f"`documents` is {self.documents}.", fix="Use 1 or more, or leave it out for all.")
+        if not 0 <= self.max_dead_letters <= 1:
+            raise ConfigError(f"`max_dead_letters` is {self.max_dead_letters}.", fix="Give a share from 0 to 1.")

@@ -7,7 +7,8 @@
     {{ passage }}{% endblock %}
 
 What a document says reaches a template as the value of a variable, never as a template. The environment is a sandbox
-without a loader, so that a prompt file can include or import nothing either.
+without a loader, so that a prompt file can include or import nothing either. `{{ document | material }}` puts a document
+between marks that it cannot close.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tilth.errors import ConfigError
+from tilth.synthesis.material import FILTERS
 from tilth.types import Message
 
 if TYPE_CHECKING:
@@ -76,6 +78,7 @@ class PromptFile:
                 fix="Write `{# version: 1 #}` as its first line, and a higher number whenever its text changes.",
             )
         environment = SandboxedEnvironment(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=False)
+        environment.filters.update(FILTERS)
         try:
             tree = environment.parse(text)
             template = environment.from_string(text)

@@ -14,13 +14,19 @@ from __future__ import annotations
 import importlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 import numpy as np
 
 from tilth.errors import ConfigError
 from tilth.teacher.request import GenerationParams, Reply
 from tilth.types import Document, Message
+
+if TYPE_CHECKING:
+    from tilth.execute import Context
+    from tilth.storage import Dataset
+    from tilth.teacher.request import Teacher
 
 T = TypeVar("T")
 Shape = Literal["text", "chat", "preference", "problem", "annotation"]
@@ -159,6 +165,10 @@ class Ask(Protocol):
 
 
 RecipeFunction = Callable[[Document, Ask], Awaitable[Sequence[Draft]]]
+Prepare = Callable[["Dataset", Path, Any, "Context"], "Teacher"]
+"""`prepare(dataset, work, options, context)` makes the teacher that a recipe brings along, from the documents
+themselves. It runs before the first document, may take long, and continues after a kill: `work` is a folder of its own
+that stays between attempts."""
 
 
 @dataclass(frozen=True)
@@ -190,6 +200,8 @@ class Recipe:
     """The paper or repository that it follows."""
     allow_cut_off: bool = False
     """Answers that ended at `max_tokens` go to the parser; else they are rejected as `cut_off`."""
+    prepare: Prepare | None = None
+    """Makes the teacher, so that none need be given."""
 
 
 def recipe(
@@ -204,6 +216,7 @@ def recipe(
     needs_documents: bool = True,
     source: str = "",
     allow_cut_off: bool = False,
+    prepare: Prepare | None = None,
 ) -> Callable[[RecipeFunction], Recipe]:
     """Makes a recipe of an async function."""
 
@@ -221,6 +234,7 @@ def recipe(
             needs_documents=needs_documents,
             source=source,
             allow_cut_off=allow_cut_off,
+            prepare=prepare,
         )
 
     return wrap

@@ -105,3 +105,9 @@ class SynthesisResult:
     diversity: tuple[DiversityPoint, ...] = ()
     stopped_by: str = ""
     """Which budget was spent; empty: none."""
+    documents_lost: int = 0
+    """Documents of which a request failed after all its tries; what else came of them is kept."""
+    samples_lost: int = 0
+    """Samples that no critic could judge, because its request failed after all its tries."""
+    options: dict[str, object] = field(default_factory=dict[str, object])
+    """The recipe's options, those at their default too."""
