@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from tilth.synthesis.parse import without_thoughts
 from tilth.synthesis.recipe import ParseError
 
 LONGEST_PROGRAM = 20_000
@@ -87,7 +88,7 @@ def parse_chunk_program(answer: str) -> tuple[Call, ...]:
 
 
 def _parse(answer: str, allowed: Mapping[str, Mapping[str, type]]) -> tuple[Call, ...]:
-    program = answer.strip()
+    program = without_thoughts(answer.strip())
     fenced = _FENCE.match(program)
     program = fenced[1] if fenced else program
     if len(program) > LONGEST_PROGRAM:
@@ -100,28 +101,29 @@ def _parse(answer: str, allowed: Mapping[str, Mapping[str, type]]) -> tuple[Call
         raise ParseError("not_a_program", str(error)) from None
     if not tree.body:
         raise ParseError("not_a_program", "no call")
-    return tuple(_call(statement, allowed) for statement in tree.body)
+    return tuple(_call(statement, program, allowed) for statement in tree.body)
 
 
-def _call(statement: ast.stmt, allowed: Mapping[str, Mapping[str, type]]) -> Call:
+def _call(statement: ast.stmt, program: str, allowed: Mapping[str, Mapping[str, type]]) -> Call:
+    def wrong(reason: str) -> ParseError:
+        return ParseError(reason, (ast.get_source_segment(program, statement) or "")[:200])
+
     call = statement.value if isinstance(statement, ast.Expr) else None
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.func.id not in allowed:
-        raise ParseError("not_allowed", ast.unparse(statement)[:200])
+        raise wrong("not_allowed")
     types = allowed[call.func.id]
     arguments: dict[str, int | str] = {}
     for keyword in call.keywords:
         name, value = keyword.arg or "**", keyword.value
         # `type(...) is`: True is an int, and no line number.
         if name not in types or not isinstance(value, ast.Constant) or type(value.value) is not types[name]:
-            raise ParseError("not_allowed", ast.unparse(statement)[:200])
+            raise wrong("not_allowed")
         arguments[name] = cast("int | str", value.value)
-    if call.args or len(arguments) != len(types):
-        raise ParseError("wrong_arguments", ast.unparse(statement)[:200])
+    if call.args or len(arguments) != len(types) or len(call.keywords) != len(types):
+        raise wrong("wrong_arguments")
     for text in arguments.values():
         if isinstance(text, str) and any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n" for c in text):
-            raise ParseError(
-                "not_text", f"a control character or half a surrogate pair in {ast.unparse(statement)!a:.200}"
-            )
+            raise wrong("not_text")  # a control character, or half a surrogate pair
     return Call(call.func.id, arguments)
 
 
