@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from tilth.errors import ConfigError
-from tilth.synthesis.parse import prose
+from tilth.synthesis.parse import prose, strip_quotes
 from tilth.synthesis.passages import first_characters
 from tilth.synthesis.recipe import Ask, Draft, Parsed, ParseError, recipe
 from tilth.teacher.request import GenerationParams
@@ -66,7 +66,7 @@ def parse_persona(answer: str) -> str:
     """
     text = prose(answer)
     label = _LABEL.match(text)
-    text = text[label.end() :].strip() if label else text
+    text = strip_quotes(text[label.end() :].strip()) if label else text
     words = len(text.split())
     if "\n" in text:
         raise ParseError("several_paragraphs", text[:100])

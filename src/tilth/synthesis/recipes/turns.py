@@ -15,8 +15,8 @@ END_MARKS = re.compile(
 )
 """Tokens of chat templates, as they stand in an answer that went on after its turn."""
 _OWN_LABEL = re.compile(
-    r"(?:the )?(?:user|human|person|customer|student|message|user's message|instruction|prompt|request|question|task"
-    r"|problem|first message)[ \t]*:[ \t]*",
+    r"\**(?:the )?(?:user|human|person|customer|student|message|user's message|instruction|prompt|request|question|task"
+    r"|problem|first message)\**[ \t]*:[ \t*]*",
     re.IGNORECASE,
 )
 _ASSISTANT_LINE = re.compile(
