@@ -27,7 +27,7 @@ from tilth.types import Document, Message
 EMPTY = Document.make("", "#0")
 CLASSIFY, INPUT, OUTPUT, WRITE = (
     "Is it a classification",
-    "Input: <input>",
+    "Input: <input>\nOutput",
     "Output: <label>",
     "Continue the collection",
 )
