@@ -13,8 +13,13 @@ from typing import Literal, get_args
 
 from tilth.errors import ConfigError
 
-BUILT_IN_OPERATORS = ("extract", "language", "rules")
-"""Operators that come with tilth: main text of web pages, language, quality rules."""
+COMPARING_OPERATORS = ("decontaminate", "against")
+"""Operators that compare with data of the user's: they run last where their field of the config names some, or where
+`operators` has them."""
+DEFAULT_OPERATORS = ("extract", "language", "rules")
+"""Main text of web pages, language, quality rules."""
+BUILT_IN_OPERATORS = (*DEFAULT_OPERATORS, "quality")
+"""Operators that come with tilth; `quality` needs a classifier."""
 AUTO = "auto"
 """In `languages`: keep the main languages of the corpus, whichever they are."""
 HeldOutBy = Literal["document", "file", "site"]
@@ -24,7 +29,7 @@ HeldOutBy = Literal["document", "file", "site"]
 class CurationConfig:
     """Turn raw files into clean, deduplicated documents."""
 
-    operators: tuple[str, ...] = BUILT_IN_OPERATORS
+    operators: tuple[str, ...] = DEFAULT_OPERATORS
     """What documents pass, in order: built-in names, or one's own as `path/to/file.py:factory`."""
     languages: tuple[str, ...] | None = ("en",)
     """ISO 639-1 codes of the languages to keep, `auto` for the main ones of the corpus; empty: all. Code is exempt."""
@@ -40,6 +45,14 @@ class CurationConfig:
     """Fewest words of a prose document (Gopher: 50)."""
     max_words: int = 100_000
     """Most words of a prose document (Gopher: 100,000)."""
+    decontaminate: tuple[str, ...] = ()
+    """Evaluation sets (files, folders, datasets): documents that hold items of them are dropped."""
+    against: tuple[str, ...] = ()
+    """Datasets made earlier: near duplicates of their documents are dropped."""
+    quality_classifier: str | None = None
+    """Folder of the classifier that the operator `quality` scores documents with."""
+    min_quality: float | None = None
+    """Lowest score of a document that it keeps; None: all are scored and kept."""
     near_duplicate_threshold: float | None = 0.8
     """Jaccard similarity of word shingles from which the later document is dropped; None: exact copies only."""
     shingle_words: int = 5
@@ -94,6 +107,12 @@ class CurationConfig:
             )
 
     @property
+    def all_operators(self) -> tuple[str, ...]:
+        """The operators in order, with those that compare with `decontaminate` and `against`."""
+        last = (name for name in COMPARING_OPERATORS if getattr(self, name) and name not in self.operators)
+        return (*self.operators, *last)
+
+    @property
     def detects_languages(self) -> bool:
         """Whether the corpus decides which languages are kept."""
         return self.languages == (AUTO,) and "language" in self.operators
@@ -114,13 +133,28 @@ class CurationConfig:
             raise ConfigError(
                 f"`held_out_by` is {self.held_out_by!r}.", fix=f"Give one of {', '.join(get_args(HeldOutBy))}."
             )
+        known = (*BUILT_IN_OPERATORS, *COMPARING_OPERATORS)
         for name in self.operators:
-            if ":" not in name and name not in BUILT_IN_OPERATORS:
-                close = difflib.get_close_matches(name, BUILT_IN_OPERATORS, n=1)
+            if name in COMPARING_OPERATORS and not getattr(self, name):
+                raise ConfigError(
+                    f"The operator `{name}` has nothing to compare with.", fix=f"Give `{name}` paths, or leave it out."
+                )
+            if ":" not in name and name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
                 raise ConfigError(
                     f"`operators` holds `{name}`, which is no operator.",
                     fix=(f"Did you mean `{close[0]}`? " if close else "")
-                    + f"There are {', '.join(BUILT_IN_OPERATORS)}; your own: `path/to/file.py:factory`.",
+                    + f"There are {', '.join(known)}; your own: `path/to/file.py:factory`.",
                 )
+        if "quality" in self.operators and self.quality_classifier is None:
+            raise ConfigError(
+                "`operators` holds `quality`, and there is no `quality_classifier`.",
+                fix="Give the classifier's folder.",
+            )
+        if self.quality_classifier is not None and "quality" not in self.operators:
+            raise ConfigError(
+                "There is a `quality_classifier`, and `operators` does not use it.",
+                fix="Add `quality` to the operators.",
+            )
         if len(set(self.operators)) < len(self.operators):
             raise ConfigError(f"`operators` names one twice: {', '.join(self.operators)}.", fix="Name each once.")

@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Mapping, Sequence
 
-from tilth.curation.config import AUTO, BUILT_IN_OPERATORS, CurationConfig
+from tilth.curation.config import AUTO, DEFAULT_OPERATORS, CurationConfig
 from tilth.errors import ConfigError
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
@@ -44,7 +44,7 @@ def quickstart(
     rounds: int = 4,
     languages: tuple[str, ...] = (AUTO,),
     text_field: str | None = None,
-    operators: tuple[str, ...] = BUILT_IN_OPERATORS,
+    operators: tuple[str, ...] = DEFAULT_OPERATORS,
     min_words: int = CurationConfig.min_words,
     max_words: int = CurationConfig.max_words,
     seed: int = 0,

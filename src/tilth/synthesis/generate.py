@@ -25,6 +25,7 @@ from tilth.synthesis.in_order import in_order
 from tilth.synthesis.prompt_files import PromptFile
 from tilth.synthesis.recipe import Recipe
 from tilth.synthesis.render import Candidate, candidate_from_row, candidate_row, make_candidate
+from tilth.synthesis.router import Router
 from tilth.synthesis.source_documents import SeedDocument, SourceDocuments
 from tilth.teacher.faults import BudgetSpent
 from tilth.teacher.request import Asker
@@ -41,14 +42,6 @@ class Cells(Protocol):
 
     def cell(self, document_id: str, index: int) -> Mapping[str, str]:
         """Returns axis -> value for a document."""
-        ...
-
-
-class Route(Protocol):
-    """Chooses who answers for a document."""
-
-    def asker(self, seed: SeedDocument, asker: Asker) -> Asker:
-        """Returns what a document's recipe asks through."""
         ...
 
 
@@ -133,14 +126,18 @@ def generate(
     stop: Stop,
     *,
     window: int,
-    route: Route | None = None,
+    router: Router | None = None,
 ) -> AsyncGenerator[Made]:
     """Yields what became of each document, in order; after the budget is spent, of those that were begun."""
 
     async def one(seed: SeedDocument) -> Made:
         if stop:
             return Made(seed=seed, complete=False)
-        made = await make(plan, seed, asker if route is None else route.asker(seed, asker))
+        if router is None:
+            made = await make(plan, seed, asker)
+        else:
+            async with router.document(seed.document, seed.index) as routed:
+                made = await make(plan, seed, routed)
         if not made.complete and not stop:
             stop.reason = "the budget is spent"
         return made

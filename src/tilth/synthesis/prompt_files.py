@@ -128,9 +128,14 @@ def rendered(request: Request) -> str:
     return (request.prompt if request.prompt is not None else "\n\n".join(turns))[:_LONGEST_SHOWN]
 
 
+def is_built_in(recipe: Recipe) -> bool:
+    """Whether a recipe comes with tilth."""
+    return getattr(recipe.fn, "__module__", "").startswith("tilth.")
+
+
 def prompt_folder(recipe: Recipe | str) -> Path:
     """Returns the folder that holds `<recipe>/<prompt>.j2`."""
-    if isinstance(recipe, str) or getattr(recipe.fn, "__module__", "").startswith("tilth."):
+    if isinstance(recipe, str) or is_built_in(recipe):
         return FOLDER
     code: Any = getattr(recipe.fn, "__code__", None)
     return Path(code.co_filename).parent / "prompts" if code is not None else FOLDER

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, cast
 
 import pyarrow as pa
 
@@ -20,12 +20,14 @@ from tilth.curation.operators import DEAD_LETTERS, EXCERPT_CHARACTERS, REJECTS, 
 from tilth.files import read_json, write_json
 from tilth.storage import Dataset, shard_name, write_table
 from tilth.synthesis.ask import LostPart, RejectedPart
-from tilth.synthesis.gates.gate import Pass
+from tilth.synthesis.config import GateConfig
+from tilth.synthesis.gates import make_verifier
+from tilth.synthesis.gates.verified import VerifierGate
 from tilth.synthesis.judge import Counts, Dropped, Judged, verdict_row
 from tilth.synthesis.recipe import Shape
 from tilth.synthesis.render import Candidate, candidate_from_row, candidate_row, with_verdicts
 from tilth.synthesis.result import Example
-from tilth.types import DOCUMENT_SCHEMA, Problem, Sample
+from tilth.types import DOCUMENT_SCHEMA, Document, Sample
 
 SAMPLES, REJECTED, DEAD = "samples", "rejects", "dead_letters"
 """Folders of a run."""
@@ -67,22 +69,14 @@ _OF_SHAPE: Mapping[str, tuple[pa.Field, ...]] = {
 }
 
 
-class Verifies(Protocol):
-    """What `tilth.synthesis.verify.verifier` returns."""
-
-    def verify(self, problem: Problem, answer: str) -> Any:
-        """Returns a verdict with `passed`, `score` and `detail`."""
-        ...
-
-
 # Judged documents
 
 
 class JudgedFiles:
     """Appends judged documents to the file of their shard; files of an earlier attempt are written anew."""
 
-    def __init__(self, work: Path) -> None:
-        self.work = work
+    def __init__(self, work: Path, at_end_of_shard: Callable[[], None] = lambda: None) -> None:
+        self.work, self.at_end_of_shard = work, at_end_of_shard
         self._shard = -1
         self._file: IO[bytes] | None = None
 
@@ -101,6 +95,7 @@ class JudgedFiles:
         if self._file is not None:
             self._file.close()
             self._file = None
+            self.at_end_of_shard()
 
 
 def judged_path(work: Path, shard: int) -> Path:
@@ -170,12 +165,15 @@ class Columns:
         return pa.schema([*DOCUMENT_SCHEMA, *rest])
 
 
-def finish_shard(shard: int, *, work: Path, out: Path, columns: Columns, verify: bool) -> None:
-    """Runs the verifiers over a shard's samples and writes what is kept, rejected and lost."""
+def finish_shard(shard: int, *, work: Path, out: Path, columns: Columns, gates: GateConfig, own: bool) -> None:
+    """Runs the verifiers over a shard's samples and writes what is kept, rejected and lost.
+
+    `own`: the recipe is the user's, whose samples may name verifiers in files.
+    """
     record = work / "final" / f"{shard:05d}.json"
     if record.exists():
         return
-    tables = _Tables(columns, verify)
+    tables = _Tables(columns, make_verifier(gates, allow_files=own))
     for row in _lines(judged_path(work, shard)):
         tables.add(row)
     name = shard_name(shard)
@@ -198,8 +196,8 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 class _Tables:
     """The rows of one shard, and what is counted on the way."""
 
-    def __init__(self, columns: Columns, verify: bool) -> None:
-        self.columns, self.verify = columns, verify
+    def __init__(self, columns: Columns, verifier: VerifierGate | None) -> None:
+        self.columns, self.verifier = columns, verifier
         self.samples: list[dict[str, Any]] = []
         self.places: list[int | None] = []
         """Row of the source document, for samples that are it."""
@@ -212,7 +210,6 @@ class _Tables:
         self.kept_examples: list[Example] = []
         self.rejected_examples: list[Example] = []
         self._shown: Counter[tuple[str, str]] = Counter()
-        self._verifiers: dict[str, Verifies] = {}
 
     def add(self, row: Mapping[str, Any]) -> None:
         for part in row["rejected"]:
@@ -234,24 +231,15 @@ class _Tables:
 
     def _verified(self, row: Mapping[str, Any], candidate: Candidate, one: Mapping[str, Any]) -> Candidate | None:
         sample = candidate.sample
-        if not self.verify or not sample.verifier:
+        if self.verifier is None or not sample.verifier:
             return candidate
-        verdict = self._verifier(sample.verifier).verify(_problem(sample), solution_of(sample))
-        if verdict.passed:
+        verdict = self.verifier.judge(sample, Document(id=row["id"], text="", source=row["source"]))
+        if not isinstance(verdict, Drop):
             self.counts.passed(VERIFIER)
-            passed = verdict_row(VERIFIER, Pass(measure=verdict.score, detail=verdict.detail))
-            return replace(candidate, sample=with_verdicts(sample, [passed]))
-        self.counts.dropped(VERIFIER, sample.verifier)
-        drop = Drop(sample.verifier, verdict.detail, verdict.score)
-        self._reject(row, Dropped(candidate=candidate, gate=VERIFIER, drop=drop), one)
+            return replace(candidate, sample=with_verdicts(sample, [verdict_row(VERIFIER, verdict)]))
+        self.counts.dropped(VERIFIER, verdict.reason)
+        self._reject(row, Dropped(candidate=candidate, gate=VERIFIER, drop=verdict), one)
         return None
-
-    def _verifier(self, name: str) -> Verifies:
-        if name not in self._verifiers:
-            from tilth.synthesis import verify
-
-            self._verifiers[name] = cast(Any, verify).verifier(name)
-        return self._verifiers[name]
 
     def _keep(self, row: Mapping[str, Any], candidate: Candidate, one: Mapping[str, Any]) -> None:
         self.samples.append(_sample_row(candidate))
@@ -324,19 +312,6 @@ class _Tables:
 def read_records(work: Path, shards: int) -> list[dict[str, Any]]:
     """Returns the records of all shards, in order."""
     return [read_json(work / "final" / f"{shard:05d}.json") for shard in range(shards)]
-
-
-def solution_of(sample: Sample) -> str:
-    """Returns what a verifier judges: the last turn of an assistant, else a text of its own, else the answer."""
-    turns = [message.content for message in sample.messages if message.role == "assistant"]
-    if turns:
-        return turns[-1]
-    default = "\n\n".join(part for part in (sample.prompt, sample.answer) if part)
-    return sample.answer or "" if sample.text == default else sample.text
-
-
-def _problem(sample: Sample) -> Problem:
-    return Problem.make(sample.prompt or "", verifier=sample.verifier or "", answer=sample.answer)
 
 
 def _candidate(row: Mapping[str, Any]) -> Candidate:

@@ -65,7 +65,8 @@ async def backtranslation(document: Document, ask: Ask) -> list[Draft]:
             continue
         messages = (Message(role="user", content=one.value), Message(role="assistant", content=passage.text))
         replies = (one,) if score is None else (one, score)
-        meta = {} if score is None else {"curation_score": score.value["Score"]}
+        # The answer is the source's own text: the gate `copy` judges the rest.
+        meta = {"appends_source": True} | ({} if score is None else {"curation_score": score.value["Score"]})
         drafts.append(Draft(messages=messages, replies=replies, span=passage.span, meta=meta))
     return drafts
 

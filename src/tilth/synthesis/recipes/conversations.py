@@ -92,10 +92,11 @@ async def chat(document: Document, ask: Ask) -> list[Draft]:
         replies += [said, answer]
     if len(talk) < 2 * options.min_turns:
         raise Rejected("too_few_turns", f"{len(talk) // 2} < {options.min_turns}, ended by: {ended_by}")
-    before = (Message(role="system", content=f"Material for this conversation:\n\n{shown.text}"),)
-    messages = (*(before if options.passage == "system" else ()), *talk)
+    material = Message(role="system", content=f"Material for this conversation:\n\n{shown.text}")
+    before = (material,) if options.passage == "system" else ()
     meta = {"person": ask.cell["person"], "turns": len(talk) // 2, "ended_by": ended_by}
-    return [Draft(messages=messages, replies=tuple(replies), span=shown.span, part=ask.cell["person"], meta=meta)]
+    meta |= {"appends_source": True} if before else {}
+    return [Draft(messages=(*before, *talk), replies=tuple(replies), span=shown.span, part=ask.cell["person"], meta=meta)]
 
 
 async def _turn(talk: list[Message], variables: dict[str, object], ask: Ask) -> tuple[Parsed[str], Parsed[str] | None]:

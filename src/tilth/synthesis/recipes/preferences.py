@@ -83,7 +83,7 @@ async def preferences(document: Document, ask: Ask) -> list[Draft]:
             rejected=answers[worst].value,
             replies=(*asked, answers[best], answers[worst], *judgements),
             part=options.how,
-            meta=meta | ({"weakness": weakness} if weakness else {}),
+            meta=meta | ({"weakness": weakness} if weakness else {}) | ({} if asked else {"appends_source": True}),
         )
     ]
 

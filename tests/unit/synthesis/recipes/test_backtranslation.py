@@ -29,7 +29,7 @@ def test_passages_are_answers_with_their_bytes() -> None:
         begin, end = draft.span
         assert TEXT.encode()[begin:end].decode() == draft.messages[1].content
     assert [reply.prompt for reply in first.replies] == ["backtranslation/instruction", "backtranslation/score"]
-    assert first.meta == {"curation_score": 5}
+    assert first.meta == {"appends_source": True, "curation_score": 5}
     assert trial.requests[2].params.temperature == 0
 
 
@@ -63,7 +63,7 @@ def test_without_a_score_it_asks_once_a_passage() -> None:
     options = Backtranslation(max_tokens=120, min_score=0)
     trial = try_recipe(backtranslation, [Document.make(TEXT, "g#0")], answers(), options)
     assert len(trial.requests) == 2 and len(trial.drafts[0]) == 2
-    assert trial.drafts[0][0].meta == {} and len(trial.drafts[0][0].replies) == 1
+    assert trial.drafts[0][0].meta == {"appends_source": True} and len(trial.drafts[0][0].replies) == 1
 
 
 def test_an_instruction_that_cannot_be_used_drops_its_passage_alone() -> None:

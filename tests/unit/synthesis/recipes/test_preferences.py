@@ -41,7 +41,7 @@ def test_the_best_and_the_worst_of_samples_by_pairs() -> None:
     trial = try_recipe(preferences, [GIVEN], by_quality(order, shuffled), Preferences(prompts="given"))
     (draft,) = trial.drafts[0]
     assert (draft.prompt, draft.chosen, draft.rejected) == (PROMPT, order[0], order[2])
-    assert draft.meta == {"judge": "pairwise", "chosen_score": 1.0, "rejected_score": 0.0}
+    assert draft.meta == {"judge": "pairwise", "chosen_score": 1.0, "rejected_score": 0.0, "appends_source": True}
     assert len(draft.replies) == 8  # the two answers, and six judgements
 
 
