@@ -96,7 +96,9 @@ async def chat(document: Document, ask: Ask) -> list[Draft]:
     before = (material,) if options.passage == "system" else ()
     meta = {"person": ask.cell["person"], "turns": len(talk) // 2, "ended_by": ended_by}
     meta |= {"appends_source": True} if before else {}
-    return [Draft(messages=(*before, *talk), replies=tuple(replies), span=shown.span, part=ask.cell["person"], meta=meta)]
+    return [
+        Draft(messages=(*before, *talk), replies=tuple(replies), span=shown.span, part=ask.cell["person"], meta=meta)
+    ]
 
 
 async def _turn(talk: list[Message], variables: dict[str, object], ask: Ask) -> tuple[Parsed[str], Parsed[str] | None]:
