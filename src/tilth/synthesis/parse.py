@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from tilth.synthesis.broken_answers import is_refusal
 from tilth.synthesis.material import MARKS
 from tilth.synthesis.recipe import ParseError
 
@@ -27,13 +28,6 @@ _INVISIBLE = re.compile(
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
-_REFUSAL = re.compile(
-    r"(?:(?:i['’]?m|i am) (?:really |very |so )?sorry,? (?:but |i )|sorry,? (?:but )?i (?:can|am|['’]m)"
-    r"|(?:unfortunately,? )?i (?:cannot|can['’]?t|can not|won['’]t|am unable to|am not able to|['’]m unable to"
-    r"|['’]m not able to) (?:help|assist|fulfil|comply|provide|create|write|rewrite|generate|do|complete|answer"
-    r"|produce)|i['’]m (?:unable|not able) to |as an ai\b|as a (?:large )?language model\b)",
-    re.IGNORECASE,
-)
 _COURTESY = r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|great|no problem|got it)[!,.:]"
 _PREAMBLE = re.compile(
     rf"(?:{_COURTESY}(?:[^\n]{{0,150}}\b(?:here|below|following)\b[^\n]{{0,150}}[:.!])?"
@@ -87,7 +81,7 @@ def content(answer: str) -> str:
 
 
 def _not_refused(text: str) -> str:
-    if _REFUSAL.match(text):
+    if is_refusal(text):
         raise ParseError("refused", text[:100])
     return text
 

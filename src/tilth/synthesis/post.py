@@ -40,6 +40,18 @@ def at_least(tokens: int, parse: Parser[str]) -> Parser[str]:
     return parse_long
 
 
+def without_title(parse: Parser[str]) -> Parser[str]:
+    """Makes a parser of a parser: a first line that is a Markdown heading, or bold as a whole, is taken off."""
+
+    def parse_body(answer: str) -> str:
+        text = parse(answer)
+        first, _, rest = text.partition("\n")
+        is_title = first.startswith("#") or (len(first) < 150 and first.startswith("**") and first.endswith("**"))
+        return rest.strip() if is_title and rest.strip() else text
+
+    return parse_body
+
+
 _BOILERPLATE = re.compile(
     r"(?:have you ever|did you know|welcome to|once upon a time|in this (?:chapter|section|unit|lesson|article|post"
     r"|blog|tutorial|guide)\b|in today['’]s (?:fast|digital|modern|world)|are you (?:ready|looking|curious)"

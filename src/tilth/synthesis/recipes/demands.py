@@ -18,14 +18,14 @@ class Demand:
 
     text: str
     check: Mapping[str, object]
-    """`id` and `arguments`."""
+    """A constraint of the verifier `instructions`: its `id` and arguments."""
 
 
 Maker = Callable[[np.random.Generator], Demand]
 
 
 def _demand(text: str, name: str, **arguments: object) -> Demand:
-    return Demand(text, {"id": name, "arguments": arguments})
+    return Demand(text, {"id": name, **arguments})
 
 
 def _at_most(rng: np.random.Generator) -> Demand:

@@ -8,11 +8,12 @@ from decimal import Decimal
 
 from tilth.errors import ConfigError
 from tilth.synthesis.recipe import Ask, Draft, Rejected, recipe
-from tilth.synthesis.recipes.demands import draw_demands
+from tilth.synthesis.recipes.demands import Demand, draw_demands
 from tilth.synthesis.recipes.personas import SOURCE
 from tilth.synthesis.recipes.turns import assistant_message, last_lines, user_message
+from tilth.synthesis.verify.instructions import Instructions
 from tilth.teacher.request import GenerationParams
-from tilth.types import Document, Message
+from tilth.types import Document, Message, Problem
 
 LEVELS = {"school": 2.0, "college": 2.0, "expert": 1.0}
 LEVEL_TEXTS = {
@@ -30,10 +31,14 @@ class PersonaTask:
 
     constraints: int = 3
     """Most demands on the form of the answer in an instruction; 1 or more are drawn."""
+    min_followed: float = 1.0
+    """Smallest share of these demands that an answer must follow, by the verifier `instructions`."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.constraints <= 5:
             raise ConfigError(f"`constraints` is {self.constraints}.", fix="Give 1 to 5.")
+        if not 0 <= self.min_followed <= 1:
+            raise ConfigError(f"`min_followed` is {self.min_followed}.", fix="Give a share from 0 to 1.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +70,7 @@ class PersonaProblem:
 )
 async def persona_task(document: Document, ask: Ask) -> list[Draft]:
     """Have a persona set a task (maths, instruction with demands on the form, code, knowledge), and answer it."""
-    task = ask.cell["task"]
+    task, demands = ask.cell["task"], list[Demand]()
     variables: dict[str, object] = {"persona": document.text, "level": LEVEL_TEXTS[ask.cell["level"]]}
     meta: dict[str, object] = {"task": task, "level": ask.cell["level"]}
     if task == "instruction":
@@ -74,8 +79,19 @@ async def persona_task(document: Document, ask: Ask) -> list[Draft]:
         meta = {"task": task, "constraints": [demand.check for demand in demands]}
     question = await ask(task, variables, user_message(min_words=5, max_words=400))
     answer = await ask("answer", {"question": question.value}, assistant_message)
+    if task == "instruction":
+        meta["followed"] = _followed(question.value, answer.value, [dict(demand.check) for demand in demands], ask)
     messages = (Message(role="user", content=question.value), Message(role="assistant", content=answer.value))
     return [Draft(messages=messages, replies=(question, answer), part=task, meta=meta)]
+
+
+def _followed(question: str, answer: str, constraints: list[dict[str, object]], ask: Ask) -> float:
+    """Returns the share of the demands that an answer follows. Raises: Rejected where it is too small."""
+    problem = Problem.make(question, verifier="instructions")
+    verdict = Instructions(constraints=tuple(constraints)).verify(problem, answer)
+    if verdict.score < ask.options.min_followed:
+        raise Rejected("demands_not_met", verdict.detail)
+    return verdict.score
 
 
 @recipe(

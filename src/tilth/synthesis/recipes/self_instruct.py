@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ _BEYOND_TEXT = re.compile(
     re.IGNORECASE,
 )
 """Words of tasks that a model which reads and writes text cannot do."""
+_PIN = re.compile(r"#([0-9a-f]{12})\Z")
 _ITEM = re.compile(r"[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+(?=\S)")
 _FIELD = re.compile(r"^[ \t*]*(input|output)[ \t*]*:[ \t*]*", re.IGNORECASE | re.MULTILINE)
 
@@ -57,6 +59,8 @@ class SelfInstruct:
         if not 0 < self.max_similarity <= 1:
             raise ConfigError(f"`max_similarity` is {self.max_similarity}.", fix="Give a number above 0 and up to 1.")
         if self.seed_tasks:
+            # With the file's hash, the options name the tasks and not only a place: a changed file is another run.
+            object.__setattr__(self, "seed_tasks", _pinned(self.seed_tasks))
             read_seed_tasks(self.seed_tasks)
 
 
@@ -162,12 +166,21 @@ def draw_tasks(seeds: Sequence[Task], task: str, n: int, rng: np.random.Generato
     return [drawn[index] for index in rng.permutation(len(drawn)).tolist()]
 
 
-@lru_cache(maxsize=8)
-def read_seed_tasks(path: str) -> tuple[Task, ...]:
-    """Reads seed tasks; empty: those of the package. Raises: ConfigError, DataError with the line."""
-    file = Path(path) if path else SEED_TASKS
+def _pinned(path: str) -> str:
+    """Returns `path#hash` of a file. Raises: ConfigError; DataError where a hash is given that is not its own."""
+    file, pin = Path(_PIN.sub("", path)), _PIN.search(path)
     if not file.is_file():
         raise ConfigError(f"There is no file of seed tasks at {file}.", fix="Give a JSONL file in `seed_tasks`.")
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+    if pin is not None and pin[1] != digest:
+        raise DataError(f"The seed tasks in {file} have changed: they were {pin[1]}, and are {digest}.")
+    return f"{file}#{digest}"
+
+
+@lru_cache(maxsize=8)
+def read_seed_tasks(path: str) -> tuple[Task, ...]:
+    """Reads seed tasks, `path#hash` or a path; empty: those of the package. Raises: DataError with the line."""
+    file = Path(_PIN.sub("", path)) if path else SEED_TASKS
     tasks: list[Task] = []
     for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
         if not line.strip():

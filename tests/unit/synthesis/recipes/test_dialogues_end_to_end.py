@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from real_data import FOLDER, MISSING
 
+from real_data import FOLDER, MISSING
 from tilth.execute import Context
 from tilth.storage import finish_dataset, shard_name, write_table
 from tilth.synthesis.config import SynthesisConfig
@@ -29,25 +29,36 @@ pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=MISSING)
 PEOPLE = ("tram driver", "school cook", "land surveyor", "court clerk", "night nurse", "beekeeper", "violin maker")
 THINGS = ("clocks", "invoices", "boundaries", "timetables", "hives", "bows", "archives", "recipes", "bridges", "seeds")
 PLACES = ("Brno", "Ghent", "Oulu", "Cork", "Porto", "Graz", "Lviv", "Bergen", "Split", "Leeds")
+WAY = "Then they are checked again, and in the end somebody else goes over the {thing} and signs."
 ENDINGS: list[tuple[str, str]] = [
-    ('beginning with "A" or "An"', "A retired {person} in {place} who keeps {thing} in order and wants to find someone to learn it before winter."),
+    (
+        'beginning with "A" or "An"',
+        "A retired {person} in {place} who keeps {thing} in order and wants to teach it to someone before winter.",
+    ),
     ("Answer: <number>", "First {thing}, then the rest.\n\n**Answer:** 42"),
-    ("Give only the problem", "A {person} in {place} has 6 boxes with 7 {thing} each. How many {thing} are there in all?"),
+    ("Give only the problem", "A {person} in {place} has 6 boxes of 7 {thing}. How many {thing} are there in all?"),
     ("Category: <category>", "Difficulty: 2\nQuality: 4\nCategory: advice"),
     ("Score: <1 to 5>", "It answers in full.\nScore: 4"),
     ("Verdict: tie", "The judge of this script likes what sorts first.\nVerdict: {verdict}"),
     ("Clarity: <1 to 5>", "Fine.\nCorrectness: {grade}\nInstructions: 4\nUsefulness: 4\nClarity: 4"),
     ("keep_doc()\ndrop_doc()", "keep_doc()"),
-    ("program for the part above", 'remove_lines(line_start=0, line_end=0)\nnormalize(source_str="  ", target_str=" ")'),
-    ("numbered list, one task a line", "1. Tell a {person} in {place} how {thing} are counted.\n2. Is this note of a {person} about {thing} or about {place}?"),
+    (
+        "program for the part above",
+        'remove_lines(line_start=0, line_end=0)\nnormalize(source_str="  ", target_str=" ")',
+    ),
+    (
+        "numbered list, one task a line",
+        "1. Tell a {person} in {place} how {thing} are counted.\n"
+        "2. Is this note of a {person} about {thing} or about {place}?",
+    ),
     ("Answer with one word: yes or no", "{yes}"),
-    ("Input: <input>\nOutput", "Input: none\nOutput: One counts the {thing} of {place} twice, and writes both numbers down each time."),
-    ("Output: <label>", "Output: {thing}\nInput: The {person} says that the shelves are full, and that the people of {place} should come and look."),
+    ("Input: <input>\nOutput", "Input: none\nOutput: One counts the {thing} of {place} twice. " + WAY),
+    ("Output: <label>", "Output: {thing}\nInput: The {person} says that the shelves are full. " + WAY),
     ("never the assistant's", "How does a {person} in {place} look after {thing}?"),
     ("Give only", "How would a {person} in {place} explain {thing} to a visitor who has an hour and no tools?"),
     ("<|im_start|>user", "What should a {person} in {place} know about {thing}?"),
-    ("", "In {place} the {person} begins with the {thing} that are needed most, and writes down each step. Then they are checked again, and in the end somebody else goes over the {thing} and signs."),
-]  # fmt: skip
+    ("", "In {place} the {person} begins with the {thing} that are needed most, and writes down each step. " + WAY),
+]
 
 
 def plausible(request: Request, sample: int) -> str:
@@ -89,8 +100,12 @@ def written(documents: list[Document], folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path | None]:
     folder = tmp_path_factory.mktemp("sources")
-    people = [Document.make(f"A {who} in {where} who repairs {what}.", f"people/{who}") for who, what, where in zip(PEOPLE, THINGS, PLACES, strict=False)]  # fmt: skip
-    return {"documents": written(real_documents(), folder / "documents"), "personas": written(people, folder / "people"), "none": None}  # fmt: skip
+    people = [
+        Document.make(f"A {who} in {where} who repairs {what}.", f"people/{who}")
+        for who, what, where in zip(PEOPLE, THINGS, PLACES, strict=False)
+    ]
+    documents = written(real_documents(), folder / "documents")
+    return {"documents": documents, "personas": written(people, folder / "people"), "none": None}
 
 
 SOURCE_OF = {

@@ -23,6 +23,7 @@ from tilth.synthesis.recipes.personas import (
     personas,
 )
 from tilth.synthesis.trial import try_recipe
+from tilth.synthesis.verify.instructions import Instructions
 from tilth.types import Document, Message
 
 LEEKS = Document.make("Leeks grow well in loose soil. " * 50, "garden#0")
@@ -89,7 +90,7 @@ def test_a_persona_sets_a_task_that_is_answered(task: str) -> None:
         {"description of a person": f"Question: {question}", question: "81 leeks.\n\n```\n81\n```"}
     )
     cell = {"task": task, "level": "school"}
-    trial = try_recipe(persona_task, [Document.make(FARMER, "p#0")], answer, cells=[cell])
+    trial = try_recipe(persona_task, [Document.make(FARMER, "p#0")], answer, PersonaTask(min_followed=0), cells=[cell])
     (draft,) = trial.drafts[0]
     assert draft.messages == (
         Message(role="user", content=question),
@@ -102,10 +103,10 @@ def test_a_persona_sets_a_task_that_is_answered(task: str) -> None:
 
 
 def test_the_demands_of_an_instruction_stand_in_prompt_and_meta() -> None:
-    answer = answers_by_prompt({"description of a person": "Write to my seed merchant, please.", "seed": "Dear Sir."})
+    answer = answers_by_prompt({"description of a person": "Write to my seed merchant, please.", "seed": "Dear Sir"})
     documents = [Document.make(f"{FARMER} {n}", "p") for n in range(20)]
     cells = [{"task": "instruction", "level": "school"}] * 20
-    trial = try_recipe(persona_task, documents, answer, PersonaTask(constraints=2), cells=cells)
+    trial = try_recipe(persona_task, documents, answer, PersonaTask(constraints=2, min_followed=0), cells=cells)
     counts = set()
     for (draft,), request in zip(trial.drafts, trial.requests[::2], strict=True):
         checks = draft.meta["constraints"]
@@ -113,6 +114,32 @@ def test_the_demands_of_an_instruction_stand_in_prompt_and_meta() -> None:
         assert request.messages[-1].content.count("\n- ") == len(checks)
         assert all(":" in check["id"] for check in checks)
     assert counts == {1, 2}
+
+
+def test_answers_that_do_not_follow_the_demands_are_rejected() -> None:
+    """Each demand is checked by the verifier of that name, with the arguments that the prompt says."""
+    answer = answers_by_prompt(
+        {"description of a person": "Write to my seed merchant, please.", "seed": "Dear Sir, no."}
+    )
+    documents = [Document.make(f"{FARMER} {n}", "p") for n in range(40)]
+    cells = [{"task": "instruction", "level": "school"}] * 40
+    trial = try_recipe(persona_task, documents, answer, PersonaTask(constraints=1), cells=cells)
+    kept = {drafts[0].meta["constraints"][0]["id"] for drafts in trial.drafts if drafts}
+    assert kept <= {
+        "length_constraints:number_words",
+        "length_constraints:number_sentences",
+        "keywords:forbidden_words",
+    }
+    assert 0 < sum(bool(drafts) for drafts in trial.drafts) < 40
+    assert set(trial.reasons) == {"demands_not_met"}
+    assert any("punctuation:no_comma" in part.detail for part in trial.rejected)
+
+
+def test_every_demand_is_one_that_the_verifier_knows() -> None:
+    for group in GROUPS:
+        for maker in group:
+            demand = maker(np.random.default_rng(0))
+            Instructions(constraints=(dict(demand.check),))  # raises for wrong names and arguments
 
 
 def test_demands_are_of_different_groups() -> None:
@@ -179,6 +206,7 @@ def test_options_are_checked() -> None:
         lambda: Personas(characters=0),
         lambda: PersonaToPersona(hops=7),
         lambda: PersonaTask(constraints=0),
+        lambda: PersonaTask(min_followed=1.1),
         lambda: PersonaProblem(solutions=2, min_agree=3),
     ):
         with pytest.raises(ConfigError):

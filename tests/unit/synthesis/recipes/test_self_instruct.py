@@ -130,6 +130,17 @@ def test_seed_tasks_of_ones_own(tmp_path: Path) -> None:
     assert asked.count("of mine.") == 4 and "with 2 more" in asked
 
 
+def test_a_changed_file_of_seed_tasks_is_another_run(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.jsonl"
+    file.write_text('{"instruction": "Name a river."}\n')
+    first = SelfInstruct(seed_tasks=str(file))
+    assert SelfInstruct(seed_tasks=first.seed_tasks) == first  # as it is read back from a record
+    file.write_text('{"instruction": "Name a lake."}\n')
+    assert SelfInstruct(seed_tasks=str(file)) != first
+    with pytest.raises(DataError, match="have changed"):
+        SelfInstruct(seed_tasks=first.seed_tasks)
+
+
 @pytest.mark.parametrize(
     ("line", "says"), [("{", "line 2: no JSON"), ('{"task": "x"}', "line 2: there is no"), ("[1]", "line 2")]
 )
