@@ -41,7 +41,7 @@ STAGES = {
 }
 CONFIGS = {
     "tilth.curation.config:CurationConfig": "operators languages text_field max_document_bytes document_seconds "
-    "max_dead_letters min_words max_words quality_classifier min_quality "
+    "max_dead_letters min_words max_words decontaminate against quality_classifier min_quality "
     "near_duplicate_threshold shingle_words num_permutations held_out_fraction held_out_by shard_bytes seed",
     "tilth.tokenizer.config:TokenizerConfig": "vocab_size pattern special_tokens tie_break min_frequency "
     "max_token_length max_training_bytes weights superwords_from byte_fallback character_coverage",
@@ -78,6 +78,8 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "max_dead_letters": 0.05,
         "min_words": 50,
         "max_words": 100000,
+        "decontaminate": [],
+        "against": [],
         "quality_classifier": None,
         "min_quality": None,
         "near_duplicate_threshold": 0.8,

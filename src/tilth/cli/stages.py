@@ -53,6 +53,7 @@ def curate(words: Sequence[str]) -> None:
         """
         if not corpus:
             raise ConfigError("No corpus is given.", fix="`tilth curate FOLDER --out OUT`.")
+        check_datasets(curation.against)
         for spec in curation.operators:
             if ":" in spec:
                 load_object(spec)  # a misspelt name is told before `out` is claimed for it
@@ -66,6 +67,14 @@ def curate(words: Sequence[str]) -> None:
         if (partial_folder(out) / LEDGER).is_file():  # nothing was kept: the table says why
             _show_ledger(partial_folder(out), as_json=as_json)
         raise
+
+
+def check_datasets(paths: Sequence[str]) -> None:
+    """Raises DataError for what is no dataset, before an output folder is claimed."""
+    from tilth.storage import Dataset
+
+    for path in paths:
+        Dataset.open(path)
 
 
 def _clear_if_nothing_kept(out: Path) -> None:

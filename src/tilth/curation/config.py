@@ -13,6 +13,9 @@ from typing import Literal, get_args
 
 from tilth.errors import ConfigError
 
+COMPARING_OPERATORS = ("decontaminate", "against")
+"""Operators that compare with data of the user's: they run last where their field of the config names some, or where
+`operators` has them."""
 DEFAULT_OPERATORS = ("extract", "language", "rules")
 """Main text of web pages, language, quality rules."""
 BUILT_IN_OPERATORS = (*DEFAULT_OPERATORS, "quality")
@@ -42,6 +45,10 @@ class CurationConfig:
     """Fewest words of a prose document (Gopher: 50)."""
     max_words: int = 100_000
     """Most words of a prose document (Gopher: 100,000)."""
+    decontaminate: tuple[str, ...] = ()
+    """Evaluation sets (files, folders, datasets): documents that hold items of them are dropped."""
+    against: tuple[str, ...] = ()
+    """Datasets made earlier: near duplicates of their documents are dropped."""
     quality_classifier: str | None = None
     """Folder of the classifier that the operator `quality` scores documents with."""
     min_quality: float | None = None
@@ -100,6 +107,12 @@ class CurationConfig:
             )
 
     @property
+    def all_operators(self) -> tuple[str, ...]:
+        """The operators in order, with those that compare with `decontaminate` and `against`."""
+        last = (name for name in COMPARING_OPERATORS if getattr(self, name) and name not in self.operators)
+        return (*self.operators, *last)
+
+    @property
     def detects_languages(self) -> bool:
         """Whether the corpus decides which languages are kept."""
         return self.languages == (AUTO,) and "language" in self.operators
@@ -120,13 +133,18 @@ class CurationConfig:
             raise ConfigError(
                 f"`held_out_by` is {self.held_out_by!r}.", fix=f"Give one of {', '.join(get_args(HeldOutBy))}."
             )
+        known = (*BUILT_IN_OPERATORS, *COMPARING_OPERATORS)
         for name in self.operators:
-            if ":" not in name and name not in BUILT_IN_OPERATORS:
-                close = difflib.get_close_matches(name, BUILT_IN_OPERATORS, n=1)
+            if name in COMPARING_OPERATORS and not getattr(self, name):
+                raise ConfigError(
+                    f"The operator `{name}` has nothing to compare with.", fix=f"Give `{name}` paths, or leave it out."
+                )
+            if ":" not in name and name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
                 raise ConfigError(
                     f"`operators` holds `{name}`, which is no operator.",
                     fix=(f"Did you mean `{close[0]}`? " if close else "")
-                    + f"There are {', '.join(BUILT_IN_OPERATORS)}; your own: `path/to/file.py:factory`.",
+                    + f"There are {', '.join(known)}; your own: `path/to/file.py:factory`.",
                 )
         if "quality" in self.operators and self.quality_classifier is None:
             raise ConfigError(

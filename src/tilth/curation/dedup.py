@@ -72,16 +72,29 @@ def digest(text: str) -> bytes:
 
 def shingles(text: str, n_words: int = 5) -> U64:
     """Returns the sorted, distinct 64-bit hashes of the text's shingles (module docstring); empty without words."""
-    text = unicodedata.normalize("NFC", text).lower()
-    words: list[str] = (_CHARACTER_OR_WORD if UNSPACED_CHARACTER.search(text) else _WORD).findall(text)
-    if not words:
+    found = words_of(text)
+    if not found:
         return np.empty(0, np.uint64)
-    hashes = np.fromiter(map(_hash_word, words), np.uint64, len(words))
-    n = min(n_words, len(words))
-    rolled = np.zeros(len(words) - n + 1, np.uint64)
+    return np.unique(sequence_hashes(word_hashes(found), min(n_words, len(found))))
+
+
+def words_of(text: str) -> list[str]:
+    """Returns the words of a text, as shingles are made of them (module docstring)."""
+    text = unicodedata.normalize("NFC", text).lower()
+    return (_CHARACTER_OR_WORD if UNSPACED_CHARACTER.search(text) else _WORD).findall(text)
+
+
+def word_hashes(words: Sequence[str]) -> U64:
+    """Returns a 64-bit hash of each word."""
+    return np.fromiter(map(_hash_word, words), np.uint64, len(words))
+
+
+def sequence_hashes(hashes: U64, n: int) -> U64:
+    """Returns the 64-bit hash of each `n` words in a row, in their order, given the words' hashes (`n` or more)."""
+    rolled = np.zeros(max(len(hashes) - n + 1, 0), np.uint64)
     for offset in range(n):
         rolled = _mix(rolled + _ODD) + hashes[offset : offset + len(rolled)]
-    return np.unique(_mix(rolled))
+    return _mix(rolled)
 
 
 def _hash_word(word: str) -> int:
@@ -166,6 +179,16 @@ def bands(num_permutations: int, threshold: float) -> tuple[int, int]:
     return num_permutations, 1
 
 
+def band_keys(signatures: npt.NDArray[np.uint32], threshold: float) -> U64:
+    """Returns the hash of each band of each signature, (texts, bands): alike texts share one (`bands`)."""
+    n_bands, rows = bands(signatures.shape[1], threshold)
+    columns = signatures[:, : n_bands * rows].reshape(len(signatures), n_bands, rows).astype(np.uint64)
+    keys = np.broadcast_to(_mix(np.arange(1, n_bands + 1, dtype=np.uint64)), columns.shape[:2])
+    for row in range(rows):
+        keys = _mix(keys + _ODD) + columns[:, :, row]
+    return _mix(keys)
+
+
 # Map: sketches
 
 
@@ -187,13 +210,8 @@ def sketch(
     digests = np.frombuffer(b"".join(packed), "<u8").reshape(-1, 2)
     keys = [_mix(digests[:, :1].astype(np.uint64))]  # (texts, 1): equal texts meet here
     if config.near_duplicate_threshold is not None and len(texts):
-        n_bands, rows = bands(config.num_permutations, config.near_duplicate_threshold)
         signatures = np.stack(rows_of_signatures)
-        columns = signatures[:, : n_bands * rows].reshape(len(texts), n_bands, rows).astype(np.uint64)
-        band_keys = np.broadcast_to(_mix(np.arange(1, n_bands + 1, dtype=np.uint64)), columns.shape[:2])
-        for row in range(rows):
-            band_keys = _mix(band_keys + _ODD) + columns[:, :, row]
-        keys.append(_mix(band_keys))
+        keys.append(band_keys(signatures, config.near_duplicate_threshold))
     keys_all = np.concatenate(keys, axis=1)
     n_keys = keys_all.shape[1]
     documents = np.arange(first_document, first_document + len(texts), dtype=np.int64)

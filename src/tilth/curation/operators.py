@@ -154,7 +154,7 @@ def build_operators(config: CurationConfig, begin: Callable[[], None] = no_clock
     Raises: ConfigError if a factory cannot be loaded or gives no operator, or if two have one name.
     """
     operators: list[Operator] = []
-    for spec in config.operators:
+    for spec in config.all_operators:
         operator = _built_in(spec, config) if ":" not in spec else _own(spec, config)
         if operator.name in (*RESERVED, *(other.name for other in operators)):
             raise ConfigError(
@@ -172,6 +172,10 @@ def _built_in(name: str, config: CurationConfig) -> Operator:
         from tilth.curation import extraction as module
     elif name == "language":
         from tilth.curation import language as module
+    elif name == "decontaminate":
+        from tilth.curation import decontamination as module
+    elif name == "against":
+        from tilth.curation import near_duplicates as module
     elif name == "quality":
         from tilth.curation import quality as module
     else:

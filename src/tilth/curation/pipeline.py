@@ -11,6 +11,7 @@ import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -36,11 +37,12 @@ from tilth.curation.task import Task, run_task, shard_names, task_records
 from tilth.curation.verdicts import LANGUAGES, Verdicts, minor_documents
 from tilth.errors import DataError
 from tilth.execute import Context, map_shards
-from tilth.files import InputFile, clear_temporaries, read_json
+from tilth.files import InputFile, clear_temporaries, list_files, read_json
 from tilth.identity import claim
 from tilth.paths import is_url
 from tilth.results import read_result, write_result
 from tilth.sources import content_hash
+from tilth.storage import Dataset
 
 FEW_DEAD_LETTERS = 10
 """So many are no reason to fail, as long as something could be read: a share of few records says little."""
@@ -72,6 +74,7 @@ def curate(
         raise DataError("There are no files to curate.", fix="Give the path of a file, or a folder that holds some.")
     files = sorted(files, key=lambda file: (file.corpus, file.name))
     identity = {"config": config, "files": len(files), "listing": _listing(files), "operators": _operators(config)}
+    identity |= _compared(config)
     claim(out, identity, kind="curation", outputs=(*SPLITS, "rejects", "dead_letters", "work", LEDGER))
     work = out / "work"
     if not (out / LEDGER).exists():
@@ -89,7 +92,7 @@ def curate(
 def _run(files: Sequence[InputFile], out: Path, work: Path, config: CurationConfig, context: Context) -> None:
     tasks = plan_tasks(files, config)
     n_partitions = 1 + sum(file.bytes for file in files if _is_opened(file)) // _PARTITION_BYTES
-    fn = partial(run_task, work=work, config=config, n_partitions=n_partitions)
+    fn = partial(run_task, work=work, config=_with_indexes(config, work), n_partitions=n_partitions)
     unread = [task for task in tasks if not task.record(work).exists()]
     n_done = len(tasks) - len(unread)
     results = map_shards(fn, unread, context, name="read and filter", done=n_done)
@@ -115,6 +118,30 @@ def _run(files: Sequence[InputFile], out: Path, work: Path, config: CurationConf
     _drain(map_shards(write, todo, context, name="write", done=len(shards) - len(todo)))
     stages = ["read", *operators, *([LANGUAGES] if choice else []), "dedup"]
     _finish(files, shards, out, verdicts, held_out, stages)
+
+
+def _compared(config: CurationConfig) -> dict[str, object]:
+    """Returns the content of what documents are compared with, where there is some; raises DataError."""
+    compared: dict[str, object] = {}
+    if config.decontaminate:
+        sets = [file for path in config.decontaminate for file in list_files(path)]
+        compared["decontaminate"] = _listing(sets)
+    if config.against:
+        compared["against"] = [Dataset.open(path).fingerprint for path in config.against]
+    return compared
+
+
+def _with_indexes(config: CurationConfig, work: Path) -> CurationConfig:
+    """Returns the config with indexes in place of what they are made of: made once, and loaded by each worker."""
+    if config.decontaminate:
+        from tilth.curation.decontamination import keep_evaluation_index
+
+        config = replace(config, decontaminate=(keep_evaluation_index(config.decontaminate, work),))
+    if config.against:
+        from tilth.curation.near_duplicates import keep_earlier_index, settings_of
+
+        config = replace(config, against=(keep_earlier_index(config.against, work, **settings_of(config)),))
+    return config
 
 
 def _tally(work: Path) -> Tally:

@@ -99,6 +99,12 @@ def quality(text: str, language: str | None, config: CurationConfig) -> Drop | N
     return (_word_lengths(real) if spaced else None) or _symbols(text, len(words)) or _vocabulary(words, language)
 
 
+def count_words(text: str, language: str | None = None) -> int:
+    """Returns how many words a text has that hold a letter or a digit, as `quality` counts them."""
+    words = text.split() if is_spaced(text, language) else _pairs_of_characters(text)
+    return sum(_LETTER_OR_DIGIT.search(word) is not None for word in words)
+
+
 def _pairs_of_characters(text: str) -> list[str]:
     text = "".join(text.split())
     return [text[start : start + CHARACTERS_PER_WORD] for start in range(0, len(text), CHARACTERS_PER_WORD)]

@@ -125,7 +125,7 @@ def _batches(task: Task, config: CurationConfig) -> Iterator[list[ReadResult]]:
     for file in task.files:
         for result in read_file(file, config):
             read = result
-            if isinstance(read, Read) and "html" in read.row and not config.operators:
+            if isinstance(read, Read) and "html" in read.row and not config.all_operators:
                 read = FileReading(file, config).reject("no_text", "no operator extracts its text")
             reads.append(read)
             size += row_bytes(read.row) if isinstance(read, Read) else 0

@@ -6,9 +6,16 @@ from tilth._lazy import attach
 
 if TYPE_CHECKING:
     from tilth.improve.config import ARMS, Arm, LoopConfig
-    from tilth.improve.family import AlphabetTokenizer, Augmentable, Augmentation, ProblemSource, Reverse, TaskFamily
+    from tilth.improve.family import Reverse
     from tilth.improve.loop import improve
     from tilth.improve.result import ArmResult, LoopResult, SeedResult
+    from tilth.synthesis.verify.task_family import (
+        AlphabetTokenizer,
+        Augmentable,
+        Augmentation,
+        ProblemSource,
+        TaskFamily,
+    )
 
 __all__ = [
     "ARMS",
@@ -30,17 +37,17 @@ __getattr__ = attach(
     __name__,
     {
         "ARMS": "tilth.improve.config",
-        "AlphabetTokenizer": "tilth.improve.family",
+        "AlphabetTokenizer": "tilth.synthesis.verify.task_family",
         "Arm": "tilth.improve.config",
         "ArmResult": "tilth.improve.result",
-        "Augmentable": "tilth.improve.family",
-        "Augmentation": "tilth.improve.family",
+        "Augmentable": "tilth.synthesis.verify.task_family",
+        "Augmentation": "tilth.synthesis.verify.task_family",
         "LoopConfig": "tilth.improve.config",
         "LoopResult": "tilth.improve.result",
-        "ProblemSource": "tilth.improve.family",
+        "ProblemSource": "tilth.synthesis.verify.task_family",
         "Reverse": "tilth.improve.family",
         "SeedResult": "tilth.improve.result",
-        "TaskFamily": "tilth.improve.family",
+        "TaskFamily": "tilth.synthesis.verify.task_family",
         "improve": "tilth.improve.loop",
     },
 )

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tilth.improve.family import ProblemSource, TaskFamily, end_token
+from tilth.improve.family import end_token
 from tilth.inference import SamplingParams, generate_tokens
 from tilth.model import Transformer
+from tilth.synthesis.verify.task_family import ProblemSource, TaskFamily
 from tilth.types import Problem, Rollout
 
 SPARE_TOKENS = 2

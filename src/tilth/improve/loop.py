@@ -29,13 +29,9 @@ from tilth.improve.answering import Answerer, accuracy, is_right
 from tilth.improve.collect import Collected, Collector
 from tilth.improve.config import ARMS, FOLLOWS_VOTE, Arm, LoopConfig
 from tilth.improve.family import (
-    Augmentable,
-    Augmentation,
     Identity,
-    ProblemSource,
     Reverse,
     Split,
-    TaskFamily,
     Unlabelled,
     end_token,
     propose_other_than,
@@ -51,6 +47,7 @@ from tilth.model import ModelConfig, Transformer
 from tilth.model.device import resolve_device
 from tilth.progress import SILENT, Progress
 from tilth.results import write_result
+from tilth.synthesis.verify.task_family import Augmentable, Augmentation, ProblemSource, TaskFamily
 from tilth.training import initial_model
 from tilth.training.trainer import CHECKPOINT
 from tilth.types import Problem

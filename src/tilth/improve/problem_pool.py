@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from tilth.improve.config import LoopConfig
-from tilth.improve.family import TaskFamily, end_token, propose_other_than
+from tilth.improve.family import end_token, propose_other_than
 from tilth.improve.pseudo_labels import PseudoLabel
 from tilth.model import IGNORE_INDEX
+from tilth.synthesis.verify.task_family import TaskFamily
 from tilth.training import Batch
 from tilth.types import Problem
 

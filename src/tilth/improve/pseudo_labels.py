@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tilth.improve.answering import is_right, parsed
-from tilth.improve.family import Augmentation, ProblemSource, TaskFamily, end_token
+from tilth.improve.family import end_token
+from tilth.synthesis.verify.task_family import Augmentation, ProblemSource, TaskFamily
 from tilth.types import Problem, Rollout
 
 Answer = Callable[[Sequence[Problem], int], list[Rollout]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tilth.curation.config import CurationConfig
@@ -26,6 +27,7 @@ def curate(
 ) -> Step:
     """Curates files, folders, globs or URLs, each `PATH` or `NAME=PATH`: the name enters the ids of its documents.
 
+    What the config's `decontaminate` and `against` name become inputs of the step: their content is its identity.
     Raises: ConfigError if two of them have one name, or are one; DataError if a quality classifier is not there.
     """
     if config.quality_classifier is not None:
@@ -45,6 +47,10 @@ def curate(
             )
         folder, include = _divided(path)
         inputs[name], paths[name] = Source(folder, exclude, follow_links, include), path
+    for field in step_functions.COMPARED:
+        compared: tuple[str, ...] = getattr(config, field)
+        inputs |= {f"{field}/{number}": _made(path) for number, path in enumerate(compared)}
+    config = replace(config, **dict.fromkeys(step_functions.COMPARED, ()))
     return Step("curate", step_functions.curate, config, inputs, version=step_functions.CURATE_VERSION)
 
 
@@ -97,6 +103,6 @@ def export(model: Path, tokenizer: Path) -> Step:
     return Step("export", step_functions.export, {}, inputs, version=step_functions.EXPORT_VERSION)
 
 
-def _made(path: Path) -> Source:
+def _made(path: Path | str) -> Source:
     """A folder that an earlier verb wrote: what it holds is its identity, not when it was made."""
     return Source(str(path), exclude=(f"*/{RECORD}",))

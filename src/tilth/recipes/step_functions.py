@@ -36,15 +36,22 @@ def write_documentation(config: Mapping[str, str], inputs: Inputs, out: Path, co
 
 CURATE_VERSION = 2
 """Raised when the same text is curated to other documents."""
+COMPARED = ("decontaminate", "against")
+"""Fields of `CurationConfig` whose paths are inputs, named `<field>/<number>`."""
 
 
 def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Curates all files of all inputs; the name of an input is that of its corpus."""
+    """Curates all files of all inputs but the `COMPARED`; the name of an input is that of its corpus."""
     from tilth.curation import curate
     from tilth.files import list_files
 
-    corpora = {name: source.files() for name, source in inputs.sources.items()}
-    corpora |= {name: list_files(str(folder)) for name, folder in inputs.folders.items()}
+    names = [name for name in (*inputs.sources, *inputs.folders) if name.partition("/")[0] in COMPARED and "/" in name]
+    for field in COMPARED:
+        numbers = sorted((int(name.partition("/")[2]), name) for name in names if name.startswith(f"{field}/"))
+        found: dict[str, Any] = {field: (*getattr(config, field), *(_path_of(inputs, name) for _, name in numbers))}
+        config = replace(config, **found)
+    corpora = {name: source.files() for name, source in inputs.sources.items() if name not in names}
+    corpora |= {name: list_files(str(folder)) for name, folder in inputs.folders.items() if name not in names}
     files = [replace(file, corpus=name) for name, found in corpora.items() for file in found]
     ledger = curate(files, out, config, context)
     n_bytes = sum(file.bytes for file in files)
@@ -54,6 +61,10 @@ def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) 
         "documents_out": ledger.documents_kept,
         "dead_letters": ledger.n_dead_letters,
     }
+
+
+def _path_of(inputs: Inputs, name: str) -> str:
+    return inputs.sources[name].path if name in inputs.sources else str(inputs.folders[name])
 
 
 def train_tokenizer(config: TokenizerConfig, inputs: Inputs, out: Path, context: Context) -> Counts:

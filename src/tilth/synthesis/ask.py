@@ -17,7 +17,7 @@ import numpy as np
 
 from tilth.errors import ConfigError
 from tilth.synthesis.broken_answers import broken_answer
-from tilth.synthesis.prompt_files import PromptFile
+from tilth.synthesis.prompt_files import PromptFile, rendered
 from tilth.synthesis.recipe import Parsed, ParseError, Parser, Recipe
 from tilth.teacher.faults import DeadLetter
 from tilth.teacher.request import Asker, GenerationParams, Reply, Request
@@ -42,6 +42,8 @@ class RejectedPart:
     raw: str
     """The whole raw answer."""
     teacher: str = ""
+    request: str = ""
+    """The rendered prompt."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -245,6 +247,7 @@ class DocumentAsk:
                 key=reply.key,
                 raw=reply.text,
                 teacher=reply.teacher,
+                request=rendered(reply.request),
             )
             self._rejected.append(part)
             raise

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tilth.errors import ConfigError
+from tilth.teacher.budget import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,14 +24,16 @@ class GateConfig:
     near_duplicate_threshold: float | None = 0.8
     """Jaccard similarity of word shingles to a sample kept before from which a sample is dropped; None: copies only."""
     decontaminate: tuple[str, ...] = ()
-    """Files or datasets of evaluation text: samples that share a 13-gram with them are dropped."""
+    """Evaluation sets (files, folders, datasets): samples that hold items of them are dropped."""
+    against: tuple[str, ...] = ()
+    """Datasets made earlier: near duplicates of their documents are dropped, too."""
     critic: Literal["", "rubric", "pairwise", "reward"] = ""
     """Have a teacher judge each sample that passed so far: by a rubric 0-5, against its source with the order
     swapped, or by a reward from log-probabilities."""
     critic_teacher: str | None = None
     """Which teacher judges; None: the one that writes."""
     min_score: float = 3.0
-    """Lowest score of the critic."""
+    """Lowest score of a critic, from 0 to 5; `pairwise` gives 5 (better), 2.5 (a tie) or 0."""
     verify: bool = True
     """Run the verifier of samples that name one."""
 
@@ -41,24 +44,14 @@ class GateConfig:
             )
         if not 0 <= self.max_copied <= 1:
             raise ConfigError(f"`max_copied` is {self.max_copied}.", fix="Give a share from 0 to 1.")
+        if not 0 <= self.min_score <= 5:
+            raise ConfigError(f"`min_score` is {self.min_score}.", fix="Give a score from 0 to 5.")
         threshold = self.near_duplicate_threshold
         if threshold is not None and not 0 < threshold <= 1:
             raise ConfigError(
                 f"`near_duplicate_threshold` is {threshold}.",
                 fix="Give a similarity above 0 and at most 1, or None for exact copies only.",
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """Most that a run may spend; None: no limit. What is cached costs nothing. It stops cleanly, see `run`."""
-
-    max_tokens: int | None = None
-    """Prompt and completion tokens."""
-    max_money: float | None = None
-    """In the currency of the teachers' prices."""
-    max_flops: float | None = None
-    """Generation FLOPs; teachers whose parameters are not known cannot be limited by it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,8 +7,8 @@
     {{ passage }}{% endblock %}
 
 What a document says reaches a template as the value of a variable, never as a template. The environment is a sandbox
-without a loader, so that a prompt file can include or import nothing either. `{{ document | material }}` puts a document
-between marks that it cannot close.
+without a loader, so that a prompt file can include or import nothing either. `{{ document | material }}` puts a
+document between marks that it cannot close.
 """
 
 from __future__ import annotations
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from jinja2 import Template, nodes
 
     from tilth.synthesis.recipe import Recipe
+    from tilth.teacher.request import Request
 
 FOLDER = Path(__file__).parent / "prompts"
 """Prompt files of the built-in recipes; those of one's own recipe are in `prompts/` beside its file."""
+_LONGEST_SHOWN = 6000
+"""Characters of a prompt that are kept beside examples."""
 _BLOCKS = ("system", "user")
 _VERSION = re.compile(r"\{#\s*version:\s*([1-9][0-9]*)\s*#\}")
 
@@ -119,9 +122,20 @@ class PromptFile:
             ) from None
 
 
+def rendered(request: Request) -> str:
+    """Returns the beginning of a request as one text for people."""
+    turns = [f"[{message.role}]\n{message.content}" for message in request.messages]
+    return (request.prompt if request.prompt is not None else "\n\n".join(turns))[:_LONGEST_SHOWN]
+
+
+def is_built_in(recipe: Recipe) -> bool:
+    """Whether a recipe comes with tilth."""
+    return getattr(recipe.fn, "__module__", "").startswith("tilth.")
+
+
 def prompt_folder(recipe: Recipe | str) -> Path:
     """Returns the folder that holds `<recipe>/<prompt>.j2`."""
-    if isinstance(recipe, str) or getattr(recipe.fn, "__module__", "").startswith("tilth."):
+    if isinstance(recipe, str) or is_built_in(recipe):
         return FOLDER
     code: Any = getattr(recipe.fn, "__code__", None)
     return Path(code.co_filename).parent / "prompts" if code is not None else FOLDER

@@ -92,6 +92,8 @@ class Draft:
     verifier: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict[str, float])
     meta: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What the gate `copy` reads of it: `appends_source` (true: the text holds its source on purpose, and is judged on
+    the rest) and `quotes_prompt` (true: it holds text of its prompt file on purpose)."""
     keeps_id: bool = False
     """The sample is the source document itself, annotated or edited: it keeps that one's id and source."""
 

@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from tilth.identity import fingerprint_of
-from tilth.synthesis.ask import DocumentAsk, LostPart, RejectedPart, document_seed
+from tilth.synthesis.ask import DocumentAsk, LostPart, RejectedPart
 from tilth.synthesis.attempt import Attempt, attempt
+from tilth.synthesis.design import make_design
 from tilth.synthesis.prompt_files import load_prompts
 from tilth.synthesis.recipe import Draft, Recipe
 from tilth.teacher.faults import DeadLetter, TeacherFault
@@ -67,12 +66,13 @@ def try_recipe(
     """
     asker = FunctionAsker(answer)
     prompts = load_prompts(recipe)
+    design = make_design(recipe.axes, "weighted", seed, len(documents))
     chosen = recipe.options() if options is None else options
 
     async def run() -> list[Attempt]:
         found: list[Attempt] = []
         for index, document in enumerate(documents):
-            cell = drawn_cell(recipe, document.id, seed) if cells is None else cells[index]
+            cell = design.cell(document.id, index) if cells is None else cells[index]
             ask = DocumentAsk(
                 recipe, prompts, document.id, asker, options=chosen, seed=seed, sample=sample, cell=cell
             )  # fmt: skip
@@ -111,14 +111,3 @@ class FunctionAsker:
             usage = Usage(prompt_tokens=asked, completion_tokens=len(found.split()))
             found = Answer(text=found, finish_reason="stop", usage=usage)
         return Reply(answer=found, request=request, key=key, teacher=teacher or self.teacher, sample=sample)
-
-
-def drawn_cell(recipe: Recipe, document_id: str, seed: int) -> dict[str, str]:
-    """Returns a value of each of the recipe's axes, drawn by weight; the document and the seed decide it."""
-    rng = np.random.default_rng(document_seed(seed, f"cell/{recipe.name}", document_id))
-    return {axis: _draw(rng, weights) for axis, weights in recipe.axes.items()}
-
-
-def _draw(rng: np.random.Generator, weights: Mapping[str, float]) -> str:
-    shares = np.array(list(weights.values()), dtype=np.float64)
-    return list(weights)[int(rng.choice(len(shares), p=shares / shares.sum()))]

@@ -1,0 +1,76 @@
+"""Teachers as a run is given them, and the gateway that it asks them through."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from tilth.errors import ConfigError
+from tilth.execute import Context
+from tilth.progress import SILENT
+from tilth.synthesis.config import Budget, SynthesisConfig
+from tilth.teacher.questions import Reuse
+from tilth.teacher.request import Asker, Teacher
+
+REQUESTS = "requests.sqlite"
+"""The request cache, in `Context.cache`."""
+
+Teachers = Teacher | Sequence[Teacher] | Mapping[str, Teacher] | Callable[[], Mapping[str, Teacher]]
+"""One teacher or several, or a function that opens them: it may go to other machines, which teachers cannot."""
+
+
+def opened(teachers: Teachers) -> Mapping[str, Teacher]:
+    """Returns the teachers by name. Raises: ConfigError if there is none, or if two have one name."""
+    if isinstance(teachers, Teacher):
+        return {teachers.name: teachers}
+    if isinstance(teachers, Mapping):
+        found = cast("Mapping[str, Teacher]", teachers)
+    elif callable(teachers):
+        found = teachers()
+    else:
+        found = {teacher.name: teacher for teacher in teachers}
+        if len(found) < len(teachers):
+            raise ConfigError("Two teachers have one name.", fix="Give them names of their own.")
+    if not found:
+        raise ConfigError("No teacher is given.", fix="Name one: `--teacher http://HOST:PORT/v1#MODEL`.")
+    return found
+
+
+def gateway_door(
+    teachers: Teachers, config: SynthesisConfig, context: Context
+) -> Callable[[Budget], AbstractAsyncContextManager[Asker]]:
+    """Returns what opens the gateway to the teachers, with the machine's request cache."""
+    cache = None if context.cache is None else context.cache / REQUESTS
+    say = None if context.executor == "ray" else context.progress.say  # a terminal does not go to other machines
+    return partial(
+        _gateway, teachers=teachers, cache=cache, reuse=config.reuse, max_in_flight=context.max_in_flight, say=say
+    )
+
+
+@asynccontextmanager
+async def _gateway(
+    budget: Budget,
+    *,
+    teachers: Teachers,
+    cache: Path | None,
+    reuse: Reuse,
+    max_in_flight: int,
+    say: Callable[[str], None] | None,
+) -> AsyncGenerator[Asker]:
+    from tilth.teacher.cache import RequestCache
+    from tilth.teacher.gateway import Gateway
+
+    tell = say or SILENT.say
+    with ExitStack() as stack:
+        stored = None
+        if cache is not None:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            stored = stack.enter_context(RequestCache(cache, say=tell))
+        gateway = Gateway(
+            opened(teachers), cache=stored, budget=budget, reuse=reuse, max_in_flight=max_in_flight, say=tell
+        )
+        async with gateway:
+            yield gateway
