@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tilth.curation.hashed_features import TOKEN, sklearn
+from tilth.curation.hashed_features import sklearn
 from tilth.errors import ConfigError, DataError
 from tilth.results import write_result
 from tilth.storage import Dataset
 from tilth.synthesis.broken_answers import broken_answer
 from tilth.synthesis.prompt_files import PromptFile
 from tilth.synthesis.seed_rows import with_meta
+from tilth.synthesis.text_vectors import Lsa, TermCounts
 from tilth.teacher.faults import DeadLetter
 from tilth.teacher.request import Asker, GenerationParams, Request, Teacher
 from tilth.types import Document
@@ -39,9 +40,6 @@ CHARACTERS = 4000
 BLOCK = 512
 """Documents that are assigned at a time."""
 MAX_NAME_WORDS = 8
-_WORDS = r"(?u)\b[^\W\d_]{3,}\b"
-_CHARACTERS = TOKEN.rpartition("|")[0]
-"""Words, and single Chinese or Japanese characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,8 +142,10 @@ async def cluster_topics(
 
 async def _group(dataset: Dataset, config: TopicConfig, embedder: Teacher | None) -> _Grouping:
     sample = _sample(dataset, config)
-    words = _TermCounts(sample)
-    features: _Lsa | _Embedded = _Lsa(words, config) if embedder is None else _Embedded(embedder)
+    words = TermCounts([document.text for document in sample])
+    features: _Reduced | _Embedded = (
+        _Reduced(Lsa(words, config.dimensions, config.seed)) if embedder is None else _Embedded(embedder)
+    )
     points = await features.of(sample)
     k = min(_number_of_topics(config, dataset), len(sample) // 2)
     model: Any = sklearn("cluster").MiniBatchKMeans(
@@ -203,62 +203,15 @@ def _blocks(dataset: Dataset) -> Iterator[list[Document]]:
         yield block
 
 
-class _TermCounts:
-    """TF-IDF of a sample's words; words in more than a third of it tell nothing."""
+@dataclass(frozen=True)
+class _Reduced:
+    """Latent semantic analysis."""
 
-    def __init__(self, sample: Sequence[Document]) -> None:
-        text = sklearn("feature_extraction.text")
-        n = len(sample)
-        self.vectorizer: Any = text.TfidfVectorizer(
-            token_pattern=_WORDS if _has_spaces(sample) else _CHARACTERS,
-            max_features=30_000,
-            min_df=2 if n >= 20 else 1,
-            max_df=1 / 3 if n >= 20 else 1.0,
-            sublinear_tf=True,
-            dtype=np.float64,
-        )
-        try:
-            self.matrix: Any = self.vectorizer.fit_transform([document.text for document in sample])
-        except ValueError as error:
-            raise DataError(f"The documents have no words to group them by: {error}.", fix="Give texts.") from None
-        self.words: list[str] = self.vectorizer.get_feature_names_out().tolist()
-
-    def of_groups(self, groups: npt.NDArray[np.int64], k: int, n: int = 10) -> list[list[str]]:
-        """Returns, for each group, the words whose mean weight is furthest above that in all documents."""
-        everywhere = np.asarray(self.matrix.mean(axis=0)).ravel()
-        found: list[list[str]] = []
-        for group in range(k):
-            rows = np.flatnonzero(groups == group)
-            if not len(rows):
-                found.append([])
-                continue
-            lead = np.asarray(self.matrix[rows].mean(axis=0)).ravel() - everywhere
-            best = np.argsort(-lead, kind="stable")[:n]
-            found.append([self.words[word] for word in best if lead[word] > 0])
-        return found
-
-
-def _has_spaces(sample: Sequence[Document]) -> bool:
-    """Whether most texts separate words by spaces: those of Chinese or Japanese are counted by characters."""
-    return sum(document.text.count(" ") * 20 > len(document.text) for document in sample) * 2 >= len(sample)
-
-
-class _Lsa:
-    """Latent semantic analysis of TF-IDF, rows of length 1."""
-
-    def __init__(self, words: _TermCounts, config: TopicConfig) -> None:
-        self.words = words
-        dimensions = min(config.dimensions, min(words.matrix.shape) - 1)
-        self.svd: Any = None
-        if dimensions >= 2:
-            self.svd = sklearn("decomposition").TruncatedSVD(dimensions, random_state=config.seed)
-            self.svd.fit(words.matrix)
+    lsa: Lsa
 
     async def of(self, documents: Sequence[Document]) -> npt.NDArray[np.float64]:
         """Returns the features of documents, (documents, dimensions)."""
-        matrix = self.words.vectorizer.transform([document.text for document in documents])
-        reduced = matrix.toarray() if self.svd is None else self.svd.transform(matrix)
-        return np.asarray(sklearn("preprocessing").normalize(reduced))
+        return self.lsa.of([document.text for document in documents])
 
 
 class _Embedded:
