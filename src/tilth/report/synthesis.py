@@ -5,6 +5,7 @@ All of it is read from `synthesis.json` and `step.json` in the run's folder; rej
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from tilth.report.views.provenance import Provenance
 from tilth.report.views.provenance import view as provenance_view
 from tilth.results import read_result
 from tilth.synthesis.result import SYNTHESIS, DiversityPoint, Example, GateCount, Spending, SynthesisResult
+from tilth.synthesis.routing_result import ROUTER, RouterResult, TeacherRow, Worth
 
 PAGE = "report.html"
 _MOST_REASONS = 3
@@ -33,7 +35,7 @@ class Section:
 
     key: str
     title: str
-    view: Yield | Cost | Diversity | Examples | Provenance
+    view: Yield | Cost | Routing | Diversity | Examples | Provenance
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,6 @@ class Yield:
     funnel: Markup
     reasons: Markup
     parts: Markup | None
-    drops: DropsView | None
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,17 @@ class Cost:
     takeaway: str
     table: Markup
     note: str
+
+
+@dataclass(frozen=True)
+class Routing:
+    """Which teacher won how often, and whether the dearer one was worth it."""
+
+    takeaway: str
+    about: str
+    table: Markup
+    buckets: tuple[tuple[str, Markup], ...]
+    """Language and topic, and the same table for it."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +92,7 @@ class Examples:
     takeaway: str
     kept: tuple[ExampleView, ...]
     rejected: tuple[ExampleView, ...]
+    drops: DropsView | None
 
 
 def render_synthesis(folder: Path, out: Path | None = None) -> Path:
@@ -90,12 +103,14 @@ def render_synthesis(folder: Path, out: Path | None = None) -> Path:
     result = read_result(SynthesisResult, folder / SYNTHESIS)
     provenance = provenance_view(collect([folder]))
     sections = [
-        Section("synthesis_yield", "Yield by gate", _yield(result, read_drops(folder))),
+        Section("synthesis_yield", "Yield by gate", _yield(result)),
         Section("synthesis_cost", "Cost", _cost(result)),
     ]
+    if (folder / ROUTER).is_file():
+        sections.append(Section("synthesis_routing", "Teachers", _routing(read_result(RouterResult, folder / ROUTER))))
     if diversity := _diversity(result.diversity):
         sections.append(Section("synthesis_diversity", "Diversity", diversity))
-    if examples := _examples(result):
+    if examples := _examples(result, read_drops(folder)):
         sections.append(Section("synthesis_examples", "Samples", examples))
     if provenance is not None:
         sections.append(Section("provenance", "Provenance", provenance))
@@ -153,7 +168,7 @@ def _money(value: float) -> str:
 # Yield
 
 
-def _yield(result: SynthesisResult, drops: Drops | None) -> Yield:
+def _yield(result: SynthesisResult) -> Yield:
     parts = [
         charts.Bar(
             label=in_words(name),
@@ -167,7 +182,6 @@ def _yield(result: SynthesisResult, drops: Drops | None) -> Yield:
         funnel=charts.funnel([_funnel_row(gate) for gate in result.gates], width="number of samples"),
         reasons=_reasons(result.gates),
         parts=charts.bars(parts, title="Kept samples by part of the recipe") if len(parts) > 1 else None,
-        drops=None if drops is None else drops_view(drops),
     )
 
 
@@ -260,6 +274,63 @@ def _cost_sentence(result: SynthesisResult) -> str:
     return f"{text}.{unanswered}"
 
 
+# Teachers
+
+
+def _routing(result: RouterResult) -> Routing:
+    judged = f"Answers were judged by {in_words(result.reward)}." if result.reward else "Answers were not judged."
+    learned = ""
+    if result.trained_on:
+        learned = (
+            f" The classifier was trained on {figures.plural(result.trained_on, 'request')}; on others it names the "
+            f"winner in {figures.percent(result.agreement)}, naming the most frequent one always is right in "
+            f"{figures.percent(result.always_best)}."
+        )
+    return Routing(
+        takeaway=" ".join(map(_worth_sentence, result.worth)) or "No request was answered by more than one teacher.",
+        about=f"Router: {result.kind}. {judged}{learned}",
+        table=_teacher_table(result.teachers),
+        buckets=tuple((name, _teacher_table(rows)) for name, rows in result.buckets.items())
+        if len(result.buckets) > 1
+        else (),
+    )
+
+
+def _worth_sentence(one: Worth) -> str:
+    cost = f"{one.cost_ratio:.1f} times the cost" if math.isfinite(one.cost_ratio) else "no known difference in cost"
+    interval = f"{one.gain:+.2f} ({one.low:+.2f} to {one.high:+.2f})" if math.isfinite(one.low) else f"{one.gain:+.2f}"
+    return (
+        f"“{one.dearer}” beside “{one.cheaper}”: {cost} for a mean reward that differs by {interval}, over "
+        f"{figures.plural(one.pairs, 'pair')} of answers; it was better in {figures.percent(one.wins)}."
+    )
+
+
+def _teacher_table(rows: Sequence[TeacherRow]) -> Markup:
+    columns = ("", "answers", "used", "mean reward", "tokens", "cost", "compute", "reward per PFLOP")
+    return charts.table(
+        columns,
+        [
+            (
+                row.teacher,
+                figures.count(row.answers),
+                figures.count(row.wins),
+                _with_error(row.mean_reward, row.standard_error),
+                figures.short(row.tokens),
+                _money(row.money) if row.money else figures.DASH,
+                figures.flops(row.flops) if row.flops else figures.DASH,
+                f"{1e15 * row.reward_per_flop:.3g}" if math.isfinite(row.reward_per_flop) else figures.DASH,
+            )
+            for row in rows
+        ],
+    )
+
+
+def _with_error(value: float, error: float) -> str:
+    if not math.isfinite(value):
+        return figures.DASH
+    return f"{value:.2f} ± {error:.2f}" if math.isfinite(error) else f"{value:.2f}"
+
+
 # Diversity
 
 
@@ -299,14 +370,17 @@ def _diversity(points: Sequence[DiversityPoint]) -> Diversity | None:
 # Examples
 
 
-def _examples(result: SynthesisResult) -> Examples | None:
+def _examples(result: SynthesisResult, drops: Drops | None) -> Examples | None:
     kept = tuple(_example(one) for one in result.kept_examples)
     rejected = tuple(_example(one) for one in result.rejected_examples)
     if not kept and not rejected:
         return None
     text = f"{figures.plural(len(kept), 'kept sample')} and {figures.plural(len(rejected), 'rejected one')} to read"
     return Examples(
-        takeaway=f"{text}, each with its source and the prompt that it answers.", kept=kept, rejected=rejected
+        takeaway=f"{text}, each with its source and the prompt that it answers.",
+        kept=kept,
+        rejected=rejected,
+        drops=None if drops is None else drops_view(drops),
     )
 
 

@@ -9,6 +9,7 @@ from tilth.errors import DataError
 from tilth.report.synthesis import render_synthesis
 from tilth.results import write_result
 from tilth.synthesis.result import SYNTHESIS, DiversityPoint, Example, GateCount, Spending, SynthesisResult
+from tilth.synthesis.routing_result import ROUTER, Observation, summarise
 
 RESULT = SynthesisResult(
     recipe="wrap",
@@ -86,6 +87,23 @@ def test_diversity_says_that_a_recipe_repeats_itself(tmp_path: Path) -> None:
     steady = replace(RESULT, diversity=(RESULT.diversity[0], replace(RESULT.diversity[0], samples=700)))
     assert "repeats itself" not in page(steady, tmp_path)
     assert 'id="synthesis_diversity"' not in page(replace(RESULT, diversity=RESULT.diversity[:1]), tmp_path)
+
+
+def test_the_page_says_whether_the_dearer_teacher_was_worth_it(tmp_path: Path) -> None:
+    def seen(index: int, teacher: str, reward: float, flops: float) -> Observation:
+        return Observation(
+            index=index, prompt_key="p", sample=0, teacher=teacher, bucket="en", reward=reward, won=teacher == "large",
+            tokens=100, money=0.0, flops=flops,
+        )  # fmt: skip
+
+    observed = [seen(i, "small", 3.0, 1e12) for i in range(8)] + [seen(i, "large", 3.5 + i % 2, 9e12) for i in range(8)]
+    write_result(
+        tmp_path / ROUTER, summarise(observed, ["small", "large"], kind="best", reward="rubric", cost_unit="flops")
+    )
+    text = page(RESULT, tmp_path)
+    assert "“large” beside “small”: 9.0 times the cost for a mean reward that differs by +1.00 (+0.63 to +1.37)" in text
+    assert "over 8 pairs of answers; it was better in 100%." in text
+    assert "<td>3e+03</td>" in text  # 8 x 3.0 for 8e12 FLOPs
 
 
 def test_text_of_samples_stays_text(tmp_path: Path) -> None:
