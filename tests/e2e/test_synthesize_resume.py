@@ -56,7 +56,7 @@ def answer(request: Request, sample: int) -> str:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     documents = [Document.make(f"Document {i} says {i * 13} things about soil.", f"corpus/{i}.txt") for i in range(N)]
-    write_dataset(tmp_path / "data", documents, made_by="test", shard_bytes=4000)
+    write_dataset(tmp_path / "data", documents, made_by="test", shard_bytes=2000)
     assert len(Dataset.open(tmp_path / "data").shards) > 2
     return tmp_path / "data"
 
