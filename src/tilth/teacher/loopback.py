@@ -82,7 +82,7 @@ class LoopbackServer:
         self.capacity, self.key, self.base_seed, self.record = capacity, key, base_seed, record
         self.port, self.log = port, log
         self.answered: Counter[tuple[str, int]] = Counter()
-        """(key of the prompt, sample) -> answers that were generated; an answer to a client that went away counts as well."""
+        """(key of the prompt, sample) -> answers that were generated, those to clients that went away included."""
         self.tries: Counter[str] = Counter()
         """Key of the prompt and first sample -> tries."""
         self.faults_sent: Counter[FaultKind] = Counter()

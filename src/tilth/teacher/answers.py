@@ -1,0 +1,194 @@
+"""From the JSON of a server's answer to `Answer`s: choices, usage, log-probabilities, embeddings."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from tilth.teacher.faults import BadAnswer
+from tilth.teacher.request import Answer, FinishReason, Request, TokenLogprob, Usage
+
+_BYTES_PER_TOKEN = 4
+"""What an estimate goes by where a server counts nothing."""
+_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "eos_token": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "content_filter": "content_filter",
+}
+"""Servers' reasons; TGI has its own."""
+_MOST_CHARACTERS_PER_TOKEN = 64
+
+
+def read_answers(body: bytes, request: Request) -> list[Answer]:
+    """Returns the choices of an answer in their order.
+
+    Their usages add up to the server's, which counts the prompt once: it is the first answer's. How the completion
+    tokens fall to several choices, servers do not say: they are divided by length.
+    Raises: BadAnswer for what is no answer of the API, has no text, or is far longer than was asked for.
+    """
+    data = _object(body)
+    raw_choices = data.get("choices")
+    if not isinstance(raw_choices, list) or not raw_choices:
+        raise BadAnswer("The answer has no choices.")
+    choices = cast("list[dict[str, Any]]", raw_choices)
+    try:
+        choices.sort(key=lambda choice: int(choice.get("index") or 0))
+        texts = [_text(choice, request) for choice in choices]
+        logprobs = [_read_logprobs(choice.get("logprobs")) for choice in choices]
+        usages = _usages(data.get("usage"), texts, logprobs, request)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise BadAnswer(f"The answer is not of the API's form ({type(error).__name__}).") from None
+    model = str(data.get("model") or "")
+    answers = [
+        Answer(
+            text=text,
+            finish_reason=_REASONS.get(str(choice.get("finish_reason")), "unknown"),
+            usage=usage,
+            logprobs=tokens if request.params.logprobs is not None else None,
+            model=model,
+        )
+        for choice, text, usage, tokens in zip(choices, texts, usages, logprobs, strict=True)
+    ]
+    _check_lengths(answers, request)
+    return answers
+
+
+def read_embeddings(body: bytes, n: int) -> npt.NDArray[np.float32]:
+    """Returns embeddings in the order of their texts. Raises: BadAnswer if there are not `n` of one length."""
+    try:
+        rows = cast("list[dict[str, Any]]", _object(body)["data"])
+        rows.sort(key=lambda row: int(row["index"]))
+        if [row["index"] for row in rows] != list(range(n)):
+            raise BadAnswer(f"{len(rows)} embeddings came back for {n} texts.")
+        vectors = np.array([row["embedding"] for row in rows], dtype=np.float32)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadAnswer(f"The answer holds no embeddings ({type(error).__name__}).") from None
+    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+        raise BadAnswer("The embeddings are not vectors of finite numbers.")
+    return vectors
+
+
+def read_models(body: bytes) -> dict[str, str]:
+    """Returns the names of a server's models -> who owns them, where vLLM and llama.cpp name themselves.
+
+    Raises: BadAnswer.
+    """
+    try:
+        return {str(model["id"]): str(model.get("owned_by", "")) for model in _object(body)["data"]}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BadAnswer(f"The answer lists no models ({type(error).__name__}).") from None
+
+
+def error_message(body: bytes) -> tuple[str, str]:
+    """Returns what an error says and its code, as far as it has the form of OpenAI's, TGI's or FastAPI's."""
+    try:
+        data = json.loads(body)
+    except ValueError:
+        return body[:200].decode("utf-8", "replace").strip(), ""
+    fields = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
+    error: Any = fields.get("error", fields.get("detail", fields.get("message", "")))
+    if isinstance(error, dict):
+        inner = cast("dict[str, Any]", error)
+        return str(inner.get("message", ""))[:500], str(inner.get("code") or inner.get("type") or "")
+    return str(error)[:500], str(fields.get("error_type", ""))
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadAnswer("The answer is not JSON.") from None
+    if not isinstance(data, dict):
+        raise BadAnswer("The answer is not a JSON object.")
+    return cast("dict[str, Any]", data)
+
+
+def _text(choice: dict[str, Any], request: Request) -> str:
+    content = choice["text"] if request.prompt is not None else choice["message"].get("content")
+    if isinstance(content, list):
+        content = "".join(str(part.get("text", "")) for part in cast("list[dict[str, Any]]", content))
+    if content is not None and not isinstance(content, str):
+        raise TypeError("content is not text")
+    # Half a surrogate pair has no UTF-8, so it could not be stored.
+    return (content or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _read_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...] | None:
+    """Reads the chat's form or the completions'; some servers give the chat's on both routes."""
+    if not logprobs:
+        return None
+    if logprobs.get("content") is not None:
+        return tuple(
+            TokenLogprob(
+                token=str(entry["token"]),
+                logprob=_number(entry["logprob"]),
+                top=tuple((str(t["token"]), _number(t["logprob"])) for t in entry.get("top_logprobs") or ()),
+            )
+            for entry in logprobs["content"]
+        )
+    tokens, values = logprobs.get("tokens") or [], logprobs.get("token_logprobs") or []
+    tops = logprobs.get("top_logprobs") or [None] * len(tokens)
+    return tuple(
+        TokenLogprob(
+            token=str(token),
+            logprob=_number(value),
+            top=tuple((str(name), _number(logprob)) for name, logprob in (top or {}).items()),
+        )
+        for token, value, top in zip(tokens, values, tops, strict=True)
+    )
+
+
+def _number(value: Any) -> float:
+    number = float(value)
+    if math.isnan(number):
+        raise ValueError("a log-probability is NaN")
+    return number
+
+
+def _usages(
+    usage: Any, texts: Sequence[str], logprobs: Sequence[tuple[TokenLogprob, ...] | None], request: Request
+) -> list[Usage]:
+    counts = cast("dict[str, Any]", usage or {})
+    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    estimated = prompt is None or completion is None
+    sizes = [
+        len(tokens) if tokens else -(-len(text.encode()) // _BYTES_PER_TOKEN)
+        for text, tokens in zip(texts, logprobs, strict=True)
+    ]
+    if prompt is None:
+        said = [request.prompt] if request.prompt is not None else [m.content for m in request.messages]
+        prompt = sum(-(-len(text.encode()) // _BYTES_PER_TOKEN) for text in said)
+    shares = sizes if completion is None else _divided(int(completion), sizes)
+    return [
+        Usage(prompt_tokens=0 if index else int(prompt), completion_tokens=share, estimated=estimated)
+        for index, share in enumerate(shares)
+    ]
+
+
+def _divided(total: int, sizes: Sequence[int]) -> list[int]:
+    """Divides a total in proportion to sizes, to the last token."""
+    if len(sizes) == 1:
+        return [total]
+    weights = [size + 1 for size in sizes]  # each answer has an end, too
+    ends = [total * sum(weights[: i + 1]) // sum(weights) for i in range(len(weights))]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _check_lengths(answers: Sequence[Answer], request: Request) -> None:
+    most = request.params.max_tokens
+    total = sum(answer.usage.completion_tokens for answer in answers)
+    for answer in answers:
+        # A model that has nothing to say still writes the token that ends its answer.
+        if not answer.text and answer.usage.completion_tokens == 0 and answer.finish_reason != "content_filter":
+            raise BadAnswer("The answer has no text.")
+        if len(answer.text) > _MOST_CHARACTERS_PER_TOKEN * (most + 64):
+            raise BadAnswer(f"The answer has {len(answer.text):,} characters, where {most:,} tokens were asked for.")
+    if total > len(answers) * (2 * most + 64):
+        raise BadAnswer(f"The answer has {total:,} tokens, where {len(answers)} times {most:,} were asked for.")
