@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tilth.errors import ConfigError
+from tilth.teacher.budget import Budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +48,6 @@ class GateConfig:
                 f"`near_duplicate_threshold` is {threshold}.",
                 fix="Give a similarity above 0 and at most 1, or None for exact copies only.",
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Budget:
-    """Most that a run may spend; None: no limit. What is cached costs nothing. It stops cleanly, see `run`."""
-
-    max_tokens: int | None = None
-    """Prompt and completion tokens."""
-    max_money: float | None = None
-    """In the currency of the teachers' prices."""
-    max_flops: float | None = None
-    """Generation FLOPs; teachers whose parameters are not known cannot be limited by it."""
 
 
 @dataclass(frozen=True, kw_only=True)
