@@ -54,7 +54,12 @@ answers = st.builds(
     Answer,
     text=st.one_of(characters, characters.map(lambda text: text * 100)),
     finish_reason=st.sampled_from(["stop", "length", "content_filter", "unknown"]),
-    usage=st.builds(Usage, prompt_tokens=st.integers(0, 10**9), completion_tokens=st.integers(0, 10**9)),
+    usage=st.builds(
+        Usage,
+        prompt_tokens=st.integers(0, 10**9),
+        completion_tokens=st.integers(0, 10**9),
+        estimated=st.booleans(),
+    ),
     logprobs=st.none() | st.lists(tokens, max_size=3).map(tuple),
     model=characters,
 )
