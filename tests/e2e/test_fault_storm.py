@@ -105,3 +105,23 @@ def test_a_storm_of_faults_and_two_kills_change_nothing(n: int, tmp_path: Path) 
     assert sum(line["cached"] for line in spending) == len(before[1][0])
     assert sum(line["dead_letters"] for line in spending) == 0 < sum(line["retries"] for line in spending)
     assert n < 2000 or set(sent) == set(FAULT_KINDS)
+
+
+def test_ctrl_c_leaves_a_cache_that_the_next_run_goes_on_with(tmp_path: Path) -> None:
+    n = 60
+    total = sum(map(samples, range(n)))
+    with LoopbackServer(script, base_seed=SEED, latency=0.1) as server:
+        process = start(server, tmp_path, "out.jsonl", n)
+        while server.answered.total() < total // 2:
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.002)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[0]
+        assert process.returncode != 0
+        # A traceback of the interrupt itself, of a script that does not catch it; no task or future is left behind.
+        assert "KeyboardInterrupt" in said and "never" not in said and "Task" not in said, said
+        held, counts = kept(tmp_path, n), server.answered.copy()
+        assert held
+        finish(start(server, tmp_path, "out.jsonl", n))
+        assert {key: server.answered[key] for key in held} == {key: counts[key] for key in held}
+    assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == total
