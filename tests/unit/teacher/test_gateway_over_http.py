@@ -7,7 +7,6 @@ import logging
 from pathlib import Path
 
 import pytest
-from unit.teacher.controlled import request
 
 from tilth.errors import TilthError
 from tilth.teacher import Gateway, RequestCache
@@ -17,6 +16,7 @@ from tilth.teacher.faults import DeadLetter
 from tilth.teacher.http import HttpTeacher
 from tilth.teacher.loopback import LoopbackServer
 from tilth.teacher.request import Reply
+from unit.teacher.controlled import request
 
 SECRET = "sk-very-secret-0123456789"
 
