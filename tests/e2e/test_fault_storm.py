@@ -17,9 +17,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from e2e import asking_run
 from e2e.asking_run import MOST_IN_FLIGHT, SEED, request, samples
-
 from tilth.teacher import RequestCache
 from tilth.teacher.fault_plan import FAULT_KINDS, FaultPlan
 from tilth.teacher.keys import RequestKeys, identity_text

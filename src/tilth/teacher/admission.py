@@ -1,9 +1,9 @@
 """How many requests may be in flight at one endpoint, and whose turn it is.
 
 The limit is found as TCP finds its window: it doubles every round trip until the endpoint first complains (429, 503, a
-time-out), falls by a third at a complaint, at most once a round trip, and grows by a constant a round trip from there on. It
-grows only while it is what holds requests back. Recipes take turns, so that ten requests of one need not wait for ten
-thousand of another. All steps take constant time, and nothing is polled.
+time-out), falls by a third at a complaint, at most once a round trip, and grows by a constant a round trip from there
+on. It grows only while it is what holds requests back. Recipes take turns, so that ten requests of one need not wait
+for ten thousand of another. All steps take constant time, and nothing is polled.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ from typing import Literal
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.teacher.controlled import run
 
 from tilth.teacher.admission import DECREASE, START, Admission, Outcome
+from unit.teacher.controlled import run
 
 Fate = Literal["answered", "overloaded", "other", "cancelled", "paused"]
 fates = st.sampled_from(["answered", "answered", "answered", "overloaded", "other", "cancelled", "paused"])

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from unit.teacher.controlled import answer
 
 from tilth.errors import DataError, StepError
 from tilth.teacher.cache import Entry, RequestCache
 from tilth.teacher.cache_rows import pack, unpack
 from tilth.teacher.request import Answer, TokenLogprob, Usage
+from unit.teacher.controlled import answer
 
 KEYS = [bytes([i]) * 32 for i in range(200)]
 PROMPT = b"p" * 32

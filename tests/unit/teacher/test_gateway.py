@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from unit.teacher.controlled import Controlled, answer, request, run, text_for
 
 from tilth.errors import ConfigError, StepError
 from tilth.progress import Bar
@@ -29,6 +28,7 @@ from tilth.teacher.faults import (
 )
 from tilth.teacher.ledger import Spending
 from tilth.teacher.request import Answer, Price, Reply, Request
+from unit.teacher.controlled import Controlled, answer, request, run, text_for
 
 Work = Callable[[Gateway], Awaitable[Any]]
 
@@ -70,8 +70,9 @@ def test_a_second_run_pays_nothing_and_gets_the_same(tmp_path: Path) -> None:
     async def work(gateway: Gateway) -> tuple[list[Reply], list[Spending]]:
         return await gateway.ask(request(), recipe="r", n=3), gateway.spending()
 
-    first, second = Controlled(price=Price(prompt=1e6, completion=1e6), n_params=7), Controlled(
-        price=Price(prompt=1e6, completion=1e6), n_params=7
+    first, second = (
+        Controlled(price=Price(prompt=1e6, completion=1e6), n_params=7),
+        Controlled(price=Price(prompt=1e6, completion=1e6), n_params=7),
     )
     replies, (paid,) = with_gateway(work, first, cache=tmp_path / "c.sqlite")
     again, (free,) = with_gateway(work, second, cache=tmp_path / "c.sqlite")

@@ -48,7 +48,13 @@ def test_the_line(changes: dict[str, Any], line: str) -> None:
 
 
 def test_durations() -> None:
-    assert [duration(seconds) for seconds in (0.4, 119, 150, 7100, 9000)] == ["0 s", "119 s", "2 min", "118 min", "2.5 h"]
+    assert [duration(seconds) for seconds in (0.4, 119, 150, 7100, 9000)] == [
+        "0 s",
+        "119 s",
+        "2 min",
+        "118 min",
+        "2.5 h",
+    ]
 
 
 def test_the_rate_is_that_of_the_last_half_minute() -> None:
