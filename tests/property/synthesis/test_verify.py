@@ -22,7 +22,7 @@ from tilth.types import Problem
 
 SANDBOXED = {"code_tasks"}
 QUICK = sorted(set(FAMILIES) - SANDBOXED)
-WRONG = ("", "no", "0", "-1", "{}", "[1]", "12345678987654321", "zzzzzzzzzzzz", "2200-01-01", "1/0", "None")
+WRONG = ("", "no", "{}", "-1", "12345678987654321", "zzzzzzzzzzzz", "1/0", "None")
 isolated = pytest.mark.skipif(
     not {"landlock", "seccomp"} <= {layer.split()[0] for layer in isolation().layers}, reason="no isolation here"
 )
