@@ -41,8 +41,8 @@ STAGES = {
 }
 CONFIGS = {
     "tilth.curation.config:CurationConfig": "operators languages text_field max_document_bytes document_seconds "
-    "max_dead_letters min_words max_words decontaminate against near_duplicate_threshold shingle_words "
-    "num_permutations held_out_fraction held_out_by shard_bytes seed",
+    "max_dead_letters min_words max_words decontaminate decontaminate_by against "
+    "near_duplicate_threshold shingle_words num_permutations held_out_fraction held_out_by shard_bytes seed",
     "tilth.tokenizer.config:TokenizerConfig": "vocab_size pattern special_tokens tie_break min_frequency "
     "max_token_length max_training_bytes weights superwords_from byte_fallback character_coverage",
     "tilth.model.config:ModelConfig": "vocab_size d_model n_layers n_heads n_kv_heads head_dim d_ff context_length "
@@ -79,6 +79,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "min_words": 50,
         "max_words": 100000,
         "decontaminate": [],
+        "decontaminate_by": "drop",
         "against": [],
         "near_duplicate_threshold": 0.8,
         "shingle_words": 5,

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tilth.curation.config import CurationConfig
-from tilth.curation.decontamination import MOST_ITEMS, EvaluationIndex, evaluation_index, keep_evaluation_index
+from tilth.curation.decontamination import MOST_ITEMS, EvaluationIndex, cut, evaluation_index, keep_evaluation_index
 from tilth.curation.evaluation_sets import Item, read_items
 from tilth.curation.pipeline import curate
 from tilth.errors import ConfigError, DataError
@@ -224,6 +224,37 @@ def test_contaminated_documents_are_dropped_with_what_they_share(
     assert (row["stage"], row["reason"], row["limit"]) == ("decontaminate", "shared_13_gram", 13)
     assert f"{tmp_path.name}/evaluation.jsonl#1" in row["detail"]
     assert "baker sold ninety loaves" in row["detail"]
+
+
+LINES = "\n".join(f"Line {n} tells of the bakery, of its oven and of the street before it." for n in range(12))
+
+
+def test_only_the_lines_with_items_are_cut() -> None:
+    made = index(QUESTION, SHORT)
+    question = QUESTION.replace("Tuesday and", "Tuesday\r\n\nand")
+    text = f"{LINES}\n{question}\nlast words\nSo: {SHORT}\n"
+    left, found = cut(text, made)
+    assert left == f"{LINES}\n\nlast words\n"
+    assert [(one.reason, one.item) for one in found] == [("shared_13_gram", "set#1"), ("whole_item", "set#2")]
+    assert cut(left, made) == (left, [])
+
+
+def test_documents_are_cut_and_their_lineage_says_so(tmp_path: Path, evaluation: Path, corpus: Path) -> None:
+    (corpus / "c.txt").write_text(f"{LINES}\n{QUESTION}\n")
+    config = CurationConfig(
+        operators=(), decontaminate=(str(evaluation),), decontaminate_by="cut", held_out_fraction=0.0
+    )
+    curate(list_files(str(corpus)), tmp_path / "out", config, Context(workers=1))
+    (batch,) = Dataset.open(tmp_path / "out" / "train").batches(0)
+    rows = {row["source"]: row for row in batch.to_pylist()}
+    assert sorted(rows) == ["a.txt", "c.txt"]  # of b too little would be left
+    assert QUESTION not in rows["c.txt"]["text"]
+    assert rows["c.txt"]["text"].strip() == LINES
+    (entry,) = (one for one in json.loads(rows["c.txt"]["lineage"]) if one["stage"] == "decontaminate")
+    assert "evaluation.jsonl#1" in entry["cut"][0]
+    assert all(one["stage"] != "decontaminate" for one in json.loads(rows["a.txt"]["lineage"]))
+    with pytest.raises(ConfigError, match="decontaminate_by"):
+        CurationConfig(decontaminate_by="mend")  # pyright: ignore
 
 
 def test_a_changed_evaluation_set_is_other_work(tmp_path: Path, evaluation: Path, corpus: Path) -> None:

@@ -228,6 +228,36 @@ def test_documents_of_earlier_datasets_are_dropped_with_their_names(tmp_path: Pa
     assert near["measure"] >= near["limit"] == 0.8
 
 
+@pytest.mark.slow
+def test_the_outcome_is_the_same_for_any_number_of_workers(tmp_path: Path, earlier: Path) -> None:
+    def write(folder: Path) -> None:
+        for n in range(12):
+            (folder / f"{n:02d}.txt").write_text(" ".join(changed(text(n), n % 3)) + "\n" * 200_000)
+
+    # So many bytes are several tasks.
+    whole = curated(tmp_path, "texts", write, config_against(earlier))
+    (tmp_path / "texts-out").rename(tmp_path / "one")
+    curated(tmp_path, "texts", write, config_against(earlier), workers=2)
+    files = [path.relative_to(whole) for path in sorted(whole.rglob("*.parquet"))]
+    assert sum(file.parts[0] == "rejects" for file in files) > 1
+    for file in files:
+        assert (whole / file).read_bytes() == (tmp_path / "one" / file).read_bytes()
+
+
+def test_an_index_of_earlier_datasets_is_kept_in_parts(
+    tmp_path: Path, earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(near_duplicates, "_PART_DOCUMENTS", 4)
+    folder = near_duplicates.keep_earlier_index([str(earlier)], tmp_path / "work", threshold=0.8)
+    assert len(list(Path(folder).glob("*.arrow"))) == 3
+    index = near_duplicates.earlier_index([folder])
+    assert len(index) == 10
+    assert [index.find(" ".join(text(seed))) is not None for seed in (0, 5, 9, 10)] == [True, True, True, False]
+    assert near_duplicates.keep_earlier_index([str(earlier)], tmp_path / "work", threshold=0.8) == folder
+    assert near_duplicates.keep_earlier_index([str(earlier)], tmp_path / "work", threshold=0.7) != folder
+    assert not list((tmp_path / "work").glob("*.partial"))
+
+
 def test_a_dataset_with_other_content_is_other_work(tmp_path: Path, earlier: Path) -> None:
     curated(tmp_path, "texts", write_texts, config_against(earlier))
     other = tmp_path / "other"
