@@ -243,8 +243,26 @@ def recipe(
 
 
 BUILT_IN: dict[str, str] = {
+    "active-reading": "tilth.synthesis.recipes.active_reading:active_reading",
+    "agentinstruct": "tilth.synthesis.recipes.agentinstruct:agentinstruct",
     "annotate": "tilth.synthesis.recipes.annotate:annotate",
+    "backtranslation": "tilth.synthesis.recipes.backtranslation:backtranslation",
     "bootstrap": "tilth.synthesis.recipes.bootstrap:bootstrap",
+    "chat": "tilth.synthesis.recipes.conversations:chat",
+    "cosmopedia": "tilth.synthesis.recipes.cosmopedia:cosmopedia",
+    "extract-json": "tilth.synthesis.recipes.extract_json:extract_json",
+    "finephrase": "tilth.synthesis.recipes.finephrase:finephrase",
+    "html-page": "tilth.synthesis.recipes.html_pages:html_page",
+    "magpie": "tilth.synthesis.recipes.magpie:magpie",
+    "nemotron-cc": "tilth.synthesis.recipes.nemotron_cc:nemotron_cc",
+    "persona-problem": "tilth.synthesis.recipes.persona_tasks:persona_problem",
+    "persona-task": "tilth.synthesis.recipes.persona_tasks:persona_task",
+    "persona-to-persona": "tilth.synthesis.recipes.personas:persona_to_persona",
+    "personas": "tilth.synthesis.recipes.personas:personas",
+    "preferences": "tilth.synthesis.recipes.preferences:preferences",
+    "prox": "tilth.synthesis.recipes.prox:prox",
+    "self-instruct": "tilth.synthesis.recipes.self_instruct:self_instruct",
+    "wrap": "tilth.synthesis.recipes.wrap:wrap",
 }
 """Name of a recipe -> `module:attribute`; each recipe's module is loaded when it is used."""
 

@@ -115,7 +115,8 @@ def synthesize(
         if not given:
             teachers = _prepared(recipe, dataset, options, work, context)
             given = opened(teachers)
-        door = open_asker or gateway_door(teachers, config, context)
+        # On Ray each machine opens the teachers for itself; here those that are open serve.
+        door = open_asker or gateway_door(teachers if context.executor == "ray" else given, config, context)
         run = _Run(plan, plan_of, sources, out, context, given, gates, critic, door)
         if not (work / _JUDGED).exists():
             run.generate_and_judge()

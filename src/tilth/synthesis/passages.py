@@ -1,0 +1,137 @@
+"""Passages of a document: pieces that a prompt can hold, with their bytes, so that a sample's span is exact.
+
+A passage is a slice of the document's text as it is, never joined from parts that lie apart. Limits are in estimated
+tokens (`post.estimate_tokens`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tilth.synthesis.post import BYTES_PER_TOKEN, TOKENS_PER_WORD
+from tilth.synthesis.recipe import Span
+
+_PARAGRAPH_END = re.compile(r"\n[ \t\r]*\n\s*")
+_SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’)\]]*\s+|[。！？]+[”’」』）]*\s*|\n\s*")
+_WORD_END = re.compile(r"\s+")
+
+Range = tuple[int, int]
+"""Begin and end in the text, in characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A slice of a document's text."""
+
+    text: str
+    span: Span
+
+
+class _Tokens:
+    """Estimated tokens of any slice of a text without reading it again; the text's words and bytes are counted once."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.n_bytes = [0]
+        self.n_words = [0]
+        in_word = False
+        for character in text:
+            code = ord(character)
+            width = 1 if code < 0x80 else 2 if code < 0x800 else 3 if code < 0x10000 else 4
+            self.n_bytes.append(self.n_bytes[-1] + width)
+            begins = not in_word and not character.isspace()
+            in_word = not character.isspace()
+            self.n_words.append(self.n_words[-1] + begins)
+
+    def of(self, begin: int, end: int) -> float:
+        within = 0 < begin < end and not (self.text[begin - 1].isspace() or self.text[begin].isspace())
+        return max(
+            TOKENS_PER_WORD * (self.n_words[end] - self.n_words[begin] + within),
+            (self.n_bytes[end] - self.n_bytes[begin]) / BYTES_PER_TOKEN,
+        )
+
+    def passage(self, begin: int, end: int) -> Passage | None:
+        """The slice without blanks at its ends; None where nothing is left."""
+        piece = self.text[begin:end]
+        begin += len(piece) - len(piece.lstrip())
+        end -= len(piece) - len(piece.rstrip())
+        if begin >= end:
+            return None
+        return Passage(self.text[begin:end], (self.n_bytes[begin], self.n_bytes[end]))
+
+
+def split_passages(text: str, *, max_tokens: int, min_tokens: int = 0) -> list[Passage]:
+    """Returns passages of at most `max_tokens`: paragraphs, joined with their neighbours while they fit.
+
+    A longer paragraph is split at its sentences, a longer sentence at words, and a longer word in pieces. Passages of
+    fewer than `min_tokens` are left out. Together they hold every letter of the text where `min_tokens` is 0.
+    """
+    tokens = _Tokens(text)
+    pieces = _split(tokens, (0, len(text)), max_tokens, (_PARAGRAPH_END, _SENTENCE_END, _WORD_END))
+    return _joined(tokens, list(pieces), max_tokens, min_tokens)
+
+
+def join_lines(text: str, *, max_tokens: int, min_tokens: int = 0) -> list[Passage]:
+    """Returns passages of whole lines, joined with their neighbours up to `max_tokens`; longer lines are left out.
+
+    Source: the pre-processing of Nemotron-CC in NeMo Curator. No passage goes across a line that was left out.
+    """
+    tokens = _Tokens(text)
+    runs: list[list[Range]] = [[]]
+    for begin, end in _between(text, (0, len(text)), re.compile(r"\n")):
+        if tokens.of(begin, end) > max_tokens:
+            runs.append([])
+        else:
+            runs[-1].append((begin, end))
+    return [passage for run in runs for passage in _joined(tokens, run, max_tokens, min_tokens)]
+
+
+def first_characters(text: str, limit: int) -> Passage:
+    """Returns the beginning of a text, up to `limit` characters, cut at the end of a sentence or else of a word.
+
+    A sentence's end counts in the second half only, so that no short first sentence stands for the whole.
+    """
+    tokens = _Tokens(text[: limit + 1])
+    end = min(len(text), limit)
+    if len(text) > limit:
+        ends = [match.end() for match in _SENTENCE_END.finditer(text, 0, limit + 1) if match.end() > limit // 2]
+        ends = [at for at in ends if at <= limit] or [match.start() for match in _WORD_END.finditer(text, 1, limit + 1)]
+        end = ends[-1] if ends else limit
+    return tokens.passage(0, end) or Passage("", (0, 0))
+
+
+def _between(text: str, where: Range, boundary: re.Pattern[str]) -> Iterator[Range]:
+    """Ranges that end after each boundary; together they are `where`."""
+    begin, last = where
+    for match in boundary.finditer(text, *where):
+        if match.end() > begin:
+            yield begin, match.end()
+            begin = match.end()
+    if begin < last:
+        yield begin, last
+
+
+def _split(tokens: _Tokens, where: Range, most: int, boundaries: tuple[re.Pattern[str], ...]) -> Iterator[Range]:
+    if tokens.of(*where) <= most:
+        yield where
+    elif boundaries:
+        for piece in _between(tokens.text, where, boundaries[0]):
+            yield from _split(tokens, piece, most, boundaries[1:])
+    else:
+        step = max(1, int(most * BYTES_PER_TOKEN / 4))  # no character has more than four bytes
+        for begin in range(where[0], where[1], step):
+            yield begin, min(begin + step, where[1])
+
+
+def _joined(tokens: _Tokens, pieces: list[Range], most: int, least: int) -> list[Passage]:
+    """Joins ranges that follow each other, as many as fit."""
+    joined: list[Range] = []
+    for begin, end in pieces:
+        if joined and tokens.of(joined[-1][0], end) <= most:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((begin, end))
+    found = (tokens.passage(*where) for where in joined if tokens.of(*where) >= least)
+    return [passage for passage in found if passage is not None]
