@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _LONGEST = 900
 """Characters of a prompt or an answer on the terminal."""
+_MOST_SHOWN = 4
+"""Requests and samples of a document on the terminal."""
 _MOST_REASONS = 3
 
 
@@ -81,19 +83,27 @@ def show_preview(shown: Preview, *, as_json: bool) -> None:
 
 def _show_document(document: PreviewDocument) -> None:
     terminal.show_rule(f"{document.source}  (id {document.id})")
-    for number, request in enumerate(document.requests, 1):
+    for number, request in enumerate(document.requests[:_MOST_SHOWN], 1):
         terminal.show_panel(f"prompt {number}", _short(request.prompt), dim=True)
         if request.answer is not None:
             facts = f"{request.completion_tokens:,} tokens, {request.finish_reason}"
             origin = f"{request.teacher}, {'from the cache' if request.cached else facts}"
             terminal.show_panel(f"answer {number}: {origin}", _short(request.answer))
-    for sample in document.samples:
+    _say_more(len(document.requests), "requests")
+    for sample in document.samples[:_MOST_SHOWN]:
         verdict = "kept" if sample.kept else "dropped"
         part = f" ({sample.part})" if sample.part else ""
         lines = [_short(sample.text, 300), "", *(f"· {line}" for line in sample.verdicts)]
         terminal.show_panel(f"{verdict}{part}", "\n".join(lines), colour="green" if sample.kept else "red")
-    for line in document.rejected:
+    _say_more(len(document.samples), "samples")
+    for line in document.rejected[:_MOST_SHOWN]:
         terminal.show_panel("no sample", line, colour="red")
+    _say_more(len(document.rejected), "that led to no sample")
+
+
+def _say_more(n: int, what: str) -> None:
+    if n > _MOST_SHOWN:
+        print(f"  {n - _MOST_SHOWN:,} more {what}; `--json` has all.\n")
 
 
 def _short(text: str, most: int = _LONGEST) -> str:
@@ -107,7 +117,7 @@ def _short(text: str, most: int = _LONGEST) -> str:
 def _show_estimate(shown: Preview) -> None:
     estimate = shown.estimate
     rows = estimate_rows(estimate, asked=shown.asked)
-    title = f"All {estimate.documents:,} documents, reckoned from {len(shown.documents)}"
+    title = f"All documents ({estimate.documents:,}), reckoned from {len(shown.documents)}"
     terminal.show_table(title, ("", "about"), rows, right=(1,))
     if not shown.asked:
         terminal.say("Nothing was asked. What a recipe asks once it has an answer is not shown, nor in the figures.")
@@ -175,7 +185,8 @@ def _show_incomplete(result: SynthesisResult, words: Sequence[str]) -> None:
     left = result.documents - result.documents_done
     terminal.say(
         f"Not complete: {result.stopped_by}, with {left:,} of {result.documents:,} documents to do. Give the same "
-        "command with a larger budget (`--max-tokens`, `--max-money`, `--max-flops`): what was answered is not paid for again."
+        "command with a larger budget (`--max-tokens`, `--max-money`, `--max-flops`): what was answered is not paid "
+        "for again."
     )
 
 
@@ -187,10 +198,10 @@ def _show_gates(result: SynthesisResult) -> None:
         share = f"{gate.samples_out / gate.samples_in:.0%}" if gate.samples_in else ""
         dropped = ", ".join(reasons[:_MOST_REASONS]) + more
         rows.append((gate.gate.replace("_", " "), f"{gate.samples_in:,}", f"{gate.samples_out:,}", share, dropped))
-    terminal.show_table(
-        f"{result.recipe}: {result.documents_done:,} documents", ("gate", "in", "out", "yield", "dropped for"), rows,
-        right=(1, 2, 3), whole=(0, 1, 2, 3),
-    )  # fmt: skip
+    documents = f"{result.documents_done:,} document{'' if result.documents_done == 1 else 's'}"
+    columns = ("gate", "in", "out", "yield", "dropped for")
+    title = f"{result.recipe}: {documents}"
+    terminal.show_table(title, columns, rows, right=(1, 2, 3), whole=(0, 1, 2, 3))
 
 
 def _show_costs(result: SynthesisResult) -> None:

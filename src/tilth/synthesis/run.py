@@ -435,6 +435,7 @@ class _Run:
             stopped_by=self.stop.reason,
             documents_lost=tally.documents_lost,
             samples_lost=tally.samples_lost,
+            dataset="" if self.sources.folder is None else str(self.sources.folder),
             options=cast("dict[str, object]", canonical(self.plan.options, defaults=True)),
         )
 
