@@ -115,11 +115,11 @@ def prepare(dataset: Dataset, work: Path, options: Bootstrap, context: Context) 
 
 
 def _pairs(dataset: Dataset, model: Transformer, tokenizer: Tokenizer, options: Bootstrap) -> Pairs:
-    documents = chosen_documents(dataset, options.max_documents, options.seed)
+    documents = chosen_documents(dataset, options.max_documents, options.training_seed)
     if options.features == "model":
         vectors = model_vectors(model, tokenizer, documents)
     else:
-        vectors = lsa_vectors(documents, options.seed)
+        vectors = lsa_vectors(documents, options.training_seed)
     pairs = find_pairs(
         documents,
         vectors,
@@ -173,7 +173,7 @@ def _train(
     with fast_cpu():
         trainer = Trainer(
             model,
-            PairBatches(examples, trained_on, batch_pairs=options.batch_pairs, seed=options.seed),
+            PairBatches(examples, trained_on, batch_pairs=options.batch_pairs, seed=options.training_seed),
             optimizers=make_optimizers(model, config),
             schedule=Schedule(steps=steps, warmup_steps=max(1, steps // 20), decay_fraction=1.0),
             out=work / "training",

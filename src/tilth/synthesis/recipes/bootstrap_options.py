@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from tilth.errors import ConfigError
 
@@ -11,6 +11,9 @@ from tilth.errors import ConfigError
 @dataclass(frozen=True, kw_only=True)
 class Bootstrap:
     """Train a model of your own on how your documents relate, and have it write new ones."""
+
+    FOLDERS: ClassVar[tuple[str, ...]] = ("model",)
+    """Options that name folders: what is in them is part of a step's identity."""
 
     model: str = ""
     """Folder of the pretrained model that is trained further (it stays as it is)."""
@@ -32,8 +35,8 @@ class Bootstrap:
     """Peak learning rate (AdamW)."""
     max_repeated: float = 0.5
     """Share of 4-word sequences that a text may have had before in itself; more is dropped as `repetition`."""
-    seed: int = 0
-    """Orders the pairs and chooses the documents."""
+    training_seed: int = 0
+    """Orders the pairs, and chooses the documents where there are too many."""
 
     def __post_init__(self) -> None:
         for name in ("neighbours", "batch_pairs"):
