@@ -43,9 +43,10 @@ PARSERS: list[Callable[[str], object]] = [
 ]  # fmt: skip
 FRAGMENTS = (
     "Sure! Here is it:", "\n", "\n\n", "Question: ", "Answer:", "Q1. ", "A: ", "| a | b |", "|---|---|", "1. ",
-    "Step 2: ", "- ", "```", "```json", "<think>", "</think>", PREFIX, "Paraphrased Text:", "Problem:", "Solution:", "12 * 3 = 36",
-    "<!DOCTYPE html>", "<html>", "<title>t</title>", "<body>", "</html>", "<img src=x>", '{"a": [1, ', "]}", "\\ud800",
-    "<<<1a2b3c4d", "1a2b3c4d>>>", "**", "# ", "“", "\r\n", "\u202e", "\u200b", "\ufeff", "I'm sorry, but I can't help.",
+    "Step 2: ", "- ", "```", "```json", "<think>", "</think>", PREFIX, "Paraphrased Text:", "Problem:", "Solution:",
+    "12 * 3 = 36", "<!DOCTYPE html>", "<html>", "<title>t</title>", "<body>", "</html>", "<img src=x>", '{"a": [1, ',
+    "]}", "\\ud800", "<<<1a2b3c4d", "1a2b3c4d>>>", "**", "# ", "“", "\r\n", "\u202e", "\u200b", "\ufeff",
+    "I'm sorry, but I can't help.",
 )  # fmt: skip
 """Pieces of answers; random ones side by side are what malformed answers look like."""
 ANSWERS = st.one_of(

@@ -78,3 +78,5 @@ def test_wrong_equations(text: str, wrong: str) -> None:
 
 def test_numbers() -> None:
     assert numbers("1,200 rolls at -2.50") == [1200, -2.5]
+    assert numbers("7 " + "1" * 10_000) == [7]
+    assert wrong_equation(f"1 + 1 = {'1' * 10_000}, {'1' * 10_000} + 1 = 2") is None
