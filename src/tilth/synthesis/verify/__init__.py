@@ -12,17 +12,23 @@ from tilth._lazy import attach
 
 if TYPE_CHECKING:
     from tilth.synthesis.verify.registry import FAMILIES, VERIFIERS, family, verifier
+    from tilth.synthesis.verify.sandbox import CodeResult, Isolation, Limits, isolation, run_code
     from tilth.synthesis.verify.task_family import ProblemSource, TaskFamily
     from tilth.synthesis.verify.verdict import Verdict, Verifier
 
 __all__ = [
     "FAMILIES",
     "VERIFIERS",
+    "CodeResult",
+    "Isolation",
+    "Limits",
     "ProblemSource",
     "TaskFamily",
     "Verdict",
     "Verifier",
     "family",
+    "isolation",
+    "run_code",
     "verifier",
 ]
 
@@ -31,11 +37,16 @@ __getattr__ = attach(
     {
         "FAMILIES": "tilth.synthesis.verify.registry",
         "VERIFIERS": "tilth.synthesis.verify.registry",
+        "CodeResult": "tilth.synthesis.verify.sandbox",
+        "Isolation": "tilth.synthesis.verify.sandbox",
+        "Limits": "tilth.synthesis.verify.sandbox",
         "ProblemSource": "tilth.synthesis.verify.task_family",
         "TaskFamily": "tilth.synthesis.verify.task_family",
         "Verdict": "tilth.synthesis.verify.verdict",
         "Verifier": "tilth.synthesis.verify.verdict",
         "family": "tilth.synthesis.verify.registry",
+        "isolation": "tilth.synthesis.verify.sandbox",
+        "run_code": "tilth.synthesis.verify.sandbox",
         "verifier": "tilth.synthesis.verify.registry",
     },
 )

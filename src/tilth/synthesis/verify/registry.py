@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, cast
 
-from tilth.errors import ConfigError, DataError
+from tilth.errors import ConfigError, DataError, TilthError
 from tilth.results import decode
 from tilth.synthesis.verify.family_base import Family, FamilyVerifier
 from tilth.synthesis.verify.verdict import Verdict, Verifier
@@ -30,6 +30,9 @@ VERIFIERS: dict[str, str] = {
     "number": f"{_HERE}.number:Number",
     "arithmetic": f"{_HERE}.arithmetic:Arithmetic",
     "countdown": f"{_HERE}.countdown:Countdown",
+    "code": f"{_HERE}.code_tests:Code",
+    "json_schema": f"{_HERE}.json_schema:JsonSchema",
+    "instructions": f"{_HERE}.instructions:Instructions",
 }
 """Name -> `module:class`; the class's fields are the options, and its module is loaded when it is used."""
 FAMILIES: dict[str, str] = {
@@ -105,6 +108,8 @@ def _with_options(name: str, text: str) -> Verifier:
     try:
         return decode(kind, options, f"options of `{name}`")
     except DataError as error:
+        if isinstance(error.__context__, TilthError):  # the class's own check says more
+            raise error.__context__ from None
         raise ConfigError(
             error.message, fix=f"The verifier `{name}` has the options {', '.join(sorted(names))}."
         ) from None
