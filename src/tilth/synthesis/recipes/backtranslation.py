@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tilth.errors import ConfigError
 from tilth.synthesis.passages import Passage, join_lines, split_passages
-from tilth.synthesis.recipe import Ask, Draft, recipe
+from tilth.synthesis.recipe import Ask, Draft, Rejected, recipe
 from tilth.synthesis.recipes.turns import grades, user_message
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message
@@ -49,6 +49,8 @@ async def backtranslation(document: Document, ask: Ask) -> list[Draft]:
     """Take passages as answers, have the instruction written that each would answer, and keep pairs of a good score."""
     options: Backtranslation = ask.options
     passages = _drawn(whole_passages(document.text, options), ask)
+    if not passages:
+        raise Rejected("no_passage", f"none of whole lines with {options.min_tokens} to {options.max_tokens} tokens")
     prompts = [("instruction", {"text": passage.text}) for passage in passages]
     asked = await ask.each(prompts, user_message(min_words=4, max_words=150))
     pairs = [(passage, one) for passage, one in zip(passages, asked, strict=True) if one is not None]

@@ -54,7 +54,9 @@ class Magpie:
     template: Literal["chatml", "llama-3", "phi-3", "zephyr", "gemma", "mistral", "plain"] = "chatml"
     """The teacher's chat template: chatml (Qwen, SmolLM2 and others); plain: `User:` and `Assistant:`."""
     pre_query: str = ""
-    """What comes before a user's turn, where none of the templates fits; it takes their place."""
+    """What comes before a user's turn, where none of the templates fits; it takes its place, with `stop`."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a user's turn, beside those of the template; needed with most `pre_query`."""
     system: str = ""
     """A system message that leads to a kind of instructions (such as `You help with mathematics.`); it is in the
     samples too."""
@@ -88,6 +90,11 @@ class Magpie:
         """The text to continue."""
         return self.pre_query or TEMPLATES[self.template].render(self.system)
 
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Texts that end a user's turn."""
+        return self.stop if self.pre_query else (*TEMPLATES[self.template].stop, *self.stop)
+
 
 @recipe(
     "magpie",
@@ -106,9 +113,7 @@ async def magpie(document: Document, ask: Ask) -> list[Draft]:
     must draw with a temperature, and with the seed that it is given.
     """
     options: Magpie = ask.options
-    params = GenerationParams(
-        max_tokens=4 * options.max_words, temperature=1.0, top_p=0.99, stop=TEMPLATES[options.template].stop
-    )
+    params = GenerationParams(max_tokens=4 * options.max_words, temperature=1.0, top_p=0.99, stop=options.stops)
     question = await ask.continue_text(options.text, query_parser(options), name="pre-query", params=params)
     replies: list[Parsed[Any]] = [question]
     meta: dict[str, object] = {}

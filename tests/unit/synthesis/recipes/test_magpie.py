@@ -102,7 +102,9 @@ def test_every_template_ends_where_the_user_begins() -> None:
         else:
             with pytest.raises(ConfigError):
                 Magpie(template=name, system="x")
-    assert Magpie(pre_query="USER> ").text == "USER> "
+    own = Magpie(pre_query="USER> ", stop=("BOT>",))
+    assert (own.text, own.stops) == ("USER> ", ("BOT>",))
+    assert Magpie(stop=("BOT>",)).stops == ("<|im_end|>", "BOT>")
 
 
 def test_options_are_checked() -> None:
