@@ -33,8 +33,9 @@ PARSERS: dict[str, Callable[[str], object]] = {
 }
 PIECES = (
     "User:", "Assistant:", "Input:", "Output:", "none", "Verdict: first", "Verdict: tie", "Answer: 4", "Answer:",
-    "[END]", "```", "\n", "\n\n", "**", "1. ", "- ", "<think>", "</think>", "<|im_end|>", "yes", "Truth: 4", "Form: 5", "\ud800",
-    "A farmer who grows leeks near Ghent and sells them.", "keep_doc()", "keep_chunk()", "<<<0123abcd", "0123abcd>>>",
+    "[END]", "```", "\n", "\n\n", "**", "1. ", "- ", "<think>", "</think>", "<|im_end|>", "yes", "Truth: 4", "Form: 5",
+    "\ud800", "A farmer who grows leeks near Ghent and sells them.", "keep_doc()", "keep_chunk()",
+    "<<<0123abcd", "0123abcd>>>",
     "I'm sorry, but I can't help with that.", "How do leeks grow?", " ", "\x00", "é", "😀",
 )  # fmt: skip
 ANSWERS = st.one_of(st.text(max_size=120), st.lists(st.sampled_from(PIECES), max_size=12).map("".join))
