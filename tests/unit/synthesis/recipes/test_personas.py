@@ -77,6 +77,13 @@ def test_each_hop_starts_at_the_persona_before() -> None:
         assert TO_PERSON[str(relation)] in request.messages[-1].content
 
 
+def test_no_relation_comes_twice_in_a_chain() -> None:
+    documents = [Document.make(f"{FARMER} {n}", "p") for n in range(5)]
+    trial = try_recipe(persona_to_persona, documents, lambda request, sample: CLERK, PersonaToPersona(hops=6))
+    for drafts in trial.drafts:
+        assert len({draft.meta["relation"] for draft in drafts}) == len(drafts) == 6
+
+
 def test_a_chain_keeps_what_was_described_before_it_broke() -> None:
     answer = answers_by_prompt({FARMER: CLERK, CLERK: cut_off("A bak")})
     trial = try_recipe(persona_to_persona, [Document.make(FARMER, "p#0")], answer)
