@@ -6,11 +6,11 @@ import importlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -24,6 +24,9 @@ from tilth.outputs import wrong_contents
 from tilth.results import read_result
 from tilth.run_record import LATEST, PAGE, RUN, RunRecord, read_run, read_runs
 from tilth.step_record import RECORD, StepRecord, read_record
+
+if TYPE_CHECKING:
+    from tilth.synthesis.lineage import Origin
 
 _MOST_SHOWN = 5
 """Documents that `show --id` prints whole; of more, the sources are listed."""
@@ -236,7 +239,7 @@ def show(words: Sequence[str]) -> None:
         Args:
             paths: Folders of runs or steps, or anything in them; or names of runs. None: the newest run.
             id: Follow one document instead, by its id or the end of its source (`encodings/cp1006.py`): where it came
-                from, or why it was dropped.
+                from, or why it was dropped; of a sample, the prompt, the teacher, the gates and the source text.
             runs: Folder in which runs are looked up by name.
             json: Print one JSON document.
         """
@@ -248,7 +251,7 @@ def show(words: Sequence[str]) -> None:
         shown = [_shown(path, runs) for path in paths]
         folders = dict.fromkeys(step for item in shown for step in item.steps)
         if id is not None and json and (found := [match for folder in folders for match in _rows(folder, id)]):
-            terminal.show_json([{"file": str(path), "document": row} for path, row in found])
+            terminal.show_json([_document_json(path, row, list(folders)) for path, row in found])
         elif id is not None:
             for item in shown:
                 _show_document(item.folder, item.steps, id)
@@ -366,10 +369,50 @@ def _show_document(folder: Path, among: Sequence[Path], wanted: str) -> None:
         return
     for path, row in found:
         print(f"{path}")
+        made = _origins(row, among)
         for key, value in row.items():
             text = str(value)
-            if value is not None and text:
+            if value is not None and text and not (made and key == "lineage"):
                 print(f"  {key:<9} {text if len(text) <= 400 else text[:400] + f' ... ({len(text):,} characters)'}")
+        _show_origins(made, row)
+
+
+def _document_json(path: Path, row: Mapping[str, Any], among: Sequence[Path]) -> dict[str, Any]:
+    made = [asdict(origin) for origin in _origins(row, among)]
+    return {"file": str(path), "document": row, **({"made_of": made} if made else {})}
+
+
+def _origins(row: Mapping[str, Any], among: Sequence[Path]) -> list[Origin]:
+    """Returns what a sample was made of, as its lineage says; nothing for any other document."""
+    from tilth.synthesis.lineage import is_made, origins
+    from tilth.synthesis.result import SYNTHESIS, SynthesisResult
+
+    if not is_made(row.get("lineage")):
+        return []
+    folders: list[Path] = []
+    steps_ = list(among)
+    for step in steps_:  # it grows while it is read: a source may be made of another one
+        if (step / SYNTHESIS).is_file():
+            with suppress(DataError):
+                source = Path(read_result(SynthesisResult, step / SYNTHESIS).dataset)
+                folders.append(source)
+                steps_ += [folder for folder in (source, source.parent) if folder not in steps_]
+        elif (step / RECORD).is_file():
+            folders += [manifest.parent for manifest in sorted(step.rglob("dataset.json"))]
+    return origins(row["lineage"], folders)
+
+
+def _show_origins(made: Sequence[Origin], row: Mapping[str, Any]) -> None:
+    from tilth.synthesis.lineage import lines
+    from tilth.synthesis.render import STAGE
+
+    for origin in made:
+        print("\n".join(f"  {line}" for line in lines(origin)))
+    if made:
+        for entry in reversed(json.loads(row["lineage"])):
+            if entry.get("stage") != STAGE:
+                facts = ", ".join(f"{key} {value}" for key, value in entry.items() if key != "stage")
+                print(f"  before    {entry.get('stage')}: {facts}")
 
 
 def _matches(folder: Path, among: Sequence[Path], wanted: str) -> list[tuple[Path, dict[str, Any]]]:

@@ -126,6 +126,19 @@ def _show_blocks(title: str, columns: Sequence[str], rows: Sequence[Sequence[str
         OUT.print()
 
 
+def show_rule(title: str) -> None:
+    """Prints a line across the terminal with a title."""
+    OUT.rule(Text(title), align="left", style="dim")
+
+
+def show_panel(title: str, text: str, *, colour: str = "default", dim: bool = False) -> None:
+    """Prints a text in a box with a title, without markup."""
+    body = Text(text, style="dim" if dim else "")
+    OUT.print(
+        Panel(body, title=Text(title), title_align="left", border_style="dim" if dim else colour, box=box.ROUNDED)
+    )
+
+
 def show_json(value: object) -> None:
     """Prints one JSON document to standard output; numbers that are not finite become null."""
     text = json.dumps(without_nan(value), indent=2, ensure_ascii=False, default=str)

@@ -14,8 +14,7 @@ from typing import Literal, get_args
 from tilth.errors import ConfigError
 
 COMPARING_OPERATORS = ("decontaminate", "against")
-"""Operators that compare with data of the user's: they run last where their field of the config names some, or where
-`operators` has them."""
+"""Operators that compare with data of the user's: they run last, where the field of their name is set."""
 DEFAULT_OPERATORS = ("extract", "language", "rules")
 """Main text of web pages, language, quality rules."""
 BUILT_IN_OPERATORS = (*DEFAULT_OPERATORS, "quality")
@@ -109,8 +108,7 @@ class CurationConfig:
     @property
     def all_operators(self) -> tuple[str, ...]:
         """The operators in order, with those that compare with `decontaminate` and `against`."""
-        last = (name for name in COMPARING_OPERATORS if getattr(self, name) and name not in self.operators)
-        return (*self.operators, *last)
+        return (*self.operators, *(name for name in COMPARING_OPERATORS if getattr(self, name)))
 
     @property
     def detects_languages(self) -> bool:
@@ -133,18 +131,18 @@ class CurationConfig:
             raise ConfigError(
                 f"`held_out_by` is {self.held_out_by!r}.", fix=f"Give one of {', '.join(get_args(HeldOutBy))}."
             )
-        known = (*BUILT_IN_OPERATORS, *COMPARING_OPERATORS)
         for name in self.operators:
-            if name in COMPARING_OPERATORS and not getattr(self, name):
+            if name in COMPARING_OPERATORS:
                 raise ConfigError(
-                    f"The operator `{name}` has nothing to compare with.", fix=f"Give `{name}` paths, or leave it out."
+                    f"`operators` holds `{name}`, which runs last by itself.",
+                    fix=f"Leave it out, and give `--{name}` what to compare with.",
                 )
-            if ":" not in name and name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
+            if ":" not in name and name not in BUILT_IN_OPERATORS:
+                close = difflib.get_close_matches(name, BUILT_IN_OPERATORS, n=1)
                 raise ConfigError(
                     f"`operators` holds `{name}`, which is no operator.",
                     fix=(f"Did you mean `{close[0]}`? " if close else "")
-                    + f"There are {', '.join(known)}; your own: `path/to/file.py:factory`.",
+                    + f"There are {', '.join(BUILT_IN_OPERATORS)}; your own: `path/to/file.py:factory`.",
                 )
         if "quality" in self.operators and self.quality_classifier is None:
             raise ConfigError(

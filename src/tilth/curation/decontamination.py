@@ -4,13 +4,17 @@ Words are those of `dedup` (Unicode NFC, lower case, no punctuation). A text is 
 
 - `shared_13_gram`: it holds 13 words in a row of the item's question or answer (Brown et al. 2020, appendix C);
 - `whole_item`: it holds the whole of a question of 6 to 12 words;
-- `similar_item`: they share 10 words in a row, and more than half of the item's words align with the text around them
-  (difflib; Cosmopedia's rule, here over words instead of characters, in blocks of at least 3 words). That finds an
-  item in which a word was changed here and there.
+- `similar_item`: they share 10 words in a row, and 13 words and more than half of the item align with the text around
+  them (difflib; Cosmopedia's rule, here over words instead of characters, in blocks of at least 3 words, for items of
+  13 to 400 words). That finds an item in which a word was changed here and there.
 
 Sequences say little where they are boilerplate: those that more than `MOST_ITEMS` items share ("which of the following
 statements is ..."), and those with fewer than 4 different words of letters (counting, single letters), are left
 out. Questions below 6 words are not looked for: they stand in too much innocent text.
+
+Measured with 78,528 items (GSM8K, MMLU, MATH, 43 tasks of the Eval Gauntlet): of 550 web pages without an item none was
+dropped; of questions of 13 words or more put into them, 94% were found as they are, 89% with every 15th word changed,
+72% with every 10th (docs/log.md).
 """
 
 from __future__ import annotations
@@ -130,11 +134,13 @@ class EvaluationIndex:
 
     def _index_whole(self, whole: list[tuple[int, int, int]]) -> None:
         """Takes (words, key, piece) of the questions that are looked for as a whole."""
-        self._whole = sorted(whole, reverse=True)
-        self._whole_of: dict[int, dict[int, int]] = {}
-        """Words -> key -> piece, the longest first; of equal questions the earliest."""
-        for n, key, piece in self._whole:
-            self._whole_of.setdefault(n, {})[key] = piece
+        self._whole = sorted(whole)
+        self._whole_of: dict[int, tuple[U64, _I64]] = {}
+        """Words -> keys (sorted) and their pieces, the longest first; of equal questions the earliest comes first."""
+        for length in sorted({n for n, _, _ in whole}, reverse=True):
+            rows = [(key, piece) for n, key, piece in self._whole if n == length]
+            keys, pieces = zip(*rows, strict=True)
+            self._whole_of[length] = np.array(keys, np.uint64), np.array(pieces, np.int64)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -159,12 +165,12 @@ class EvaluationIndex:
 
     def _runs(self, keys: U64) -> list[tuple[int, int, int]]:
         """Returns the sequences shared with a piece: (words, start in the text, piece)."""
-        begin = np.searchsorted(self._keys, keys, "left")
-        n = np.searchsorted(self._keys, keys, "right") - begin
-        at = np.repeat(np.flatnonzero(n), n[n > 0])
-        if not len(at):
+        hits, begin = _found_in(keys, self._keys)
+        if not len(hits):
             return []
-        rows = np.concatenate([np.arange(begin[i], begin[i] + n[i]) for i in np.flatnonzero(n)])
+        n = np.searchsorted(self._keys, keys[hits], "right") - begin
+        at = np.repeat(hits, n)
+        rows = np.concatenate([np.arange(first, first + count) for first, count in zip(begin, n, strict=True)])
         piece, diagonal = self._pieces[rows], at - self._positions[rows]
         order = np.lexsort((at, diagonal, piece))
         at, piece, diagonal = at[order], piece[order], diagonal[order]
@@ -174,12 +180,11 @@ class EvaluationIndex:
         return list(zip(lengths.tolist(), at[starts].tolist(), piece[starts].tolist(), strict=True))
 
     def _find_whole(self, words: Sequence[str], hashes: U64) -> Contamination | None:
-        for n, wanted in self._whole_of.items():
-            keys = sequence_hashes(hashes, n)
-            hits = np.flatnonzero(np.isin(keys, np.fromiter(wanted, np.uint64, len(wanted))))
+        for n, (wanted, pieces) in self._whole_of.items():
+            hits, rows = _found_in(sequence_hashes(hashes, n), wanted)
             if len(hits):
-                start = int(hits[0])
-                return self._found("whole_item", wanted[int(keys[start])], words[start : start + n], n, n)
+                start, piece = int(hits[0]), int(pieces[rows[0]])
+                return self._found("whole_item", piece, words[start : start + n], n, n)
         return None
 
     def _find_similar(
@@ -191,14 +196,16 @@ class EvaluationIndex:
         best: tuple[float, int, int, int] | None = None
         for piece, starts in sorted(where.items(), key=lambda entry: (-len(entry[1]), entry[0]))[:_MOST_CANDIDATES]:
             item = self._words[self._offsets[piece] : self._offsets[piece + 1]]
-            if len(item) > _MOST_ALIGNED_WORDS:  # so long an item has many sequences of 13
+            # A short item is looked for as a whole; so long a one has many sequences of 13.
+            if not GRAM <= len(item) <= _MOST_ALIGNED_WORDS:
                 continue
             begin = max(starts[0] - len(item), 0)
             window = hashes[begin : starts[0] + 2 * len(item)].tolist()
             blocks = difflib.SequenceMatcher(None, window, item.tolist(), autojunk=False).get_matching_blocks()
-            share = sum(block.size for block in blocks if block.size >= _BLOCK) / len(item)
-            if share > MOST_ALIGNED and (best is None or share > best[0]):
-                used = [block for block in blocks if block.size >= _BLOCK]
+            used = [block for block in blocks if block.size >= _BLOCK]
+            aligned = sum(block.size for block in used)
+            share = aligned / len(item)
+            if aligned >= GRAM and share > MOST_ALIGNED and (best is None or share > best[0]):
                 best = share, piece, begin + used[0].a, begin + used[-1].a + used[-1].size
         if best is None:
             return None
@@ -256,6 +263,15 @@ def _real_words(words: U64, real: npt.NDArray[np.bool_]) -> _I64:
     for offset in range(CANDIDATE):
         counts += real[offset : offset + n] & (back[offset : offset + n] > offset)
     return counts
+
+
+def _found_in(keys: U64, among: U64) -> tuple[_I64, _I64]:
+    """Returns which of `keys` are in the sorted array `among`, and where each begins there."""
+    if not len(among):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    begin = np.searchsorted(among, keys, "left")
+    hits = np.flatnonzero(among[np.minimum(begin, len(among) - 1)] == keys)
+    return hits, begin[hits]
 
 
 def _changes(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, overload
 
 from tilth.errors import DataError
 from tilth.inference.config import SamplingParams
-from tilth.inference.generate import Decoding, FinishReason, FirstToken, check_prompt, generate_tokens
+from tilth.inference.generate import Decoding, Ends, FinishReason, FirstToken, check_prompt, generate_tokens
 from tilth.inference.healing import Healer, heal
 from tilth.inference.probabilities import TokenProbability, token_probabilities
 from tilth.progress import SILENT, Progress
@@ -63,7 +63,13 @@ class Engine:
 
     @overload
     def generate(  # pyright: ignore[reportOverlappingOverload] (a string is a sequence of strings, too)
-        self, prompts: str, params: SamplingParams = ..., *, progress: Progress = ...
+        self,
+        prompts: str,
+        params: SamplingParams = ...,
+        *,
+        seeds: Sequence[int] | None = ...,
+        stop_texts: Sequence[str] = ...,
+        progress: Progress = ...,
     ) -> Completion: ...
 
     @overload
@@ -72,6 +78,8 @@ class Engine:
         prompts: Sequence[str] | Sequence[Sequence[int]],
         params: SamplingParams = ...,
         *,
+        seeds: Sequence[int] | None = ...,
+        stop_texts: Sequence[str] = ...,
         progress: Progress = ...,
     ) -> list[Completion]: ...
 
@@ -80,19 +88,24 @@ class Engine:
         prompts: str | Sequence[str] | Sequence[Sequence[int]],
         params: SamplingParams = DEFAULT_PARAMS,
         *,
+        seeds: Sequence[int] | None = None,
+        stop_texts: Sequence[str] = (),
         progress: Progress = SILENT,
     ) -> Completion | list[Completion]:
         """Continues a prompt, or several in order; the document separator ends a completion, beside
         `params.stop_tokens`.
 
+        `seeds`: one for each prompt, instead of `params.seed` and the prompt's place in the list; what is drawn for a
+        prompt is then the same whatever else is in the list. `stop_texts` end a completion where the first of them
+        begins; its tokens are all that were drawn.
         Raises: DataError, before anything is generated, for a prompt that leaves no room in the model's context, or
         that is neither text nor a sequence of ids.
         """
         if isinstance(prompts, str):
-            return self._generate([prompts], params, progress)[0]
+            return self._generate([prompts], params, seeds, stop_texts, progress)[0]
         for index, prompt in enumerate(prompts):
             _check_kind(index, prompt)
-        return self._generate(prompts, params, progress)
+        return self._generate(prompts, params, seeds, stop_texts, progress)
 
     def stream(self, prompt: str | Sequence[int], params: SamplingParams = DEFAULT_PARAMS) -> TextStream:
         """Returns an iterator over the completion of one prompt, piece by piece, only ever whole characters.
@@ -123,10 +136,15 @@ class Engine:
         return () if separator is None else (separator,)
 
     def _generate(
-        self, prompts: Sequence[str] | Sequence[Sequence[int]], params: SamplingParams, progress: Progress
+        self,
+        prompts: Sequence[str] | Sequence[Sequence[int]],
+        params: SamplingParams,
+        seeds: Sequence[int] | None,
+        stop_texts: Sequence[str],
+        progress: Progress,
     ) -> list[Completion]:
         params = self._with_separator(params)
-        begun = self._prompts([self._encoded(prompt) for prompt in prompts], params)
+        begun = self._prompts([self._encoded(prompt) for prompt in prompts], params, seeds)
         generations = generate_tokens(
             self.model,
             [prompt.tokens for prompt in begun],
@@ -134,25 +152,45 @@ class Engine:
             batch_size=self.batch_size,
             n_tokens=self.tokenizer.vocab_size,
             first={index: prompt.first for index, prompt in enumerate(begun) if prompt.first is not None},
+            seeds=seeds,
+            ends=self._ends(begun, stop_texts) if stop_texts else None,
             progress=progress,
         )
-        return [
-            Completion(
-                text=self._text(prompt, [t for t in generation.tokens if t not in params.stop_tokens]),
-                tokens=generation.tokens,
-                logprobs=generation.logprobs,
-                finish_reason=generation.finish_reason,
-                prompt_tokens=prompt.tokens,
+        completions: list[Completion] = []
+        for prompt, generation in zip(begun, generations, strict=True):
+            text = self._text(prompt, [t for t in generation.tokens if t not in params.stop_tokens])
+            stops = [at for stop in stop_texts if (at := text.find(stop)) >= 0]
+            completions.append(
+                Completion(
+                    text=text[: min(stops)] if stops else text,
+                    tokens=generation.tokens,
+                    logprobs=generation.logprobs,
+                    finish_reason="stop" if stops else generation.finish_reason,
+                    prompt_tokens=prompt.tokens,
+                )
             )
-            for prompt, generation in zip(begun, generations, strict=True)
-        ]
+        return completions
+
+    def _ends(self, prompts: Sequence[_Prompt], stop_texts: Sequence[str]) -> Ends:
+        """Says whether a completion holds one of the texts, of which only the latest token can be the end."""
+        window = max(len(stop.encode()) for stop in stop_texts) + 1
+
+        def ends(index: int, tokens: Sequence[int]) -> bool:
+            # The first tokens may begin inside the prompt, whose end may hold such a text, too.
+            near = len(tokens) <= window
+            text = self._text(prompts[index], tokens) if near else self.tokenizer.decode(tokens[-window:])
+            return any(stop in text for stop in stop_texts)
+
+        return ends
 
     def _text(self, prompt: _Prompt, tokens: Sequence[int]) -> str:
         if prompt.text_from is None:
             return self.tokenizer.decode(tokens)
         return self.tokenizer.decode([*prompt.tokens[prompt.text_from :], *tokens])[prompt.n_characters :]
 
-    def _prompts(self, encoded: list[_Prompt], params: SamplingParams) -> list[_Prompt]:
+    def _prompts(
+        self, encoded: list[_Prompt], params: SamplingParams, seeds: Sequence[int] | None = None
+    ) -> list[_Prompt]:
         """Checks prompts, then heals those of text."""
         for index, prompt in enumerate(encoded):
             check_prompt(self.model, index, prompt.tokens)
@@ -163,7 +201,7 @@ class Engine:
             for index, prompt in enumerate(encoded)
             if prompt.text_from is not None
         }
-        starts = heal(self.model, self.healer, texts, params, batch_size=self.batch_size)
+        starts = heal(self.model, self.healer, texts, params, batch_size=self.batch_size, seeds=seeds)
         return [
             replace(prompt, tokens=starts[index].kept, first=starts[index].first) if index in starts else prompt
             for index, prompt in enumerate(encoded)

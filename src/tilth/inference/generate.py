@@ -8,7 +8,7 @@ and pasts it never trained on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from tilth.errors import DataError
 from tilth.inference.config import SamplingParams
-from tilth.inference.sampling import draw, uniforms
+from tilth.inference.sampling import draw, stream_key, uniforms
 from tilth.model.cache import KVCache
 from tilth.model.transformer import Transformer
 from tilth.progress import SILENT, Progress
@@ -29,6 +29,8 @@ FIRST_TOKENS = 1024
 FinishReason = Literal["stop", "length"]
 FirstToken = tuple[int, float]
 """A token and its log-probability in nats."""
+Ends = Callable[[int, Sequence[int]], bool]
+"""Says whether a completion ends with its latest token; takes the prompt's index and the completion's tokens."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,9 +53,13 @@ def generate_tokens(
     batch_size: int = 64,
     n_tokens: int | None = None,
     first: Mapping[int, FirstToken] | None = None,
+    seeds: Sequence[int] | None = None,
+    ends: Ends | None = None,
     progress: Progress = SILENT,
 ) -> list[Generation]:
     """Continues each prompt; results are in the order of the prompts and do not depend on `batch_size`.
+
+    With `seeds`, one a prompt, each draws what it would draw alone with that seed, whatever else is in the list.
 
     With `n_tokens` only the first so many ids are drawn: a model may have more than its tokenizer. `first` holds the
     first tokens of completions, by the indices of their prompts, where these were drawn before.
@@ -67,7 +73,8 @@ def generate_tokens(
     with progress.bar("generate", len(prompts), "prompts") as bar:
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = Decoding(model, {row: prompts[row] for row in rows}, params, n_tokens=n_tokens, first=first)
+            begun = {row: prompts[row] for row in rows}
+            batch = Decoding(model, begun, params, n_tokens=n_tokens, first=first, seeds=seeds, ends=ends)
             while batch.active:
                 batch.step()
             results |= {row: batch.result(row) for row in rows}
@@ -86,11 +93,13 @@ class Decoding:
         *,
         n_tokens: int | None = None,
         first: Mapping[int, FirstToken] | None = None,
+        seeds: Sequence[int] | None = None,
+        ends: Ends | None = None,
     ) -> None:
         """Takes prompts, which `check_prompt` accepts, by their index in the list, which together with the seed
         fixes what is drawn for them, and the first tokens that some completions have already."""
         self.model, self.params = model, params
-        self.n_tokens = n_tokens
+        self.n_tokens, self.seeds, self.ends = n_tokens, seeds, ends
         lengths = {row: len(prompt) for row, prompt in prompts.items()}
         context = model.config.context_length
         self.room = {row: min(params.max_tokens, context - length) for row, length in lengths.items()}
@@ -150,14 +159,14 @@ class Decoding:
         )
 
     def _draw_uniforms(self, n: int) -> Tensor:
-        drawn = torch.stack([uniforms(self.params.seed, row, n) for row in self.rows])
+        drawn = torch.stack([uniforms(*stream_key(self.params.seed, row, self.seeds), n) for row in self.rows])
         # MPS has no float64: there the logits come to the CPU.
         return drawn if self.model.device.type == "mps" else drawn.to(self.model.device)
 
     def _append(self, row: int, token: int, logprob: float) -> None:
         self.tokens[row].append(token)
         self.logprobs[row].append(logprob)
-        if token in self.params.stop_tokens:
+        if token in self.params.stop_tokens or (self.ends is not None and self.ends(row, self.tokens[row])):
             self.finished[row] = "stop"
         elif len(self.tokens[row]) == self.room[row]:
             self.finished[row] = "length"

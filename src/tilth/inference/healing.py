@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tilth.inference.config import SamplingParams
-from tilth.inference.sampling import draw
+from tilth.inference.sampling import draw, stream_key
 from tilth.tokenizer.library import LibraryVocabulary
 from tilth.tokenizer.segmented import SegmentedVocabulary
 from tilth.tokenizer.sentencepiece import SentencePieceVocabulary
@@ -133,8 +133,10 @@ def heal(
     params: SamplingParams,
     *,
     batch_size: int = 64,
+    seeds: Sequence[int] | None = None,
 ) -> dict[int, Start]:
-    """Draws where the completion of each prompt starts; keys are the prompts' indices, which seed the draws.
+    """Draws where the completion of each prompt starts; keys are the prompts' indices, which seed the draws unless
+    `seeds` holds a seed for each.
 
     A prompt is the tokens in front of its text (the document separator, or none) and those of its text, together at
     least one. One forward over each prompt and its covers, `batch_size` rows at a time, without a cache.
@@ -148,7 +150,11 @@ def heal(
     for start in range(0, len(rows), batch_size):
         states |= _states(model, rows[start : start + batch_size])
     n_tokens = healer.tokenizer.vocab_size
-    return {index: plan.draw(states, params, index, n_tokens) for index, plan in plans.items()}
+    starts: dict[int, Start] = {}
+    for index, plan in plans.items():
+        seed, stream = stream_key(params.seed, index, seeds)
+        starts[index] = plan.draw(states, replace(params, seed=seed), stream, n_tokens)
+    return starts
 
 
 def _states(model: Transformer, rows: Sequence[tuple[tuple[int, ...], int]]) -> dict[tuple[int, ...], Tensor]:

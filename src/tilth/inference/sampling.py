@@ -7,11 +7,19 @@ thousand others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from tilth.inference.config import SamplingParams
+
+
+def stream_key(seed: int, index: int, seeds: Sequence[int] | None) -> tuple[int, int]:
+    """Returns the seed and index that decide the numbers of prompt `index`: its own place in the list, unless it has a
+    seed of its own, with which it draws what it would draw alone."""
+    return (seed, index) if seeds is None else (seeds[index], 0)
 
 
 def uniforms(seed: int, index: int, n: int) -> Tensor:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tilth.curation.config import CurationConfig
 from tilth.errors import ConfigError
+from tilth.files import sha256_file
 from tilth.improve.config import LoopConfig
 from tilth.listing import split_glob
 from tilth.model.config import ModelConfig
@@ -16,6 +19,7 @@ from tilth.paths import is_url
 from tilth.recipes import step_functions
 from tilth.sources import Source
 from tilth.steps import RECORD, Input, Step
+from tilth.synthesis.config import SynthesisConfig
 from tilth.tokenizer.config import TokenizerConfig
 from tilth.training.config import TrainConfig
 
@@ -90,6 +94,38 @@ def train(
         inputs["held_out"] = _made(held_out)
     config = step_functions.Pretraining(model=model, training=training)
     return Step("pretrain", step_functions.pretrain, config, inputs, version=step_functions.PRETRAIN_VERSION)
+
+
+def synthesize(
+    recipe: str,
+    dataset: Path | None,
+    teachers: Mapping[str, Mapping[str, Any]],
+    config: SynthesisConfig,
+    options: object | None = None,
+) -> Step:
+    """Runs a recipe over a dataset; `teachers` are their identities by name, where they are is in `Context.endpoints`.
+
+    What the gates compare with (`decontaminate`, `against`) becomes an input, as in `curate`.
+    """
+    from tilth.synthesis.prompt_files import is_built_in, load_prompts
+    from tilth.synthesis.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    inputs: dict[str, Input] = {} if dataset is None else {step_functions.DOCUMENTS: _made(dataset)}
+    for field in step_functions.COMPARED:
+        compared: tuple[str, ...] = getattr(config.gates, field)
+        inputs |= {f"{field}/{number}": _made(path) for number, path in enumerate(compared)}
+    bare = replace(config.gates, **dict.fromkeys(step_functions.COMPARED, ()))
+    settings = step_functions.Synthesis(
+        recipe=recipe,
+        recipe_version=loaded.version,
+        recipe_sha256="" if is_built_in(loaded) else sha256_file(Path(inspect.getfile(loaded.fn))),
+        prompts={name: file.sha256 for name, file in load_prompts(loaded).items()},
+        options=loaded.options() if options is None else options,
+        config=replace(config, gates=bare),
+        teachers={name: dict(identity) for name, identity in teachers.items()},
+    )
+    return Step("synthesize", step_functions.synthesize, settings, inputs, version=step_functions.SYNTHESIZE_VERSION)
 
 
 def improve(config: LoopConfig) -> Step:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from tilth.execute import Context
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
 from tilth.steps import Counts, Inputs
+from tilth.synthesis.config import SynthesisConfig
 from tilth.tokenizer.config import TokenizerConfig
 from tilth.training.config import TrainConfig
 
@@ -45,11 +47,10 @@ def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) 
     from tilth.curation import curate
     from tilth.files import list_files
 
-    names = [name for name in (*inputs.sources, *inputs.folders) if name.partition("/")[0] in COMPARED and "/" in name]
-    for field in COMPARED:
-        numbers = sorted((int(name.partition("/")[2]), name) for name in names if name.startswith(f"{field}/"))
-        found: dict[str, Any] = {field: (*getattr(config, field), *(_path_of(inputs, name) for _, name in numbers))}
-        config = replace(config, **found)
+    compared = _compared(inputs)
+    names = [name for found in compared.values() for name in found]
+    paths = {field: tuple(_path_of(inputs, name) for name in found) for field, found in compared.items()}
+    config = replace(config, **{field: (*getattr(config, field), *found) for field, found in paths.items()})
     corpora = {name: source.files() for name, source in inputs.sources.items() if name not in names}
     corpora |= {name: list_files(str(folder)) for name, folder in inputs.folders.items() if name not in names}
     files = [replace(file, corpus=name) for name, found in corpora.items() for file in found]
@@ -61,6 +62,15 @@ def curate(config: CurationConfig, inputs: Inputs, out: Path, context: Context) 
         "documents_out": ledger.documents_kept,
         "dead_letters": ledger.n_dead_letters,
     }
+
+
+def _compared(inputs: Inputs) -> dict[str, list[str]]:
+    """Returns the names of the inputs of each of `COMPARED`, in the order of their numbers."""
+    names = [name.partition("/") for name in (*inputs.sources, *inputs.folders)]
+    numbers = {
+        field: sorted(int(rest) for first, slash, rest in names if slash and first == field) for field in COMPARED
+    }
+    return {field: [f"{field}/{number}" for number in found] for field, found in numbers.items()}
 
 
 def _path_of(inputs: Inputs, name: str) -> str:
@@ -244,6 +254,62 @@ def find_nearest(config: Nothing, inputs: Inputs, out: Path, context: Context) -
         out=out,
     )
     return {"samples": len(samples), "searched_bytes": found.searched_bytes, "windows": found.windows}
+
+
+SYNTHESIZE_VERSION = 1
+"""Goes up whenever equal configs, inputs and answers give other samples, whatever the recipe."""
+DOCUMENTS = "documents"
+"""Name of the input that a synthesis works on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Synthesis:
+    """A recipe, what decides its answers, and how it is run."""
+
+    recipe: str
+    """Name of a built-in one, or `file.py:name`."""
+    recipe_version: int
+    recipe_sha256: str
+    """Of the file of one's own recipe; empty for a built-in one."""
+    prompts: Mapping[str, str]
+    """Prompt file -> SHA-256."""
+    options: object
+    """The recipe's."""
+    config: SynthesisConfig
+    teachers: Mapping[str, Mapping[str, Any]]
+    """Name -> identity; where they are is in `Context.endpoints`."""
+
+
+def synthesize(config: Synthesis, inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Runs a recipe over the dataset `documents`, or without one, through the request cache.
+
+    The cache is in `Context.cache`, by default `<runs>/cache`. Raises: StepError if a teacher is another one now.
+    """
+    from tilth.recipes.teachers import open_teachers
+    from tilth.storage import Dataset
+    from tilth.synthesis.recipe import load_recipe
+    from tilth.synthesis.run import synthesize
+
+    paths = {field: tuple(_path_of(inputs, name) for name in names) for field, names in _compared(inputs).items()}
+    settings = replace(config.config, gates=replace(config.config.gates, **paths))
+    context = replace(context, cache=context.cache or context.runs / "cache")
+    result = synthesize(
+        Dataset.open(inputs[DOCUMENTS]) if DOCUMENTS in inputs else None,
+        out,
+        load_recipe(config.recipe),
+        partial(open_teachers, config.teachers, context) if config.teachers else (),
+        settings,
+        context,
+        options=config.options,
+    )
+    return {
+        "documents": result.documents_done,
+        "samples": result.samples_kept,
+        "bytes": result.bytes_kept,
+        "requests": sum(one.requests for one in result.spending),
+        "money": sum(one.money for one in result.spending),
+        "flops": sum(one.flops for one in result.spending),
+    }
 
 
 IMPROVE_VERSION = 2

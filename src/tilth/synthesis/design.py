@@ -49,11 +49,16 @@ class Design:
     n_documents: int
     _values: tuple[tuple[str, ...], ...] = field(repr=False)
     """For each axis its values of positive weight, in the order of the seed."""
+    _sums: tuple[npt.NDArray[np.float64], ...] = field(repr=False, compare=False)
+    """For each axis the sums of the weights up to each of `_values`."""
 
     def cell(self, document_id: str, index: int) -> Mapping[str, str]:
         """Returns axis -> value for a document; `index` is its place among the documents, from 0."""
         if self.kind == "weighted":
-            return {axis: _drawn(self.seed, axis, weights, document_id) for axis, weights in self.axes.items()}
+            return {
+                axis: values[_drawn(self.seed, axis, sums, document_id)]
+                for axis, values, sums in zip(self.axes, self._values, self._sums, strict=True)
+            }
         levels = self._latin_levels(index) if self.kind == "latin" else self._grid_levels(index)
         return {axis: values[level] for axis, values, level in zip(self.axes, self._values, levels, strict=True)}
 
@@ -103,7 +108,8 @@ def make_design(axes: Axes, kind: Kind, seed: int, n_documents: int) -> Design:
             raise ConfigError(f"The axis `{axis}` has no value of positive weight.", fix="Give it at least one.")
         # In an order of the seed, so that another seed pairs other values.
         values.append(tuple(sorted(used, key=lambda value: _digest(seed, "order", axis, value))))
-    return Design({axis: dict(weights) for axis, weights in axes.items()}, kind, seed, n_documents, tuple(values))
+    sums = tuple(np.cumsum([axes[axis][value] for value in used]) for axis, used in zip(axes, values, strict=True))
+    return Design({axis: dict(weights) for axis, weights in axes.items()}, kind, seed, n_documents, tuple(values), sums)
 
 
 def cells(axes: Axes, kind: Kind, n: int, seed: int) -> list[Mapping[str, str]]:
@@ -121,17 +127,9 @@ def _digest(seed: int, *parts: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
-def _drawn(seed: int, axis: str, weights: Mapping[str, float], document_id: str) -> str:
-    total = math.fsum(weights.values())
-    point = _digest(seed, "draw", axis, document_id) / 2**64 * total
-    last = ""
-    for value, weight in weights.items():
-        if weight <= 0:
-            continue
-        last, point = value, point - weight
-        if point < 0:
-            break
-    return last
+def _drawn(seed: int, axis: str, sums: npt.NDArray[np.float64], document_id: str) -> int:
+    point = _digest(seed, "draw", axis, document_id) / 2**64 * sums[-1]
+    return min(int(np.searchsorted(sums, point, side="right")), len(sums) - 1)
 
 
 def _shifted(index: int, period: int, size: int) -> int:

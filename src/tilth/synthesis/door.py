@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,9 @@ from typing import cast
 from tilth.errors import ConfigError
 from tilth.execute import Context
 from tilth.progress import SILENT
+from tilth.requests import run_to_end
 from tilth.synthesis.config import Budget, SynthesisConfig
+from tilth.teacher.faults import AccessRefused, ConnectionFault, TeacherFault, TimedOut
 from tilth.teacher.questions import Reuse
 from tilth.teacher.request import Asker, Teacher
 
@@ -74,3 +77,37 @@ async def _gateway(
         )
         async with gateway:
             yield gateway
+
+
+def check_reachable(teachers: Sequence[Teacher], seconds: float = 15.0) -> list[str]:
+    """Asks servers for their models, which costs nothing, and closes them; returns their names.
+
+    Raises: ConfigError if one cannot be reached; AccessRefused if it takes no request with this key.
+    """
+    failed: list[tuple[Teacher, str]] = []
+
+    servers = [teacher for teacher in teachers if hasattr(teacher, "models")]
+
+    async def check() -> None:
+        for teacher in servers:
+            models: Callable[[], Awaitable[object]] = getattr(teacher, "models")  # noqa: B009 (not of the protocol)
+            try:
+                await asyncio.wait_for(models(), seconds)
+            except AccessRefused as error:
+                if "404" not in error.message:  # a server need not list its models
+                    raise
+            except (ConnectionFault, TimedOut, TimeoutError) as error:
+                failed.append((teacher, str(error) or f"no answer within {seconds:g} seconds"))
+            except TeacherFault:
+                pass  # it answers; what it answers to a request is the run's business
+            finally:
+                await teacher.aclose()
+
+    run_to_end(check())
+    if failed:
+        teacher, why = failed[0]
+        raise ConfigError(
+            f"The teacher `{teacher.name}` at {teacher.endpoint} cannot be reached: {why}",
+            fix="Start the server, or correct the address.",
+        )
+    return [teacher.name for teacher in servers]

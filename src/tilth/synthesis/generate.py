@@ -81,6 +81,7 @@ class Made:
 async def make(plan: Plan, seed: SeedDocument, asker: Asker) -> Made:
     """Runs the recipe on a document, once for each sample. Raises: whatever the recipe raises that no answer causes."""
     cell = plan.cells.cell(seed.document.id, seed.index)
+    document = replace(seed.document, meta={**seed.extra, **seed.document.meta})  # a recipe sees `score_<name>` there
     candidates: list[Candidate] = []
     rejected: list[RejectedPart] = []
     lost: list[LostPart] = []
@@ -98,7 +99,7 @@ async def make(plan: Plan, seed: SeedDocument, asker: Asker) -> Made:
             cell=cell,
         )
         try:
-            found = await attempt(plan.recipe, seed.document, ask)
+            found = await attempt(plan.recipe, document, ask)
         except BudgetSpent:
             return Made(seed=seed, complete=False)
         candidates += [

@@ -109,5 +109,7 @@ class SynthesisResult:
     """Documents of which a request failed after all its tries; what else came of them is kept."""
     samples_lost: int = 0
     """Samples that no critic could judge, because its request failed after all its tries."""
+    dataset: str = ""
+    """Folder of the source dataset, as it was given; empty: there was none."""
     options: dict[str, object] = field(default_factory=dict[str, object])
     """The recipe's options, those at their default too."""

@@ -115,7 +115,8 @@ def synthesize(
         if not given:
             teachers = _prepared(recipe, dataset, options, work, context)
             given = opened(teachers)
-        door = open_asker or gateway_door(teachers, config, context)
+        # On Ray each machine opens the teachers for itself; here those that are open serve.
+        door = open_asker or gateway_door(teachers if context.executor == "ray" else given, config, context)
         run = _Run(plan, plan_of, sources, out, context, given, gates, critic, door)
         if not (work / _JUDGED).exists():
             run.generate_and_judge()
@@ -434,6 +435,7 @@ class _Run:
             stopped_by=self.stop.reason,
             documents_lost=tally.documents_lost,
             samples_lost=tally.samples_lost,
+            dataset="" if self.sources.folder is None else str(self.sources.folder),
             options=cast("dict[str, object]", canonical(self.plan.options, defaults=True)),
         )
 

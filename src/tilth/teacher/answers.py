@@ -75,11 +75,14 @@ def read_embeddings(body: bytes, n: int) -> npt.NDArray[np.float32]:
     return vectors
 
 
-def read_models(body: bytes) -> list[str]:
-    """Returns the names of a server's models. Raises: BadAnswer."""
+def read_models(body: bytes) -> dict[str, str]:
+    """Returns the names of a server's models -> who owns them, where vLLM and llama.cpp name themselves.
+
+    Raises: BadAnswer.
+    """
     try:
-        return [str(model["id"]) for model in _object(body)["data"]]
-    except (KeyError, TypeError) as error:
+        return {str(model["id"]): str(model.get("owned_by", "")) for model in _object(body)["data"]}
+    except (KeyError, TypeError, AttributeError) as error:
         raise BadAnswer(f"The answer lists no models ({type(error).__name__}).") from None
 
 

@@ -115,8 +115,8 @@ class HttpTeacher:
         body = json.dumps({"model": self.model, "input": list(texts)}).encode()
         return await self._send("POST", "/embeddings", body, lambda data: read_embeddings(data, len(texts)))
 
-    async def models(self) -> list[str]:
-        """Returns the names of the server's models."""
+    async def models(self) -> dict[str, str]:
+        """Returns the names of the server's models -> who owns them."""
         return await self._send("GET", "/models", b"", read_models)
 
     async def aclose(self) -> None:

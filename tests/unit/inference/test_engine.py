@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -160,3 +161,29 @@ def test_probabilities_are_the_models(engine: Engine) -> None:
         assert len(chances) == 4 and chances == sorted(chances, reverse=True) and chances[0] >= one.probability
     assert any(one.alternatives[0][0] != one.token for one in found)
     assert engine.probabilities(completion.prompt_tokens, []) == []
+
+
+def test_with_seeds_of_their_own_prompts_draw_the_same_in_any_company(engine: Engine) -> None:
+    params = SamplingParams(max_tokens=12)
+    seeds = [5, 6, 5, 7, 8]
+    together = engine.generate(PROMPTS, params, seeds=seeds)
+    backwards = engine.generate(PROMPTS[::-1], params, seeds=seeds[::-1])
+    alone = [engine.generate([p], replace(params, seed=s))[0] for p, s in zip(PROMPTS, seeds, strict=True)]
+    assert [c.tokens for c in together] == [c.tokens for c in backwards[::-1]] == [c.tokens for c in alone]
+    assert together != engine.generate(PROMPTS, params, seeds=[9, 9, 9, 9, 9])
+
+
+def test_stop_texts_end_a_completion_where_they_begin(engine: Engine) -> None:
+    params = SamplingParams(max_tokens=40, seed=1)
+    free = engine.generate(PROMPTS, params)
+    for healing in (True, False):
+        params = replace(params, token_healing=healing)
+        free = engine.generate(PROMPTS, params)
+        # A piece of two characters of each text, some of which span tokens.
+        for index, whole in enumerate(free):
+            stop = whole.text[10:12]
+            stopped = engine.generate(PROMPTS, params, stop_texts=[stop, "never there"])[index]
+            assert stopped.text == whole.text[: whole.text.find(stop)]
+            assert stopped.finish_reason == "stop"
+            assert len(stopped.tokens) < len(whole.tokens)
+            assert stopped.tokens == whole.tokens[: len(stopped.tokens)]

@@ -165,7 +165,7 @@ def test_a_sample_that_was_paid_is_not_asked_again_when_another_failed() -> None
 def test_embeddings_and_models() -> None:
     with LoopbackServer(script) as server:
         vectors = run(server.url, lambda teacher: teacher.embed(["a b", "c"]))
-        assert run(server.url, lambda teacher: teacher.models()) == ["scripted"]
+        assert run(server.url, lambda teacher: teacher.models()) == {"scripted": "tilth"}
         assert run(server.url, lambda teacher: teacher.embed([])).shape[0] == 0
     assert vectors == pytest.approx(hashed_embeddings(["a b", "c"]))
 
