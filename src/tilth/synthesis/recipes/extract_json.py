@@ -28,7 +28,7 @@ def _list_of(name: str, required: tuple[str, ...], properties: Mapping[str, Sche
     item = {"type": "object", "properties": dict(properties), "required": list(required), "additionalProperties": False}
     return {
         "type": "object",
-        "properties": {name: {"type": "array", "items": item, "minItems": 1}},
+        "properties": {name: {"type": "array", "items": item}},
         "required": [name],
         "additionalProperties": False,
     }
@@ -88,7 +88,7 @@ def valid_json(name: str, text: str | None) -> Parser[str]:
     """Makes a parser: JSON that is valid under a schema, written again with an indent of two.
 
     `text`: all texts and numbers of the answer must stand in it, whatever their case and blanks.
-    Raises: ParseError `invalid_under_schema`, `not_in_document`, as `parse.json_value`.
+    Raises: ParseError `invalid_under_schema`, `nothing_found`, `not_in_document`, as `parse.json_value`.
     """
     validator = _validator(name)
     words = None if text is None else _folded(text)
@@ -99,10 +99,12 @@ def valid_json(name: str, text: str | None) -> Parser[str]:
         if error is not None:
             path = "/".join(str(part) for part in error.absolute_path)
             raise ParseError("invalid_under_schema", f"{path}: {error.message}"[:200])
-        if words is not None:
-            for leaf in _leaves(value):
-                if _folded(leaf) not in words:
-                    raise ParseError("not_in_document", leaf[:200])
+        leaves = list(_leaves(value))
+        if not leaves:
+            raise ParseError("nothing_found")
+        absent = next((leaf for leaf in leaves if words is not None and _folded(leaf) not in words), None)
+        if absent is not None:
+            raise ParseError("not_in_document", absent[:200])
         return json.dumps(value, ensure_ascii=False, indent=2)
 
     return parse
