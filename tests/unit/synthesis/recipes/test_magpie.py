@@ -109,8 +109,8 @@ def test_every_template_ends_where_the_user_begins() -> None:
 
 def test_options_are_checked() -> None:
     for wrong in (
-        {"min_words": 0},
-        {"min_words": 9, "max_words": 8},
+        {"min_query_words": 0},
+        {"min_query_words": 9, "max_query_words": 8},
         {"min_quality": 6},
         {"system": "a", "pre_query": "b"},
     ):
