@@ -15,12 +15,13 @@ from tilth.identity import canonical
 from tilth.improve import LoopConfig
 from tilth.recipes import BUILT_IN, load_recipe, singles
 from tilth.steps import in_order
+from tilth.synthesis.config import SynthesisConfig
 
 EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document ModelConfig
 Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ curation evaluation export
 improve inference load_model model recipes report tokenizer training
 """
-VERB_LIST = "run plan why report ls show compare check curate tokenize train eval improve export chat"
+VERB_LIST = "run plan why report ls show compare check curate tokenize synthesize train eval improve export chat"
 STAGES = {
     "curation": "CurationConfig Drop Extraction Ledger Operator Outcome curate dedup extract identify judge read_file "
     "rules",
@@ -55,8 +56,13 @@ CONFIGS = {
     "decay_fraction beta1 beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at "
     "max_draws seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens token_healing",
+    "tilth.synthesis.config:SynthesisConfig": "samples documents design router temperature max_answer_tokens gates "
+    "budget reuse max_dead_letters seed",
+    "tilth.synthesis.config:GateConfig": "min_words max_words languages max_copied near_duplicate_threshold "
+    "decontaminate against critic critic_teacher min_score verify",
+    "tilth.synthesis.config:Budget": "max_tokens max_money max_flops",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
-    "endpoints keys cache live",
+    "endpoints keys cache max_in_flight live",
     "tilth.steps:Step": "name fn config inputs version label",
 }
 IN_IDENTITIES = (
@@ -66,6 +72,7 @@ IN_IDENTITIES = (
     "tilth.training.config:TrainConfig",
     "tilth.improve.config:LoopConfig",
     "tilth.recipes.step_functions:Sampling",
+    "tilth.synthesis.config:SynthesisConfig",
 )
 """Configs of steps. Their fields at default are no part of an identity, so a changed default goes unseen there."""
 DEFAULTS: dict[str, dict[str, object]] = {
@@ -171,6 +178,31 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "temperature": 0.7,
         "seed": 0,
     },
+    "tilth.synthesis.config:SynthesisConfig": {
+        "samples": 1,
+        "documents": None,
+        "design": "weighted",
+        "router": "fixed",
+        "temperature": None,
+        "max_answer_tokens": None,
+        "gates": {
+            "min_words": 10,
+            "max_words": 20000,
+            "languages": None,
+            "max_copied": 0.5,
+            "near_duplicate_threshold": 0.8,
+            "decontaminate": [],
+            "against": [],
+            "critic": "",
+            "critic_teacher": None,
+            "min_score": 3.0,
+            "verify": True,
+        },
+        "budget": {"max_tokens": None, "max_money": None, "max_flops": None},
+        "reuse": "exact",
+        "max_dead_letters": 0.05,
+        "seed": 0,
+    },
 }
 """Defaults of the fields that enter identities.
 
@@ -189,6 +221,8 @@ VERSIONS = {
     "report": 1,
 }
 """Versions of the steps: those of a released tilth are never given to other results."""
+ALONE = {"synthesize": 1}
+"""Versions of steps that no recipe has."""
 RECIPES = {
     "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed"
 }
@@ -247,8 +281,10 @@ def test_versions(tmp_path: Path) -> None:
     target = load_recipe("quickstart")(corpus=str(tmp_path))
     steps = in_order(target, Context(runs=tmp_path / "runs"))
     assert {step.name: step.version for step in steps} == VERSIONS
-    alone = singles.improve(LoopConfig()), singles.curate([str(tmp_path)], CurationConfig())
-    assert {step.name: step.version for step in alone} == {name: VERSIONS[name] for name in ("improve", "curate")}
+    alone = [singles.improve(LoopConfig()), singles.curate([str(tmp_path)], CurationConfig())]
+    alone.append(singles.synthesize("wrap", tmp_path, {}, SynthesisConfig()))
+    names = ("improve", "curate", "synthesize")
+    assert {step.name: step.version for step in alone} == {name: (VERSIONS | ALONE)[name] for name in names}
 
 
 def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:
@@ -266,7 +302,7 @@ def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:
     for step in in_order(target, Context(runs=tmp_path / "runs")):
         visit(step.config)
     # Configs without a default of their own, which only tie others together, need no list.
-    assert {config for config in used if defaults(config)} == listed
+    assert {config for config in used if defaults(config)} | {SynthesisConfig} == listed
 
 
 def test_recipes() -> None:

@@ -17,7 +17,7 @@ from tilth.cli import synthesis_shown, terminal
 from tilth.cli.options import RuntimeOptions, call_with_options, run_single
 from tilth.errors import ConfigError
 from tilth.execute import Context
-from tilth.synthesis.config import SynthesisConfig
+from tilth.synthesis.config import Budget, GateConfig, SynthesisConfig
 
 if TYPE_CHECKING:
     from tilth.steps import Step
@@ -111,13 +111,10 @@ def _with_preview(words: Sequence[str]) -> list[str]:
 
 def _arguments(recipe: Recipe) -> Callable[..., Asked]:
     """Returns a function whose parameters are those of the command, the recipe's options among them."""
-    taken = {field.name for kind in (TeacherOptions, SynthesisConfig) for field in fields(kind)}
-    clash = sorted(taken & {field.name for field in fields(recipe.options)})
-    if clash:
-        raise ConfigError(
-            f"Options of the recipe `{recipe.name}` are named as options of every recipe: {', '.join(clash)}.",
-            fix="Rename them.",
-        )
+    kinds = (TeacherOptions, SynthesisConfig, GateConfig, Budget, Asked)
+    taken = {field.name for kind in kinds for field in fields(kind)}
+    # An option named as one of every recipe's is told from it by a prefix, as all of that recipe's then: `--options.`.
+    clash = taken & {field.name for field in fields(recipe.options)}
 
     def build(
         dataset: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATASET]")] = None,
@@ -147,7 +144,7 @@ def _arguments(recipe: Recipe) -> Callable[..., Asked]:
         )
 
     default = recipe.options()
-    annotation = tyro.conf.OmitArgPrefixes[recipe.options]
+    annotation: Any = recipe.options if clash else tyro.conf.OmitArgPrefixes[recipe.options]
     parameters = inspect.signature(build).parameters
     changed = [
         parameter.replace(annotation=annotation, default=default) if name == "options" else parameter
