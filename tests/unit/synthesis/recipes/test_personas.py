@@ -37,7 +37,7 @@ def test_a_persona_of_a_text() -> None:
     (draft,) = trial.drafts[0]
     assert (draft.text, draft.part, draft.span) == (FARMER, "teaches", (0, 92))
     asked = trial.requests[0].messages[-1].content
-    assert asked.count("Leeks grow") == 3 and "would teach its subject" in asked
+    assert asked.count("Leeks grow") == 3 and "would teach the subject of this text" in asked
 
 
 def test_relations_are_spread_over_documents() -> None:
