@@ -134,7 +134,7 @@ class _Flow:
         return {"document": document, "kind": self.kind, "direction": TRANSFORMATIONS[self.kind]}
 
     def of_text(self) -> dict[str, object]:
-        return {"text": self.last, "task": self.task, "direction": TASKS[self.task]}
+        return {"text": self.last, "kind": self.task, "direction": TASKS[self.task]}
 
     def of_suggestion(self, n: int) -> dict[str, object]:
         suggestions = self.last[:n]
