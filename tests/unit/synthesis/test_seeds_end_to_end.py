@@ -49,7 +49,7 @@ def test_annotation_over_http_then_a_classifier(tmp_path: Path) -> None:
     dataset = corpus(tmp_path / "d")
     with LoopbackServer(rate, model="m") as server:
         teacher = HttpTeacher(server.url, "m")
-        result = synthesize(dataset, tmp_path / "out", "annotate", teacher, SynthesisConfig(), Context())
+        result = synthesize(dataset, tmp_path / "out", "annotate", teacher, SynthesisConfig(), Context(workers=1))
     assert result.complete and result.samples_kept == 59
     assert {gate.gate: gate.reasons for gate in result.gates}["parsed"] == {"no_score": 1}
     samples = Dataset.open(tmp_path / "out" / "samples")
@@ -90,7 +90,7 @@ def test_routers_through_the_runner(router: Any, tmp_path: Path) -> None:
     gates = GateConfig(min_words=1, languages=(), near_duplicate_threshold=None, critic_teacher="judge")
     config = SynthesisConfig(router=router, gates=gates)
     own = retell_with_prompt()
-    result = synthesize(dataset, tmp_path / "out", own, teachers(), config, Context(max_in_flight=16))
+    result = synthesize(dataset, tmp_path / "out", own, teachers(), config, Context(workers=1, max_in_flight=16))
     assert result.complete and result.samples_kept == 60
     table = read_result(RouterResult, tmp_path / "out" / ROUTER)
     assert table.kind == router and table.reward == "rubric" and table.cost_unit == "flops"
@@ -126,12 +126,17 @@ def test_topics_from_the_command_line(
     (tmp_path / "topics.txt").write_text("Plants: photosynthesis leaves\nShops: shoes cart\n")
     (tmp_path / "rate.py").write_text("def rate(request, sample):\n    return 'Clear.\\nEducational score: 3'\n")
     words = ["synthesize", "annotate", "d", "--teacher", "scripted:rate.py:rate", "--out", "out"]
-    cli.main([*words, "--topics", "topics.txt", "--per-topic", "4"])
+    assert command([*words, "--topics", "topics.txt", "--per-topic", "4"]) == 0
     samples = Dataset.open(tmp_path / "out" / "samples")
     assert Counter(document.meta["topic"] for document in samples) == {"Plants": 4, "Shops": 4}
-    cli.main([*words[:-1], "grouped", "--group-topics", "2"])
+    assert command([*words[:-1], "grouped", "--group-topics", "2"]) == 0
     grouped = Dataset.open(tmp_path / "grouped" / "samples")
     assert len(grouped) == 20 and len({document.meta["topic"] for document in grouped}) == 2
-    with pytest.raises(SystemExit):
-        cli.main([*words[:-1], "other", "--group-topics", "2", "--topics", "topics.txt"])
-    capsys.readouterr()
+    assert command([*words[:-1], "other", "--group-topics", "2", "--topics", "topics.txt"]) == 2
+    assert "two ways" in capsys.readouterr().err
+
+
+def command(words: list[str]) -> object:
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    return end.value.code
