@@ -264,15 +264,20 @@ def _seeds(asked: Asked, context: Context) -> Path | None:
 def _run(
     words: Sequence[str], recipe: Recipe, teachers: dict[str, Teacher], asked: Asked, context: Context
 ) -> None:  # fmt: skip
+    from tilth.cli.stages import check_datasets
     from tilth.recipes import singles
     from tilth.storage import Dataset
-    from tilth.synthesis.run import SourceDocuments
+    from tilth.synthesis.judges import critic_of
+    from tilth.synthesis.source_documents import SourceDocuments
 
     if asked.out is None:
         raise ConfigError("`--out` is not given.", fix=f"{_USAGE}, or `--preview` first.")
     folder = _dataset(asked.dataset)
-    # What is wrong with the documents is told before `out` is claimed for them.
+    # What is wrong with documents, critic or earlier datasets is told before `out` is claimed.
     SourceDocuments.choose(None if folder is None else Dataset.open(folder), asked.config.documents, recipe)
+    check_datasets(asked.config.gates.against)
+    if teachers:
+        critic_of(asked.config, list(teachers))
     identities = {name: teacher.identity for name, teacher in teachers.items()}
     teachers.clear()  # a model in this process is opened again by the step, and is not to be here twice
     step = singles.synthesize(words[0], folder, identities, asked.config, asked.options)

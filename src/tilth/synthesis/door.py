@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from functools import partial
@@ -94,7 +95,7 @@ def check_reachable(teachers: Sequence[Teacher], seconds: float = 15.0) -> list[
             try:
                 await asyncio.wait_for(models(), seconds)
             except AccessRefused as error:
-                if "404" not in error.message:  # a server need not list its models
+                if not re.search(r" answers (404|405|501|505)\b", error.message):  # a server need not list its models
                     raise
             except (ConnectionFault, TimedOut, TimeoutError) as error:
                 failed.append((teacher, str(error) or f"no answer within {seconds:g} seconds"))

@@ -420,7 +420,7 @@ def json_value(answer: str) -> object:
     block = without_courtesies(code_block(answer)).strip()
     try:
         value: object = json.loads(block, parse_constant=_no_constant, object_pairs_hook=_distinct)
-        json.dumps(value, ensure_ascii=False).encode()  # fails for half of a surrogate pair
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # fails for 1e999, half a surrogate pair
     except RecursionError as error:
         raise ParseError("not_json", "nested too deep") from error
     except ValueError as error:

@@ -7,7 +7,7 @@ tokens (`post.estimate_tokens`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from tilth.synthesis.post import BYTES_PER_TOKEN, TOKENS_PER_WORD
@@ -69,8 +69,8 @@ def split_passages(text: str, *, max_tokens: int, min_tokens: int = 0) -> list[P
     fewer than `min_tokens` are left out. Together they hold every letter of the text where `min_tokens` is 0.
     """
     tokens = _Tokens(text)
-    pieces = _split(tokens, (0, len(text)), max_tokens, (_PARAGRAPH_END, _SENTENCE_END, _WORD_END))
-    return _joined(tokens, list(pieces), max_tokens, min_tokens)
+    ranges = _split(tokens, (0, len(text)), max_tokens, (_PARAGRAPH_END, _SENTENCE_END, _WORD_END))
+    return _passages(tokens, ranges, min_tokens)
 
 
 def join_lines(text: str, *, max_tokens: int, min_tokens: int = 0) -> list[Passage]:
@@ -85,7 +85,7 @@ def join_lines(text: str, *, max_tokens: int, min_tokens: int = 0) -> list[Passa
             runs.append([])
         else:
             runs[-1].append((begin, end))
-    return [passage for run in runs for passage in _joined(tokens, run, max_tokens, min_tokens)]
+    return _passages(tokens, (where for run in runs for where in _join(tokens, run, max_tokens)), min_tokens)
 
 
 def first_characters(text: str, limit: int) -> Passage:
@@ -113,19 +113,18 @@ def _between(text: str, where: Range, boundary: re.Pattern[str]) -> Iterator[Ran
         yield begin, last
 
 
-def _split(tokens: _Tokens, where: Range, most: int, boundaries: tuple[re.Pattern[str], ...]) -> Iterator[Range]:
+def _split(tokens: _Tokens, where: Range, most: int, boundaries: tuple[re.Pattern[str], ...]) -> list[Range]:
+    """Ranges of at most so many tokens; what had to be split is joined again as far as it fits, level by level."""
     if tokens.of(*where) <= most:
-        yield where
-    elif boundaries:
-        for piece in _between(tokens.text, where, boundaries[0]):
-            yield from _split(tokens, piece, most, boundaries[1:])
-    else:
+        return [where]
+    if not boundaries:
         step = max(1, int(most * BYTES_PER_TOKEN / 4))  # no character has more than four bytes
-        for begin in range(where[0], where[1], step):
-            yield begin, min(begin + step, where[1])
+        return [(begin, min(begin + step, where[1])) for begin in range(where[0], where[1], step)]
+    pieces = _between(tokens.text, where, boundaries[0])
+    return _join(tokens, (part for piece in pieces for part in _split(tokens, piece, most, boundaries[1:])), most)
 
 
-def _joined(tokens: _Tokens, pieces: list[Range], most: int, least: int) -> list[Passage]:
+def _join(tokens: _Tokens, pieces: Iterable[Range], most: int) -> list[Range]:
     """Joins ranges that follow each other, as many as fit."""
     joined: list[Range] = []
     for begin, end in pieces:
@@ -133,5 +132,9 @@ def _joined(tokens: _Tokens, pieces: list[Range], most: int, least: int) -> list
             joined[-1] = (joined[-1][0], end)
         else:
             joined.append((begin, end))
-    found = (tokens.passage(*where) for where in joined if tokens.of(*where) >= least)
+    return joined
+
+
+def _passages(tokens: _Tokens, ranges: Iterable[Range], least: int) -> list[Passage]:
+    found = (tokens.passage(*where) for where in ranges if tokens.of(*where) >= least)
     return [passage for passage in found if passage is not None]

@@ -87,6 +87,7 @@ def keep_some(pairs: Sequence[Pair], tokens: int, rng: np.random.Generator) -> l
     return [pairs[index] for index in order[:n]]
 
 
+_LONGEST_NUMBER = 100
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?")
 _EQUATION = re.compile(
     r"(?P<left>(?<![\w.,^_\\%)}$(+*/×÷=-])[($]*\d[\d.,+*/×÷()$ \t-]{0,200})(?<![ \t])[ \t]*="
@@ -96,8 +97,8 @@ _EQUATION = re.compile(
 
 
 def numbers(text: str) -> list[Fraction]:
-    """Returns the numbers of a text, in their order; commas between digits are left out."""
-    return [_number(match[0]) for match in _NUMBER.finditer(text[:100_000])]
+    """Returns the numbers of a text, in their order; commas between digits are left out, and so are endless digits."""
+    return [_number(match[0]) for match in _NUMBER.finditer(text[:100_000]) if len(match[0]) <= _LONGEST_NUMBER]
 
 
 def wrong_equation(text: str) -> str | None:
@@ -109,10 +110,9 @@ def wrong_equation(text: str) -> str | None:
         before = text[: match.start()].rstrip(" \t")[-1:]
         if before and before in "+-*/×÷=^(":
             continue  # the end of a longer expression, with letters in it
-        value = _evaluate(match["left"])
-        if value is None:
+        value, right = _evaluate(match["left"]), match["right"]
+        if value is None or len(right) > _LONGEST_NUMBER:
             continue
-        right = match["right"]
         digits = len(right.partition(".")[2])
         if abs(value - _number(right)) > Fraction(1, 2 * 10**digits):
             return match[0].strip()

@@ -75,20 +75,20 @@ class RequestCache:
 
     def answer(self, key: bytes) -> Answer | None:
         """Returns the answer under an exact key."""
-        value = self._get(_BY_KEY, (key,))
+        value = self._get(key)
         return value if isinstance(value, Answer) else None
 
     def answer_to_prompt(self, prompt: bytes, sample: int) -> tuple[bytes, Answer] | None:
         """Returns an answer to a prompt whatever its parameters were, and its key: of several the smallest key's."""
         for row in self._rows(_BY_PROMPT, (prompt, sample)):
-            value = self._checked(row)
+            value = self._checked(row, is_asked=row[1:3] == (prompt, sample))
             if isinstance(value, Answer):
                 return row[0], value
         return None
 
     def vector(self, key: bytes) -> Vector | None:
         """Returns the embedding under a key."""
-        value = self._get(_BY_KEY, (key,))
+        value = self._get(key)
         return value if isinstance(value, np.ndarray) else None
 
     def __len__(self) -> int:
@@ -135,9 +135,9 @@ class RequestCache:
 
     # Reading.
 
-    def _get(self, query: str, values: tuple[object, ...]) -> Answer | Vector | None:
-        rows = self._rows(query, values)
-        return self._checked(rows[0]) if rows else None
+    def _get(self, key: bytes) -> Answer | Vector | None:
+        rows = self._rows(_BY_KEY, (key,))
+        return self._checked(rows[0], is_asked=rows[0][0] == key) if rows else None
 
     def _rows(self, query: str, values: tuple[object, ...]) -> list[Row]:
         """All rows at once: an open cursor would keep SQLite from shortening its log."""
@@ -153,11 +153,13 @@ class RequestCache:
             self._needs_repair = True
             return []
 
-    def _checked(self, row: Row) -> Answer | Vector | None:
-        if is_whole(row):
+    def _checked(self, row: Row, *, is_asked: bool) -> Answer | Vector | None:
+        """`is_asked`: it is the row that was asked for; of a damaged index, SQLite may give another."""
+        if is_asked and is_whole(row):
             return unpack(row[3])
         self.damaged += 1
-        self.say(f"The request cache {self.path} has a damaged row ({row[0].hex()[:16]}): it is asked again.")
+        self._needs_repair = self._needs_repair or not is_asked
+        self.say(f"The request cache {self.path} has a damaged row, number {self.damaged}: it is asked again.")
         return None
 
     # Writing, in a thread of its own.

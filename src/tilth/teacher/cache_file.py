@@ -195,24 +195,29 @@ def _readable(path: Path) -> Iterator[list[Row]]:
             whole = [row for row in rows if is_whole(row)]
             if whole:
                 yield whole
+    except sqlite3.Error:
+        return  # not even the layout can be read: nothing is left of it
     finally:
         old.close()
 
 
 def _last_id(old: sqlite3.Connection) -> int:
-    with contextlib.suppress(sqlite3.Error):
-        return int(old.execute("SELECT max(id) FROM answers").fetchall()[0][0] or 0)
-    with contextlib.suppress(sqlite3.Error):
-        # The page with the last row cannot be read. No page holds more rows than one for each 64 bytes.
-        pages, size = (int(old.execute(f"PRAGMA {name}").fetchall()[0][0]) for name in ("page_count", "page_size"))
-        return pages * size // 64
-    return 0
+    """An upper bound of the ids: damage may keep the table or an index from telling the last one, or make one up."""
+    last = 0
+    for source in ("NOT INDEXED", "INDEXED BY by_prompt"):
+        with contextlib.suppress(sqlite3.Error):
+            last = max(last, int(old.execute(f"SELECT max(id) FROM answers {source}").fetchall()[0][0] or 0))
+    pages, size = (int(old.execute(f"PRAGMA {name}").fetchall()[0][0]) for name in ("page_count", "page_size"))
+    # Of rows that are stored, no page holds as many as one for each 64 bytes.
+    most = pages * size // 64
+    return min(last, most) or most
 
 
 def _between(old: sqlite3.Connection, begin: int, end: int) -> list[Any] | None:
-    query = f"SELECT {COLUMNS} FROM answers NOT INDEXED WHERE id BETWEEN ? AND ?"
+    # One row by its id alone: after the last row of a range, SQLite would look at the next page, too.
+    which = "id = ? AND ?" if begin == end else "id BETWEEN ? AND ?"
     with contextlib.suppress(sqlite3.Error):
-        return old.execute(query, (begin, end)).fetchall()
+        return old.execute(f"SELECT {COLUMNS} FROM answers NOT INDEXED WHERE {which}", (begin, end)).fetchall()
     return None
 
 

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from tilth.errors import ConfigError
 from tilth.synthesis.parse import content
 from tilth.synthesis.passages import first_characters
-from tilth.synthesis.recipe import Ask, Draft, Parsed, ParseError, Rejected, recipe
+from tilth.synthesis.recipe import Ask, Draft, Parsed, ParseError, Parser, Rejected, Span, recipe
 from tilth.synthesis.recipes.active_reading import distinct_items
-from tilth.teacher.faults import DeadLetter
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message
 
 TRANSFORMATIONS = {
-    "an argument": "Somebody defends a claim with reasons and answers the best objection to it.",
-    "a debate": "Two people with names disagree, answer each other, and do not come to agree.",
+    "an argument": "Someone defends a claim with reasons and answers the best objection to it.",
+    "a debate": "Two people with names disagree, answer each other, and do not reach agreement.",
     "a record of a meeting": "Several people report, object, decide, and take on work with dates.",
-    "an interview": "A well-prepared interviewer asks, and somebody who knows the subject answers in detail.",
+    "an interview": "A well-prepared interviewer asks, and someone who knows the subject answers in detail.",
     "a case study": "A situation, what was done, what came of it, with the numbers that are needed to judge it.",
     "a manual": "What the reader can do, in which order, with conditions, exceptions and warnings.",
     "a reference of functions": "What a small software library on the subject would offer: for each function its "
@@ -31,8 +31,8 @@ TRANSFORMATIONS = {
 }
 """Kind of text -> what it is like."""
 TASKS = {
-    "reading, a literal question": "The answer stands in a text, which the task quotes.",
-    "reading, an inference": "The answer follows from a text, which the task quotes, but does not stand in it.",
+    "reading, a literal question": "The answer is stated in a text, which the task quotes.",
+    "reading, an inference": "The answer follows from a text, which the task quotes, but is not stated there.",
     "reading, strengthen or weaken": "Which new fact would strengthen or weaken an argument, which the task quotes?",
     "editing, style": "A text, which the task quotes, is to be rewritten for other readers or in another tone.",
     "editing, constraints": "A text, which the task quotes, is to be shortened or changed under exact conditions.",
@@ -42,11 +42,11 @@ TASKS = {
     "writing": "A text is to be written from stated facts, for stated readers.",
     "reasoning, a chain": "A question whose answer takes three or more steps from stated facts.",
     "reasoning, a flaw": "An argument, which the task quotes, has a flaw that is to be found and explained.",
-    "mathematics": "A word problem with numbers, all of which the task states, and one answer.",
+    "mathematics": "A word problem with numbers, all stated in the task, and one answer.",
     "code": "A small program is to be written, with what goes in, what comes out, and an example.",
-    "code, a mistake": "A short program, which the task quotes, has a mistake that is to be found and mended.",
+    "code, a mistake": "A short program, which the task quotes, has a mistake that is to be found and fixed.",
     "planning": "A plan under limits of time, money or people, all of which the task states.",
-    "advice": "Somebody describes a situation and asks what to do, where no answer is best in every respect.",
+    "advice": "Someone describes a situation and asks what to do, where no answer is best in every respect.",
     "explanation": "A concept is to be explained to stated readers, with an example.",
     "comparison": "Two or more things are to be compared by stated measures, with a judgement.",
     "role play": "The assistant is to speak as a stated person in a stated situation.",
@@ -105,38 +105,58 @@ async def agentinstruct(document: Document, ask: Ask) -> list[Draft]:
     kinds = _chosen(TRANSFORMATIONS, ask.options.tasks, ask.rng)
     tasks = _chosen(TASKS, ask.options.tasks, ask.rng)
     turns = ask.rng.integers(0, 10**6, size=len(tasks)).tolist()
-    drafts: list[Draft] = []
-    for kind, task, turn in zip(kinds, tasks, turns, strict=True):
-        try:
-            replies = await _flow(shown.text, kind, task, turn, ask)
-        except ParseError:
-            continue  # recorded by the ask; the document's other tasks are worth having
-        except DeadLetter:
-            if not drafts:
-                raise
-            continue
-        messages = (
-            Message(role="user", content=str(replies[-1].variables["task"])),
-            Message(role="assistant", content=replies[-1].value),
-        )
-        meta = {"transformation": kind, "task": task}
-        drafts.append(Draft(messages=messages, replies=tuple(replies), span=shown.span, part=task, meta=meta))
-    return drafts
+    flows = [_Flow(kind, task, turn) for kind, task, turn in zip(kinds, tasks, turns, strict=True)]
+    flows = await _stage("transform", flows, lambda flow: flow.of_document(shown.text), content, ask)
+    flows = await _stage("instruct", flows, _Flow.of_text, task_text, ask)
+    if ask.options.suggestions:
+        n: int = ask.options.suggestions
+        flows = await _stage("suggest", flows, lambda flow: {"task": flow.last, "n": n}, distinct_items, ask)
+        flows = await _stage("edit", flows, lambda flow: flow.of_suggestion(n), task_text, ask)
+    flows = await _stage("respond", flows, lambda flow: {"task": flow.last}, content, ask)
+    return [flow.draft(shown.span) for flow in flows]
 
 
-async def _flow(document: str, kind: str, task: str, turn: int, ask: Ask) -> list[Parsed[str]]:
-    """Returns all answers on the way to a task's answer, which is the last."""
-    transformed = await ask(
-        "transform", {"document": document, "kind": kind, "direction": TRANSFORMATIONS[kind]}, content
-    )
-    posed = await ask("instruct", {"text": transformed.value, "task": task, "direction": TASKS[task]}, task_text)
-    replies = [transformed, posed]
-    if n := ask.options.suggestions:
-        proposed = await ask("suggest", {"task": posed.value, "n": n}, lambda answer: "\n".join(distinct_items(answer)))
-        lines = proposed.value.split("\n")[:n]
-        edited = await ask("edit", {"task": posed.value, "suggestion": lines[turn % len(lines)]}, task_text)
-        replies += [proposed, edited]
-    return [*replies, await ask("respond", {"task": replies[-1].value}, content)]
+@dataclass(frozen=True)
+class _Flow:
+    """One task on its way; an answer that cannot be parsed ends it."""
+
+    kind: str
+    task: str
+    turn: int
+    """Chooses the suggestion."""
+    replies: tuple[Parsed[Any], ...] = ()
+
+    @property
+    def last(self) -> Any:
+        return self.replies[-1].value
+
+    def of_document(self, document: str) -> dict[str, object]:
+        return {"document": document, "kind": self.kind, "direction": TRANSFORMATIONS[self.kind]}
+
+    def of_text(self) -> dict[str, object]:
+        return {"text": self.last, "kind": self.task, "direction": TASKS[self.task]}
+
+    def of_suggestion(self, n: int) -> dict[str, object]:
+        suggestions = self.last[:n]
+        return {"task": self.replies[-2].value, "suggestion": suggestions[self.turn % len(suggestions)]}
+
+    def draft(self, span: Span) -> Draft:
+        posed, answered = self.replies[-1].variables["task"], self.last
+        messages = (Message(role="user", content=str(posed)), Message(role="assistant", content=answered))
+        meta = {"transformation": self.kind, "task": self.task}
+        return Draft(messages=messages, replies=self.replies, span=span, part=self.task, meta=meta)
+
+
+async def _stage(
+    prompt: str, flows: list[_Flow], variables: Callable[[_Flow], dict[str, object]], parse: Parser[Any], ask: Ask
+) -> list[_Flow]:
+    """Takes all flows one step further, side by side."""
+    replies = await ask.each([(prompt, variables(flow)) for flow in flows], parse)
+    return [
+        replace(flow, replies=(*flow.replies, reply))
+        for flow, reply in zip(flows, replies, strict=True)
+        if reply is not None
+    ]
 
 
 def _chosen(kinds: Mapping[str, str], n: int, rng: np.random.Generator) -> list[str]:

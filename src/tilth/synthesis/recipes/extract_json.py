@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -14,6 +15,7 @@ from tilth.errors import ConfigError, DependencyError
 from tilth.synthesis.material import material
 from tilth.synthesis.parse import json_value
 from tilth.synthesis.passages import first_characters
+from tilth.synthesis.post import numbers
 from tilth.synthesis.recipe import Ask, Draft, ParseError, Parser, Rejected, recipe
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message
@@ -28,7 +30,7 @@ def _list_of(name: str, required: tuple[str, ...], properties: Mapping[str, Sche
     item = {"type": "object", "properties": dict(properties), "required": list(required), "additionalProperties": False}
     return {
         "type": "object",
-        "properties": {name: {"type": "array", "items": item, "minItems": 1}},
+        "properties": {name: {"type": "array", "items": item}},
         "required": [name],
         "additionalProperties": False,
     }
@@ -88,10 +90,10 @@ def valid_json(name: str, text: str | None) -> Parser[str]:
     """Makes a parser: JSON that is valid under a schema, written again with an indent of two.
 
     `text`: all texts and numbers of the answer must stand in it, whatever their case and blanks.
-    Raises: ParseError `invalid_under_schema`, `not_in_document`, as `parse.json_value`.
+    Raises: ParseError `invalid_under_schema`, `nothing_found`, `not_in_document`, as `parse.json_value`.
     """
     validator = _validator(name)
-    words = None if text is None else _folded(text)
+    words, found = _folded(text or ""), {abs(number) for number in numbers(text or "")}
 
     def parse(answer: str) -> str:
         value = json_value(answer)
@@ -99,10 +101,11 @@ def valid_json(name: str, text: str | None) -> Parser[str]:
         if error is not None:
             path = "/".join(str(part) for part in error.absolute_path)
             raise ParseError("invalid_under_schema", f"{path}: {error.message}"[:200])
-        if words is not None:
-            for leaf in _leaves(value):
-                if _folded(leaf) not in words:
-                    raise ParseError("not_in_document", leaf[:200])
+        leaves = list(_leaves(value))
+        if not leaves:
+            raise ParseError("nothing_found")
+        if text is not None and (absent := _absent(leaves, words, found)) is not None:
+            raise ParseError("not_in_document", str(absent)[:200])
         return json.dumps(value, ensure_ascii=False, indent=2)
 
     return parse
@@ -113,18 +116,24 @@ def _folded(text: str) -> str:
     return " ".join(["", *_WORD.findall(text.casefold()), ""])
 
 
-def _leaves(value: object) -> Iterator[str]:
-    """Texts and numbers of a JSON value; true, false and null are judgements, which stand in no text."""
+def _absent(leaves: list[str | int | float], words: str, found: set[Fraction]) -> str | int | float | None:
+    """The first text or number that is not in a document of such words and numbers."""
+    for leaf in leaves:
+        if (_folded(leaf) not in words) if isinstance(leaf, str) else (abs(Fraction(str(leaf))) not in found):
+            return leaf
+    return None
+
+
+def _leaves(value: object) -> Iterator[str | int | float]:
+    """Texts and numbers of a JSON value; true, false and null are judgements, which are written in no text."""
     if isinstance(value, dict):
         for member in cast("dict[str, object]", value).values():
             yield from _leaves(member)
     elif isinstance(value, list):
         for member in cast("list[object]", value):
             yield from _leaves(member)
-    elif isinstance(value, str):
+    elif isinstance(value, str | int | float) and not isinstance(value, bool):
         yield value
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield f"{abs(value):g}" if abs(value) < 1e6 else str(abs(value))
 
 
 @lru_cache

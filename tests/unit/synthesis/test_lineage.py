@@ -1,0 +1,101 @@
+"""From a sample to the bytes that it was made of."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tilth.execute import Context
+from tilth.storage import Dataset, finish_dataset, write_dataset, write_table
+from tilth.synthesis.config import SynthesisConfig
+from tilth.synthesis.lineage import is_made, lines, origins, span_text
+from tilth.synthesis.recipe import Draft, recipe
+from tilth.synthesis.run import synthesize
+from tilth.types import DOCUMENT_SCHEMA, Document, extend_lineage
+from toy_recipe import LongEnough, NoTeacher, ScriptedDoor, toy
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Two documents with a lineage and columns of their own."""
+    lineage = extend_lineage(None, stage="read", corpus="books", source="a.txt")
+    rows: list[dict[str, Any]] = []
+    for i in range(2):
+        document = Document.make(f"Säule {i} of sandstone, and more of it beneath.", f"books/{i}.txt", url="http://x/")
+        rows.append({**document.row(), "lineage": lineage, "score_quality": 2.5 + i, "tag": f"t{i}"})
+    schema = pa.schema(
+        [*DOCUMENT_SCHEMA, ("lineage", pa.string()), ("score_quality", pa.float64()), ("tag", pa.string())]
+    )
+    write_table(tmp_path / "source" / "a.parquet", pa.Table.from_pylist(rows, schema=schema))
+    finish_dataset(tmp_path / "source", shards=["a.parquet"], made_by="test")
+    return tmp_path / "source"
+
+
+def run(source: Path, out: Path, of: Any = toy) -> list[dict[str, Any]]:
+    door = ScriptedDoor(out.parent / "cache")
+    context = Context(workers=1)
+    synthesize(source, out, of, NoTeacher(), SynthesisConfig(), context, gates=[LongEnough(7)], open_asker=door)
+    return [row for path in (out / "samples").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+
+
+def test_a_sample_leads_to_prompt_teacher_gates_and_source_bytes(source: Path, tmp_path: Path) -> None:
+    rows = run(source, tmp_path / "out")
+    row = next(row for row in rows if row["part"] == "plain" and row["source"] == "toy/books/1.txt")
+    read, made = json.loads(row["lineage"])
+    assert read == {"stage": "read", "corpus": "books", "source": "a.txt"}
+    assert made["stage"] == "synthesize" and made["dataset"] == Dataset.open(source).fingerprint
+    assert made["cell"]["tone"] in ("dry", "warm") and made["span"] == [0, 20]
+    (answer,) = made["answers"]
+    assert answer["prompt"] == "toy/say" and answer["prompt_version"] == 1 and answer["teacher"] == "script"
+    assert answer["params"] == {"max_tokens": 100, "temperature": 0.5, "seed": answer["params"]["seed"]}
+    assert json.loads((tmp_path / "cache" / answer["key"]).read_text())["text"] in row["text"]
+    assert made["gates"] == [{"gate": "length", "measure": len(row["text"]), "limit": 7}]
+    assert row["url"] == "http://x/"
+    assert json.loads(row["meta"])["seed"] == {"score_quality": 3.5, "tag": "t1"}
+    (origin,) = origins(row["lineage"], [tmp_path / "cache", source])
+    assert origin.text == "Säule 1 of sandston" and origin.folder == str(source)
+    said = "\n".join(lines(origin))
+    for wanted in ("toy/say, version 1", "teacher script", "length: passed", "bytes 0 to 20", "Säule 1", answer["key"]):
+        assert wanted in said
+
+
+def test_another_dataset_is_not_taken_for_the_source(source: Path, tmp_path: Path) -> None:
+    row = run(source, tmp_path / "out")[0]
+    write_dataset(tmp_path / "other", Dataset.open(source).documents(), made_by="test")
+    (origin,) = origins(row["lineage"], [tmp_path / "other"])
+    assert origin.text is None and "not at hand" in "\n".join(lines(origin))
+
+
+def test_documents_that_nobody_made_have_no_origin() -> None:
+    lineage = extend_lineage(None, stage="read", corpus="books")
+    assert not is_made(lineage) and not is_made(None) and origins(lineage, []) == []
+
+
+def test_annotated_documents_keep_id_columns_and_lineage(source: Path, tmp_path: Path) -> None:
+    @recipe("judge", version=1, shape="annotation")
+    async def judge(document: Document, ask: Any) -> list[Draft]:
+        """Scores a document."""
+        return [Draft(text=document.text, keeps_id=True, scores={"depth": len(document.text)}, meta={"why": "long"})]
+
+    rows = run(source, tmp_path / "out", judge)
+    before = [row for path in source.glob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    for row, old in zip(rows, before, strict=True):
+        assert {name: row[name] for name in ("id", "text", "source", "score_quality", "tag")} == {
+            name: old[name] for name in ("id", "text", "source", "score_quality", "tag")
+        }
+        assert row["score_depth"] == len(row["text"]) and json.loads(row["meta"]) == {"why": "long"}
+        assert [entry["stage"] for entry in json.loads(row["lineage"])] == ["read", "synthesize"]
+        assert "gates" not in json.loads(row["lineage"])[-1]  # the gates are about new text
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8")), st.data())
+def test_a_span_is_counted_in_bytes(text: str, data: Any) -> None:
+    begin = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(begin, len(text)))
+    span = len(text[:begin].encode()), len(text[:end].encode())
+    assert span_text(text, span) == text[begin:end]
