@@ -10,14 +10,20 @@ from typing import Any
 import pytest
 
 from tilth import cli
+from tilth.errors import ConfigError
 from tilth.execute import Context
+from tilth.recipes import singles
 from tilth.results import read_result
+from tilth.steps import Identities
 from tilth.storage import Dataset, write_dataset
 from tilth.synthesis.config import GateConfig, SynthesisConfig
+from tilth.synthesis.judges import router_of
 from tilth.synthesis.quality import train_classifier
 from tilth.synthesis.recipe import Ask, Draft, recipe
+from tilth.synthesis.recipes.bootstrap_options import Bootstrap
 from tilth.synthesis.routing_result import ROUTER, RouterResult
 from tilth.synthesis.run import synthesize
+from tilth.synthesis.trial import FunctionAsker
 from tilth.teacher.http import HttpTeacher
 from tilth.teacher.loopback import LoopbackServer
 from tilth.teacher.request import Request
@@ -140,3 +146,49 @@ def command(words: list[str]) -> object:
     with pytest.raises(SystemExit) as end:
         cli.main(words)
     return end.value.code
+
+
+def test_another_model_in_the_folder_is_another_step(tmp_path: Path) -> None:
+    corpus(tmp_path / "d", 4)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"1")
+
+    def identity() -> str:
+        options = Bootstrap(model=str(tmp_path / "m"))
+        step = singles.synthesize("bootstrap", tmp_path / "d", {}, SynthesisConfig(), options)
+        assert str(tmp_path) not in repr(step.config)
+        return Identities(tmp_path / "runs").fingerprint(step)
+
+    before = identity()
+    assert identity() == before
+    (tmp_path / "m" / "model.safetensors").write_bytes(b"2")
+    assert identity() != before
+
+
+def test_seeds_follow_from_the_content_of_the_topics(tmp_path: Path) -> None:
+    corpus(tmp_path / "d", 4)
+    topics = tmp_path / "topics.txt"
+
+    def identity(text: str) -> str:
+        topics.write_text(text)
+        return Identities(tmp_path / "runs").fingerprint(singles.seeds(tmp_path / "d", str(topics), 5))
+
+    assert identity("Plants\n") == identity("Plants\n") != identity("Shops\n")
+    with pytest.raises(ConfigError):
+        singles.seeds(tmp_path / "d", str(tmp_path / "none.txt"), 5)
+
+
+@pytest.mark.parametrize(
+    ("gates", "reward"),
+    [
+        (GateConfig(), "gates"),
+        (GateConfig(critic="reward"), "logprob"),
+        (GateConfig(critic="reward", critic_teacher="judge"), "rubric"),
+    ],
+)
+def test_what_a_router_compares_by(gates: GateConfig, reward: str) -> None:
+    config = SynthesisConfig(router="best", gates=gates)
+    given = teachers() if gates.critic_teacher else {name: teachers()[name] for name in ("small", "big")}
+    router = router_of(config, given, FunctionAsker(lambda *_: ""), [], None)
+    assert router is not None and router.result().reward == reward
+    assert [row.teacher for row in router.result().teachers] == ["small", "big"]
