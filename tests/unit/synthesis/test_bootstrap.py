@@ -223,7 +223,7 @@ def test_synthesis_without_a_teacher(dataset: Dataset, model: Path, tmp_path: Pa
         gates=GateConfig(min_words=3, languages=(), near_duplicate_threshold=None, max_copied=1.0),
     )
     options = Bootstrap(model=str(model), **OPTIONS)  # pyright: ignore[reportArgumentType]
-    result = synthesize(dataset, tmp_path / "out", "bootstrap", [], config, Context(), options=options)
+    result = synthesize(dataset, tmp_path / "out", "bootstrap", [], config, Context(workers=1), options=options)
     assert result.complete and result.samples_kept > 3 and result.teachers == ("bootstrap",)
     samples = Dataset.open(tmp_path / "out" / "samples")
     assert len(samples) == result.samples_kept
