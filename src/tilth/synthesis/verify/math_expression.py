@@ -49,7 +49,9 @@ _TOKEN = re.compile(
     r"|(?P<sign>\*\*|[-+*/^()\[\]{},=!|_]))"
 )
 _MATRIX = re.compile(r"\\begin\{(?P<kind>[pbv]?matrix)\}(?P<rows>.*)\\end\{(?P=kind)\}", re.DOTALL)
-_DROPPED = re.compile(r"\\(?:left|right|displaystyle|!|,|;|:|quad|qquad)(?![a-zA-Z])|(?<!\\)\\ |~|\$|\^\s*\{?\\circ\}?|°")
+_DROPPED = re.compile(
+    r"\\(?:left|right|displaystyle|!|,|;|:|quad|qquad)(?![a-zA-Z])|(?<!\\)\\ |~|\$|\^\s*\{?\\circ\}?|°"
+)
 _UNIT = re.compile(r"\\(?:text|mbox|textrm|mathrm|textbf)\{[^{}]*\}(?:\^\{?\d\}?)?")
 _THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:(?:,|\{,\}|,\\!)\d{3})+(?!\d)")
 _SIGNS = str.maketrans(
