@@ -38,7 +38,7 @@ from tilth.synthesis.learned_router import Contest, TeacherClassifier, train_cla
 from tilth.synthesis.recipe import ParseError, Rejected
 from tilth.synthesis.rewards import Reward, rendered, with_logprobs
 from tilth.synthesis.routing_result import ROUTER, Observation, RouterResult, cost_of, row_of, summarise
-from tilth.teacher.faults import DeadLetter
+from tilth.teacher.faults import BudgetSpent, DeadLetter
 from tilth.teacher.request import Asker, Reply, Request, Teacher
 from tilth.types import Document
 
@@ -152,10 +152,10 @@ class _Base:
             await self._done(index, asking.observations)
             raise
         except BaseException as error:
-            self._failure = error
-            await self._notify()
+            await self.fail(error)
             raise
-        await self._done(index, asking.observations)
+        if not asking.cut_short:
+            await self._done(index, asking.observations)
 
     def result(self) -> RouterResult:
         """Returns what was observed so far."""
@@ -240,6 +240,11 @@ class _Base:
             prompt=rendered(request)[-PROMPT_CHARACTERS:] if self.needs_prompt(index) else "",
         )
 
+    async def fail(self, error: BaseException) -> None:
+        """Ends the waiting of documents that this one should come before: they get the error, too."""
+        self._failure = self._failure or error
+        await self._notify()
+
     def needs_prompt(self, index: int) -> bool:
         """Whether the text of this document's requests is kept: where a classifier is trained on it."""
         return self.config.kind == "learned" and index < self.config.train_documents
@@ -294,6 +299,8 @@ class _DocumentAsker:
 
     def __post_init__(self) -> None:
         self.observations: list[Observation] = []
+        self.cut_short = False
+        """The budget was spent before all was asked: what was observed is not the whole document's."""
 
     async def ask(
         self, request: Request, *, recipe: str, teacher: str | None = None, n: int = 1, first_sample: int = 0
@@ -306,7 +313,12 @@ class _DocumentAsker:
             return await self.router.asker.ask(request, teacher=teacher, **arguments)
         if self.router.reward is not None and self.router.reward.needs_logprobs and self.router.config.kind != "fixed":
             request = with_logprobs(request)
-        replies, observations = await self.router.answer(self.document, self.index, request, arguments)
+        try:
+            replies, observations = await self.router.answer(self.document, self.index, request, arguments)
+        except BudgetSpent as error:
+            self.cut_short = True
+            await self.router.fail(error)
+            raise
         self.observations.extend(observations)
         return replies
 
