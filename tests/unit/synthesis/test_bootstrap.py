@@ -225,6 +225,8 @@ def test_synthesis_without_a_teacher(dataset: Dataset, model: Path, tmp_path: Pa
     options = Bootstrap(model=str(model), **OPTIONS)  # pyright: ignore[reportArgumentType]
     result = synthesize(dataset, tmp_path / "out", "bootstrap", [], config, Context(workers=1), options=options)
     assert result.complete and result.samples_kept > 3 and result.teachers == ("bootstrap",)
+    assert read_result(BootstrapResult, tmp_path / "out" / RESULT).pairs > 100
+    assert not (tmp_path / "out" / "work").exists()
     samples = Dataset.open(tmp_path / "out" / "samples")
     assert len(samples) == result.samples_kept
     subjects = [SUBJECTS[int(sample.source[-1])] for sample in samples]  # of the seed: `bootstrap/s2`
