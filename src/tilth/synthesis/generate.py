@@ -115,6 +115,8 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason = ""
+        self.generated = 0
+        """Documents that were done when it was not set, whatever came before the gates of them yet."""
 
     def __bool__(self) -> bool:
         return bool(self.reason)
@@ -137,10 +139,14 @@ def generate(
         if router is None:
             made = await make(plan, seed, asker)
         else:
-            async with router.document(seed.document, seed.index) as routed:
-                made = await make(plan, seed, routed)
+            try:
+                async with router.document(seed.document, seed.index) as routed:
+                    made = await make(plan, seed, routed)
+            except BudgetSpent:  # while it waited for documents before it
+                made = Made(seed=seed, complete=False)
         if not made.complete and not stop:
             stop.reason = "the budget is spent"
+        stop.generated += made.complete
         return made
 
     def while_there_is_budget() -> Iterable[SeedDocument]:

@@ -49,9 +49,8 @@ def router_of(
     reward = LogprobReward() if config.gates.critic == "reward" else GateReward(gates)
     if critic is not None:
         reward = RubricReward(critic)
-    return make_router(
-        RouterConfig(kind=config.router, seed=config.seed), writing, asker, reward=reward, folder=folder
-    )  # fmt: skip
+    router = RouterConfig(kind=config.router, train_documents=config.router_documents, seed=config.seed)
+    return make_router(router, writing, asker, reward=reward, folder=folder)
 
 
 def meter_for(documents: int, work: Path | None) -> UniquenessMeter:

@@ -94,7 +94,7 @@ def teachers() -> dict[str, ScriptedTeacher]:
 def test_routers_through_the_runner(router: Any, tmp_path: Path) -> None:
     dataset = corpus(tmp_path / "d")
     gates = GateConfig(min_words=1, languages=(), near_duplicate_threshold=None, critic_teacher="judge")
-    config = SynthesisConfig(router=router, gates=gates)
+    config = SynthesisConfig(router=router, router_documents=30, gates=gates)
     own = retell_with_prompt()
     result = synthesize(dataset, tmp_path / "out", own, teachers(), config, Context(workers=1, max_in_flight=16))
     assert result.complete and result.samples_kept == 60
@@ -107,7 +107,8 @@ def test_routers_through_the_runner(router: Any, tmp_path: Path) -> None:
     if router != "bandit":
         assert samples == {("big", True): 30, ("small", False): 30}
         (worth,) = table.worth
-        assert (worth.dearer, worth.pairs) == ("big", 60) and worth.cost_ratio > 5
+        assert (worth.dearer, worth.pairs) == ("big", 60 if router == "best" else 30) and worth.cost_ratio > 5
+        assert sum(row.answers for row in table.teachers) == (120 if router == "best" else 60 + 30)
     else:
         assert samples[("small", True)] + samples[("small", False)] > 40  # ten times cheaper
 
