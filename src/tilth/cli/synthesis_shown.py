@@ -194,7 +194,7 @@ def _show_gates(result: SynthesisResult) -> None:
     rows: list[tuple[str, ...]] = []
     for gate in result.gates:
         reasons = [f"{number:,} {reason.replace('_', ' ')}" for reason, number in gate.reasons.items()]
-        more = f", {len(reasons) - _MOST_REASONS} more reasons" if len(reasons) > _MOST_REASONS else ""
+        more = f", and {len(reasons) - _MOST_REASONS} more" if len(reasons) > _MOST_REASONS else ""
         share = f"{gate.samples_out / gate.samples_in:.0%}" if gate.samples_in else ""
         dropped = ", ".join(reasons[:_MOST_REASONS]) + more
         rows.append((gate.gate.replace("_", " "), f"{gate.samples_in:,}", f"{gate.samples_out:,}", share, dropped))
