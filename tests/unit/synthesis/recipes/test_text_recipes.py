@@ -183,6 +183,7 @@ def test_a_recipe_names_its_summary_prompts_and_parameters(name: str) -> None:
         lambda: NemotronCC(prompts=("distil",)),
         lambda: FinePhrase(parts=("poem",)),
         lambda: Cosmopedia(topic_share=1.5),
+        lambda: Cosmopedia(top_k=0),
         lambda: ActiveReading(strategies=0),
         lambda: AgentInstruct(tasks=0),
     ],
@@ -227,8 +228,13 @@ def test_an_extract_is_the_beginning_up_to_a_sentence() -> None:
     assert 500 < len(extract) <= 1000
     assert extract.endswith(".")
     assert drafts(result)[0].span == (0, len(extract.encode()))
-    params = result.requests[0].params
-    assert (params.temperature, params.top_p, params.top_k, params.repetition_penalty) == (0.6, 0.95, 50, 1.2)
+
+
+def test_what_openais_api_does_not_have_is_sent_on_request_only() -> None:
+    plain = tried("cosmopedia").requests[0].params
+    assert (plain.temperature, plain.top_p, plain.top_k, plain.repetition_penalty) == (0.6, 0.95, None, None)
+    published = tried("cosmopedia", options=Cosmopedia(top_k=50, repetition_penalty=1.2)).requests[0].params
+    assert published == replace(plain, top_k=50, repetition_penalty=1.2)
 
 
 def test_short_texts_and_boilerplate_openings_are_rejected() -> None:
