@@ -104,6 +104,8 @@ ATTACKS = {
     "priority": "import os\nos.nice(1); print('OWNED')",
     "watch a folder": SYSCALL
     + "print('OWNED' if libc.inotify_add_watch(libc.inotify_init(), b'{outside}', 2) >= 0 else '')",
+    "hidden folder": "import os\nos.mkdir('d', 0o300); print('OWNED')",
+    "hidden folder by umask": "import os\nos.umask(0o700); os.mkdir('d'); print('OWNED')",
     "terminal input": "import fcntl\nfcntl.ioctl(0, 0x5452, b'\\1\\0\\0\\0'); print('OWNED')",
 }
 NEEDS_MORE = {"extended attribute"}
