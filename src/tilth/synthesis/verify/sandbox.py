@@ -13,7 +13,7 @@ give away. It is as strong as the kernel: run it in a virtual machine where code
 from __future__ import annotations
 
 import contextlib
-import json
+import marshal
 import os
 import platform
 import selectors
@@ -212,7 +212,7 @@ class _Run:
         config = _launch_config(self.folder, limits, packages, layers, write_end)
         try:
             self._process = subprocess.Popen(
-                [*_interpreter(), str(_LAUNCHER), json.dumps(config)],
+                [*_interpreter(), str(_LAUNCHER), marshal.dumps(config).hex()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

@@ -285,6 +285,11 @@ def test_tracebacks_name_the_code_alone() -> None:
     assert (result.exit_code, result.detail) == (1, "ValueError: no")
 
 
+def test_little_is_loaded_before_the_code() -> None:
+    result = run_code("import sys\nprint({'json', 're', 'typing', 'enum'} & set(sys.modules))")
+    assert result.stdout == "set()\n"
+
+
 def test_long_stdin_and_unread_stdin() -> None:
     text = "x" * 3_000_000
     assert run_code("import sys\nprint(len(sys.stdin.read()))", stdin=text).stdout == "3000000\n"
