@@ -20,6 +20,7 @@ from tilth.teacher.faults import (
     AccessRefused,
     BadAnswer,
     BudgetSpent,
+    ConnectionFault,
     DeadLetter,
     Overloaded,
     RequestRefused,
@@ -308,6 +309,25 @@ def test_retry_after_holds_for_the_whole_endpoint() -> None:
     with_gateway(work, Controlled(busy), say=said.append)
     assert times[0] == 0 and min(times[1:]) == 30 and max(times) < 31
     assert said == ["endpoint asks to wait 30 seconds."]
+
+
+def test_an_outage_costs_the_waiting_requests_no_tries() -> None:
+    """Ten minutes without a server: most of a thousand requests have not been tried at all by then."""
+
+    async def down(_: int) -> None:
+        if asyncio.get_running_loop().time() < 600:
+            raise ConnectionFault("No connection.")
+
+    async def work(gateway: Gateway) -> int:
+        results = await asyncio.gather(*(gateway.ask(request(str(i)), recipe="r") for i in range(1000)))
+        assert 600 <= asyncio.get_running_loop().time() < 720
+        return len(results)
+
+    said: list[str] = []
+    teacher = Controlled(down)
+    assert with_gateway(work, teacher, say=said.append) == 1000
+    assert len(teacher.calls) < 1000 + 16 * 16
+    assert said[0] == "endpoint does not answer: the next try is in 8 seconds."
 
 
 def test_a_try_that_takes_too_long_is_given_up_and_lowers_the_limit() -> None:
