@@ -25,6 +25,7 @@ from tilth.teacher.faults import (
     Overloaded,
     RequestRefused,
     ServerFault,
+    TeacherFault,
     TimedOut,
 )
 from tilth.teacher.ledger import Spending
@@ -392,6 +393,22 @@ def test_an_error_of_ours_is_no_fault_to_try_again() -> None:
     teacher = Controlled(failing(ZeroDivisionError()))
     with_gateway(work, teacher)
     assert len(teacher.calls) == 1
+
+
+@pytest.mark.parametrize(("fault", "place"), [(BadAnswer("?"), 2), (ServerFault("500"), 5)])
+def test_what_was_begun_is_ended_first_unless_the_server_is_down(fault: TeacherFault, place: int) -> None:
+    async def first_fails(call: int) -> None:
+        await asyncio.sleep(10)
+        if call == 0:
+            raise fault
+
+    async def work(gateway: Gateway) -> None:
+        await asyncio.gather(*(gateway.ask(request(str(i)), recipe="r") for i in range(5)))
+
+    teacher = Controlled(first_fails)
+    with_gateway(work, teacher, max_in_flight=1)
+    texts_of_calls = [text for text, _, _ in teacher.calls]
+    assert texts_of_calls[0] == "0" and texts_of_calls.index("0", 1) == place
 
 
 # Fairness and budgets.
