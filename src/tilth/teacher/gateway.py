@@ -320,7 +320,7 @@ class Gateway:
             self._check(lane)
             if (again or entered - since > LOOK_AGAIN_SECONDS) and (known := self._known(question, items)):
                 return known
-            estimate = lane.cost(question.estimate(items))
+            estimate = lane.cost(question.estimate(items)) if self.reservations.budget.is_limited else NOTHING
             await self.reservations.reserve(estimate)
             cost = NOTHING
             try:
@@ -372,7 +372,7 @@ class Gateway:
             usage = question.usage(item, value)
             cost = lane.cost(usage)
             self.ledger.answered(line, usage, cost, cached=False)
-            total += cost
+            total = total.plus(cost)
         now = time.monotonic()
         self._rate = self._rate or Rate(now)
         self._rate.add(now, len(values))
