@@ -183,6 +183,22 @@ def test_a_damaged_row_is_said_and_replaced(statement: str, tmp_path: Path) -> N
         assert len(cache) == 3
 
 
+def test_a_damaged_index_does_not_give_the_answer_to_another_request(tmp_path: Path) -> None:
+    """SQLite itself finds nothing wrong with an index entry that points to another row."""
+    path = filled(tmp_path / "c.sqlite")
+    data = path.read_bytes()
+    entry_of_row_2, of_row_3 = KEYS[1] + b"\x02", KEYS[1] + b"\x03"
+    assert data.count(entry_of_row_2) == 2  # by key, and by prompt
+    path.write_bytes(data.replace(entry_of_row_2, of_row_3))
+    said: list[str] = []
+    with RequestCache(path, say=said.append) as cache:
+        assert cache.answer(KEYS[1]) is None
+        assert cache.answer_to_prompt(PROMPT, 1) is None
+        assert len(said) == 2
+        put(cache, [entry(1, sample=1)])
+        assert [cache.answer(KEYS[i]) for i in range(3)] == [answer(f"answer {i}") for i in range(3)]
+
+
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[Answer]]:
     """A cache of 60 answers of two pages each: the bytes of the file, and the answers."""
