@@ -54,7 +54,8 @@ CONFIGS = {
     "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate warmup_fraction "
     "decay_fraction beta1 beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at "
     "max_draws seeds",
-    "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p seed stop_tokens token_healing",
+    "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p repetition_penalty seed stop_tokens "
+    "token_healing",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
     "endpoints keys cache live",
     "tilth.steps:Step": "name fn config inputs version label",
