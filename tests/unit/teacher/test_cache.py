@@ -272,16 +272,19 @@ def test_what_is_no_cache_is_refused_and_left_alone(tmp_path: Path) -> None:
     text.write_text("Not a database, but long enough to be mistaken for one." * 100)
     foreign = tmp_path / "foreign.sqlite"
     change(foreign, "CREATE TABLE t (x)")
+    empty = tmp_path / "empty.sqlite"
+    change(empty, "PRAGMA application_id = 7")
     newer = filled(tmp_path / "newer.sqlite")
     change(newer, "PRAGMA user_version = 99")
-    before = {path: path.read_bytes() for path in (text, foreign, newer)}
-    for path, said in [(text, "not a request cache"), (foreign, "not a request cache"), (newer, "layout 99")]:
+    before = {path: path.read_bytes() for path in (text, foreign, empty, newer)}
+    for path in before:
+        said = "layout 99" if path == newer else "not a request cache"
         with pytest.raises(DataError, match=said) as caught:
             RequestCache(path)
         assert str(path) in str(caught.value) and caught.value.fix
     with pytest.raises(DataError, match="is a folder"):
         RequestCache(tmp_path)
-    assert before == {path: path.read_bytes() for path in (text, foreign, newer)}
+    assert before == {path: path.read_bytes() for path in before}
 
 
 def test_an_empty_file_becomes_a_cache(tmp_path: Path) -> None:
