@@ -28,6 +28,7 @@ _HERE = "tilth.synthesis.verify"
 VERIFIERS: dict[str, str] = {
     "exact": f"{_HERE}.exact:Exact",
     "number": f"{_HERE}.number:Number",
+    "math": f"{_HERE}.math_answer:Math",
     "arithmetic": f"{_HERE}.arithmetic:Arithmetic",
     "countdown": f"{_HERE}.countdown:Countdown",
     "code": f"{_HERE}.code_tests:Code",

@@ -13,7 +13,7 @@ give away. It is as strong as the kernel: run it in a virtual machine where code
 from __future__ import annotations
 
 import contextlib
-import json
+import marshal
 import os
 import platform
 import selectors
@@ -39,6 +39,8 @@ code did not survive; a signal."""
 LAYERS = ("landlock", "seccomp", "capabilities", "namespaces")
 REQUIRED = ("landlock", "seccomp")
 MAIN = "main.py"
+OUT_OF_TIME = "out of time"
+"""Whether by the processor's clock or the wall's: which one ends a run can differ from run to run."""
 _LAUNCHER = Path(__file__).with_name("lockdown.py")
 _POLL_SECONDS = 0.05
 _CHUNK = 1 << 16
@@ -51,7 +53,7 @@ class Limits:
     seconds: float = 5.0
     """CPU seconds; rounded up to whole ones by the kernel."""
     wall_seconds: float | None = None
-    """None: three times `seconds`, and one more, so that a busy machine does not change verdicts."""
+    """None: five times `seconds`, and five more, so that a busy machine does not change verdicts."""
     memory_bytes: int = 1 << 29
     """Address space, Python's own included (about 30 MB)."""
     output_bytes: int = 1 << 20
@@ -71,7 +73,7 @@ class Limits:
     @property
     def wall(self) -> float:
         """Seconds after which the process is killed, whatever it does."""
-        return 3 * self.seconds + 1 if self.wall_seconds is None else self.wall_seconds
+        return 5 * self.seconds + 5 if self.wall_seconds is None else self.wall_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +212,7 @@ class _Run:
         config = _launch_config(self.folder, limits, packages, layers, write_end)
         try:
             self._process = subprocess.Popen(
-                [*_interpreter(), str(_LAUNCHER), json.dumps(config)],
+                [*_interpreter(), str(_LAUNCHER), marshal.dumps(config).hex()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -256,7 +258,7 @@ class _Run:
         while self._end is None and set(_names(selector)) & {"stdout", "stderr"}:
             now = time.monotonic()
             if now >= self._deadline:
-                self._end = ("time", f"longer than {self.limits.wall:g} s")
+                self._end = ("time", OUT_OF_TIME)
                 return
             if now >= next_check:
                 next_check = now + _POLL_SECONDS
@@ -314,7 +316,7 @@ class _Run:
         """Waits for a process that has closed its streams, until it ends or the time is over."""
         while self._end is None and self._process.poll() is None:
             if time.monotonic() >= self._deadline:
-                self._end = ("time", f"longer than {self.limits.wall:g} s")
+                self._end = ("time", OUT_OF_TIME)
                 return
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_POLL_SECONDS)
@@ -348,7 +350,7 @@ def _reason(code: int, stderr: str) -> tuple[Reason, str]:
     if code == -signal.SIGSYS:
         return "denied", "a forbidden system call"
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        return "time", "CPU seconds are used up"
+        return "time", OUT_OF_TIME
     if code == -signal.SIGXFSZ:
         return "output", "a file is too large"
     if code < 0:

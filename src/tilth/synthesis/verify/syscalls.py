@@ -18,8 +18,8 @@ sched_get_priority_min:147:126 dup:32:23 dup2:33: dup3:292:24 nanosleep:35:101 c
 getitimer:36:102 setitimer:38:103 alarm:37: pause:34: getpid:39:172 getppid:110:173 gettid:186:178
 sendfile:40:71 copy_file_range:326:285 recvfrom:45:207 shutdown:48:210 exit:60:93 exit_group:231:94 uname:63:160
 flock:73:32 fsync:74:82 fdatasync:75:83 ftruncate:77:46 fallocate:285:47 fadvise64:221:223 getdents:78:
-getdents64:217:61 getcwd:79:17 chdir:80:49 fchdir:81:50 rename:82: renameat:264:38 renameat2:316:276 mkdir:83:
-mkdirat:258:34 rmdir:84: unlink:87: unlinkat:263:35 readlink:89: readlinkat:267:78 umask:95:166
+getdents64:217:61 getcwd:79:17 chdir:80:49 fchdir:81:50 rename:82: renameat:264:38 renameat2:316:276
+rmdir:84: unlink:87: unlinkat:263:35 readlink:89: readlinkat:267:78
 gettimeofday:96:169 time:201: times:100:153 getrlimit:97:163 getrusage:98:165 sysinfo:99:179 getuid:102:174
 geteuid:107:175 getgid:104:176 getegid:108:177 getresuid:118:148 getresgid:120:150 getgroups:115:158
 getpgrp:111: getpgid:121:155 getsid:124:156 getpriority:140:141 capget:125:90 arch_prctl:158: futex:202:98
@@ -32,7 +32,7 @@ close_range:436:436 wait4:61:260 waitid:247:95
 """Files, memory, time, threads of the process itself, and waiting: where a file may be is Landlock's matter."""
 _LIMITED = """
 clone:56:220 clone3:435:435 kill:62:129 tgkill:234:131 fcntl:72:25 ioctl:16:29 prctl:157:167 prlimit64:302:261
-socketpair:53:199 sendto:44:206 truncate:76:45
+socketpair:53:199 sendto:44:206 truncate:76:45 mkdir:83: mkdirat:258:34
 """
 """Allowed for some arguments only; `lockdown.py` says for which."""
 _KILLED = """

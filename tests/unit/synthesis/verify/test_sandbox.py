@@ -104,6 +104,8 @@ ATTACKS = {
     "priority": "import os\nos.nice(1); print('OWNED')",
     "watch a folder": SYSCALL
     + "print('OWNED' if libc.inotify_add_watch(libc.inotify_init(), b'{outside}', 2) >= 0 else '')",
+    "hidden folder": "import os\nos.mkdir('d', 0o300); print('OWNED')",
+    "hidden folder by umask": "import os\nos.umask(0o700); os.mkdir('d'); print('OWNED')",
     "terminal input": "import fcntl\nfcntl.ioctl(0, 0x5452, b'\\1\\0\\0\\0'); print('OWNED')",
 }
 NEEDS_MORE = {"extended attribute"}
@@ -281,6 +283,11 @@ def test_tracebacks_name_the_code_alone() -> None:
     result = run_code("def f():\n    raise ValueError('no')\nf()")
     assert result.stderr.splitlines()[1] == '  File "main.py", line 3, in <module>'
     assert (result.exit_code, result.detail) == (1, "ValueError: no")
+
+
+def test_little_is_loaded_before_the_code() -> None:
+    result = run_code("import sys\nprint({'json', 're', 'typing', 'enum'} & set(sys.modules))")
+    assert result.stdout == "set()\n"
 
 
 def test_long_stdin_and_unread_stdin() -> None:
