@@ -89,7 +89,7 @@ def test_ten_of_eighteen_words_are_a_phrase_and_no_item() -> None:
 
 def test_a_sequence_is_one_of_the_item_and_not_pieced_together() -> None:
     first = words(12)
-    item = f"{first} between them are other words {' '.join(first.split()[1:])} last {words(20, 200)}"
+    item = f"{' '.join(first.split()[3:])} last between them are other words {first} {words(20, 200)}"
     assert index(item).search(f"{first} last") == (12, None)
 
 
