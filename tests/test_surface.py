@@ -14,8 +14,10 @@ from tilth.execute import Context
 from tilth.identity import canonical
 from tilth.improve import LoopConfig
 from tilth.recipes import BUILT_IN, load_recipe, singles
+from tilth.recipes.step_functions import SeedSearch
 from tilth.steps import in_order
 from tilth.synthesis.config import SynthesisConfig
+from tilth.synthesis.topic_config import TopicConfig
 
 EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document ModelConfig
 Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ curation evaluation export
@@ -57,8 +59,10 @@ CONFIGS = {
     "max_draws seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p repetition_penalty seed stop_tokens "
     "token_healing",
-    "tilth.synthesis.config:SynthesisConfig": "samples documents design router temperature max_answer_tokens gates "
-    "budget reuse max_dead_letters seed",
+    "tilth.synthesis.config:SynthesisConfig": "samples documents design router router_documents temperature "
+    "max_answer_tokens gates budget reuse max_dead_letters seed",
+    "tilth.synthesis.topic_config:TopicConfig": "topics sample_documents dimensions seed",
+    "tilth.recipes.step_functions:SeedSearch": "per_topic",
     "tilth.synthesis.config:GateConfig": "min_words max_words languages max_copied near_duplicate_threshold "
     "decontaminate against critic critic_teacher min_score verify",
     "tilth.synthesis.config:Budget": "max_tokens max_money max_flops",
@@ -74,6 +78,8 @@ IN_IDENTITIES = (
     "tilth.improve.config:LoopConfig",
     "tilth.recipes.step_functions:Sampling",
     "tilth.synthesis.config:SynthesisConfig",
+    "tilth.synthesis.topic_config:TopicConfig",
+    "tilth.recipes.step_functions:SeedSearch",
 )
 """Configs of steps. Their fields at default are no part of an identity, so a changed default goes unseen there."""
 DEFAULTS: dict[str, dict[str, object]] = {
@@ -185,6 +191,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "documents": None,
         "design": "weighted",
         "router": "fixed",
+        "router_documents": 200,
         "temperature": None,
         "max_answer_tokens": None,
         "gates": {
@@ -205,6 +212,13 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "max_dead_letters": 0.05,
         "seed": 0,
     },
+    "tilth.synthesis.topic_config:TopicConfig": {
+        "topics": None,
+        "sample_documents": 20000,
+        "dimensions": 64,
+        "seed": 0,
+    },
+    "tilth.recipes.step_functions:SeedSearch": {"per_topic": 100},
 }
 """Defaults of the fields that enter identities.
 
@@ -223,7 +237,7 @@ VERSIONS = {
     "report": 1,
 }
 """Versions of the steps: those of a released tilth are never given to other results."""
-ALONE = {"synthesize": 1}
+ALONE = {"synthesize": 1, "seeds": 1, "topics": 1}
 """Versions of steps that no recipe has."""
 RECIPES = {
     "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed"
@@ -285,7 +299,8 @@ def test_versions(tmp_path: Path) -> None:
     assert {step.name: step.version for step in steps} == VERSIONS
     alone = [singles.improve(LoopConfig()), singles.curate([str(tmp_path)], CurationConfig())]
     alone.append(singles.synthesize("wrap", tmp_path, {}, SynthesisConfig()))
-    names = ("improve", "curate", "synthesize")
+    alone += [singles.seeds(tmp_path, "builtin", 1), singles.topics(tmp_path, TopicConfig())]
+    names = ("improve", "curate", "synthesize", "seeds", "topics")
     assert {step.name: step.version for step in alone} == {name: (VERSIONS | ALONE)[name] for name in names}
 
 
@@ -304,7 +319,7 @@ def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:
     for step in in_order(target, Context(runs=tmp_path / "runs")):
         visit(step.config)
     # Configs without a default of their own, which only tie others together, need no list.
-    assert {config for config in used if defaults(config)} | {SynthesisConfig} == listed
+    assert {config for config in used if defaults(config)} | {SynthesisConfig, SeedSearch, TopicConfig} == listed
 
 
 def test_recipes() -> None:

@@ -163,6 +163,7 @@ def operator(config: CurationConfig) -> Operator:
             "The operator `quality` has no classifier.", fix="Name its folder: `--quality-classifier FOLDER`."
         )
     classifier, least = QualityClassifier.load(config.quality_classifier), config.min_quality
+    classifier.score([""])  # loads scikit-learn now, and not in the time of the first document
 
     def rate(row: Row) -> Row | Drop | None:
         score = float(classifier.score([str(row["text"])])[0])

@@ -67,6 +67,8 @@ class SynthesisConfig:
     router: Literal["fixed", "best", "learned", "bandit"] = "fixed"
     """Which of several teachers answers: the first; all, and the best by reward is kept; a classifier trained on who
     won; a bandit on value per FLOP."""
+    router_documents: int = 200
+    """Documents that all teachers answer before the learned router chooses alone."""
     temperature: float | None = None
     """Overrides the recipe's."""
     max_answer_tokens: int | None = None
@@ -83,6 +85,8 @@ class SynthesisConfig:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise ConfigError(f"`samples` is {self.samples}.", fix="Draw 1 or more.")
+        if self.router_documents < 1:
+            raise ConfigError(f"`router_documents` is {self.router_documents}.", fix="Give 1 or more.")
         if self.documents is not None and self.documents < 1:
             raise ConfigError(f"`documents` is {self.documents}.", fix="Use 1 or more, or leave it out for all.")
         if not 0 <= self.max_dead_letters <= 1:

@@ -139,8 +139,11 @@ def generate(
         if router is None:
             made = await make(plan, seed, asker)
         else:
-            async with router.document(seed.document, seed.index) as routed:
-                made = await make(plan, seed, routed)
+            try:
+                async with router.document(seed.document, seed.index) as routed:
+                    made = await make(plan, seed, routed)
+            except BudgetSpent:  # while it waited for documents before it
+                made = Made(seed=seed, complete=False)
         if not made.complete and not stop:
             stop.reason = "the budget is spent"
         stop.generated += made.complete

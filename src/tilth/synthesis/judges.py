@@ -37,19 +37,20 @@ def router_of(
 ) -> Router | None:
     """Returns what chooses among the teachers, None where the first answers.
 
-    A critic that is named judges the answers, and writes none itself; without one, answers are worth what the gates
-    without a memory make of them.
+    A critic that is named judges the answers, and writes none itself. Without one, answers are worth how likely their
+    teacher finds them where `critic` is `reward`, else what the gates without a memory make of them.
     """
     if config.router == "fixed":
         return None
-    from tilth.synthesis.rewards import GateReward, RubricReward
+    from tilth.synthesis.rewards import GateReward, LogprobReward, RubricReward
 
     critic = config.gates.critic_teacher
     writing = {name: teacher for name, teacher in teachers.items() if name != critic}
-    reward = RubricReward(critic) if critic is not None else GateReward(gates)
-    return make_router(
-        RouterConfig(kind=config.router, seed=config.seed), writing, asker, reward=reward, folder=folder
-    )  # fmt: skip
+    reward = LogprobReward() if config.gates.critic == "reward" else GateReward(gates)
+    if critic is not None:
+        reward = RubricReward(critic)
+    router = RouterConfig(kind=config.router, train_documents=config.router_documents, seed=config.seed)
+    return make_router(router, writing, asker, reward=reward, folder=folder)
 
 
 def meter_for(documents: int, work: Path | None) -> UniquenessMeter:

@@ -121,6 +121,7 @@ def synthesize(
         if not (work / _JUDGED).exists():
             run.generate_and_judge()
         run.finish()
+    _keep_facts(work / "teacher", out)
     shutil.rmtree(work, ignore_errors=True)
     return read_result(SynthesisResult, out / SYNTHESIS)
 
@@ -191,6 +192,12 @@ def _identity(plan: Plan, teachers: Mapping[str, Teacher]) -> dict[str, object]:
         "teachers": {name: dict(teacher.identity) for name, teacher in teachers.items()},
         "dataset": plan.dataset,
     }
+
+
+def _keep_facts(prepared: Path, out: Path) -> None:
+    """Keeps what the preparation of a recipe's own teacher wrote down about it; the rest goes with the work."""
+    for path in sorted(prepared.glob("[!.]*.json")):
+        shutil.copyfile(path, out / path.name)
 
 
 def _clear_if_incomplete(out: Path) -> None:

@@ -14,26 +14,17 @@ from tilth.errors import DataError
 _WORDS = r"(?u)\b[^\W\d_]{3,}\b"
 _CHARACTERS = TOKEN.rpartition("|")[0]
 """Words, and single Chinese or Japanese characters."""
+MAX_SHARE = 1 / 3
+MAX_WORDS = 30_000
 
 
 class TermCounts:
-    """TF-IDF of the words of texts; a word in more than a third of them tells nothing."""
+    """TF-IDF of the words of texts; a word in more than a third of them tells nothing, unless all are."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        text = sklearn("feature_extraction.text")
-        n = len(texts)
-        self.vectorizer: Any = text.TfidfVectorizer(
-            token_pattern=_WORDS if _has_spaces(texts) else _CHARACTERS,
-            max_features=30_000,
-            min_df=2 if n >= 20 else 1,
-            max_df=1 / 3 if n >= 20 else 1.0,
-            sublinear_tf=True,
-            dtype=np.float64,
-        )
-        try:
-            self.matrix: Any = self.vectorizer.fit_transform(texts)
-        except ValueError as error:
-            raise DataError(f"The documents have no words to group them by: {error}.", fix="Give texts.") from None
+        limits: list[tuple[int, float]] = [(2, MAX_SHARE), (1, 1.0)] if len(texts) >= 20 else [(1, 1.0)]
+        pattern = _WORDS if _has_spaces(texts) else _CHARACTERS
+        self.vectorizer, self.matrix = _fitted(texts, pattern, limits)
         self.words: list[str] = self.vectorizer.get_feature_names_out().tolist()
 
     def of_groups(self, groups: npt.NDArray[np.int64], k: int, n: int = 10) -> list[list[str]]:
@@ -49,6 +40,25 @@ class TermCounts:
             best = np.argsort(-lead, kind="stable")[:n]
             found.append([self.words[word] for word in best if lead[word] > 0])
         return found
+
+
+def _fitted(texts: Sequence[str], pattern: str, limits: Sequence[tuple[int, float]]) -> tuple[Any, Any]:
+    """Returns vectorizer and matrix under the first limits (fewest documents, largest share) that leave a word."""
+    error: ValueError | None = None
+    for fewest, share in limits:
+        vectorizer = sklearn("feature_extraction.text").TfidfVectorizer(
+            token_pattern=pattern,
+            max_features=MAX_WORDS,
+            min_df=fewest,
+            max_df=share,
+            sublinear_tf=True,
+            dtype=np.float64,
+        )
+        try:
+            return vectorizer, vectorizer.fit_transform(texts)
+        except ValueError as found:
+            error = found
+    raise DataError(f"The documents have no words to group them by: {error}.", fix="Give texts.") from None
 
 
 def _has_spaces(texts: Sequence[str]) -> bool:

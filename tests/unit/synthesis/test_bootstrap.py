@@ -160,7 +160,7 @@ def test_batches_go_on_where_they_were(model: Path) -> None:
 
 # Training and writing
 
-OPTIONS = {"epochs": 16.0, "learning_rate": 1e-2, "batch_pairs": 16}
+OPTIONS = {"epochs": 6.0, "learning_rate": 1e-2, "batch_pairs": 16}
 
 
 @pytest.mark.slow
@@ -184,14 +184,14 @@ def test_the_model_learns_to_write_about_the_same(dataset: Dataset, model: Path,
 
 @pytest.mark.slow
 def test_a_killed_training_ends_with_the_same_weights(dataset: Dataset, model: Path, tmp_path: Path) -> None:
-    options = Bootstrap(model=str(model), epochs=4.0)
+    options = Bootstrap(model=str(model), epochs=2.0)
     calm = prepare(dataset, tmp_path / "calm", options, Context())
     script = (
         "import sys; from pathlib import Path; from tilth.execute import Context; from tilth.storage import Dataset\n"
         "from tilth.synthesis.bootstrap import prepare\n"
         "from tilth.synthesis.recipes.bootstrap_options import Bootstrap\n"
         "data, model, work = sys.argv[1:]\n"
-        "prepare(Dataset.open(data), Path(work), Bootstrap(model=model, epochs=4.0), Context(checkpoint_seconds=0.0))\n"
+        "prepare(Dataset.open(data), Path(work), Bootstrap(model=model, epochs=2.0), Context(checkpoint_seconds=0.0))\n"
     )
     work = tmp_path / "killed"
     process = subprocess.Popen(
@@ -223,8 +223,10 @@ def test_synthesis_without_a_teacher(dataset: Dataset, model: Path, tmp_path: Pa
         gates=GateConfig(min_words=3, languages=(), near_duplicate_threshold=None, max_copied=1.0),
     )
     options = Bootstrap(model=str(model), **OPTIONS)  # pyright: ignore[reportArgumentType]
-    result = synthesize(dataset, tmp_path / "out", "bootstrap", [], config, Context(), options=options)
+    result = synthesize(dataset, tmp_path / "out", "bootstrap", [], config, Context(workers=1), options=options)
     assert result.complete and result.samples_kept > 3 and result.teachers == ("bootstrap",)
+    assert read_result(BootstrapResult, tmp_path / "out" / RESULT).pairs > 100
+    assert not (tmp_path / "out" / "work").exists()
     samples = Dataset.open(tmp_path / "out" / "samples")
     assert len(samples) == result.samples_kept
     subjects = [SUBJECTS[int(sample.source[-1])] for sample in samples]  # of the seed: `bootstrap/s2`

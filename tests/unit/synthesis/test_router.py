@@ -268,6 +268,35 @@ def test_a_killed_run_ends_as_a_calm_one(kind: str, replay: bool, tmp_path: Path
         assert (tmp_path / "calm" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
 
 
+@pytest.mark.parametrize("kind", ["learned", "bandit"])
+def test_a_budget_that_a_recipe_survives_ends_those_that_wait(kind: str, tmp_path: Path) -> None:
+    config = RouterConfig(kind=kind, train_documents=16, block_documents=8)  # pyright: ignore
+    pool = Pool(lambda teacher, text: float(hash_of(teacher + text)), budget=70)
+    router = make_router(config, two_models(), pool, reward=Written(), folder=tmp_path)
+    ends: Counter[str] = Counter()
+
+    async def one(index: int, document: Document) -> None:
+        try:
+            async with router.document(document, index) as asker:
+                try:
+                    for part in ("a", "b", "c"):
+                        await asker.ask(question(document, part), recipe="r")
+                    ends["whole"] += 1
+                except BudgetSpent:
+                    ends["cut"] += 1
+        except BudgetSpent:
+            ends["waited"] += 1
+
+    async def every() -> None:
+        await asyncio.wait_for(asyncio.gather(*(one(i, d) for i, d in enumerate(documents(60)))), 20)
+
+    asyncio.run(every())
+    assert ends["waited"] > 20 and ends["cut"] > 0 and ends.total() == 60
+    router.close()
+    logged = [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()]
+    assert len(logged) == ends["whole"]  # what was cut short is not taken for a whole document
+
+
 async def run_some(router: Any, work: Sequence[Document], chosen: Sequence[int]) -> None:
     async def one(index: int) -> None:
         async with router.document(work[index], index) as asker:
