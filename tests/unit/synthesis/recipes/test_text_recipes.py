@@ -306,6 +306,13 @@ def test_segments_keep_to_the_limits_of_their_prompt(name: str) -> None:
     assert (short.requests, short.reasons) == ((), ["too_short_for_prompt"])
 
 
+def test_a_short_document_is_not_distilled_although_its_segment_would_do() -> None:
+    options = NemotronCC(prompts=("distill",))
+    short = tried("nemotron-cc", options=options, document=Document.make("word " * 15, "short"))
+    assert (short.requests, short.reasons) == ((), ["too_short_for_prompt"])
+    assert tried("nemotron-cc", options=options, document=Document.make("word " * 25, "long")).requests
+
+
 def test_paraphrases_need_their_prefix_and_are_joined_again() -> None:
     document = replace(scored(1), text=CLOCKS * 2)
     result = tried("nemotron-cc", document=document)
