@@ -42,7 +42,7 @@ STAGES = {
 }
 CONFIGS = {
     "tilth.curation.config:CurationConfig": "operators languages text_field max_document_bytes document_seconds "
-    "max_dead_letters min_words max_words decontaminate against quality_classifier min_quality "
+    "max_dead_letters min_words max_words decontaminate decontaminate_by against quality_classifier min_quality "
     "near_duplicate_threshold shingle_words num_permutations held_out_fraction held_out_by shard_bytes seed",
     "tilth.tokenizer.config:TokenizerConfig": "vocab_size pattern special_tokens tie_break min_frequency "
     "max_token_length max_training_bytes weights superwords_from byte_fallback character_coverage",
@@ -86,6 +86,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "min_words": 50,
         "max_words": 100000,
         "decontaminate": [],
+        "decontaminate_by": "drop",
         "against": [],
         "quality_classifier": None,
         "min_quality": None,

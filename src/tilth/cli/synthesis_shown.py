@@ -163,6 +163,7 @@ def show_result(folder: Path, page: Path, words: Sequence[str], *, as_json: bool
         return
     _show_gates(result)
     _show_costs(result)
+    _show_router(folder)
     if result.kept_examples:
         _show_example(result.kept_examples[0])
     print(f"Dataset  {dataset}  ({result.samples_kept:,} samples, {size(result.bytes_kept)} of text)")
@@ -194,7 +195,7 @@ def _show_gates(result: SynthesisResult) -> None:
     rows: list[tuple[str, ...]] = []
     for gate in result.gates:
         reasons = [f"{number:,} {reason.replace('_', ' ')}" for reason, number in gate.reasons.items()]
-        more = f", {len(reasons) - _MOST_REASONS} more reasons" if len(reasons) > _MOST_REASONS else ""
+        more = f", and {len(reasons) - _MOST_REASONS} more" if len(reasons) > _MOST_REASONS else ""
         share = f"{gate.samples_out / gate.samples_in:.0%}" if gate.samples_in else ""
         dropped = ", ".join(reasons[:_MOST_REASONS]) + more
         rows.append((gate.gate.replace("_", " "), f"{gate.samples_in:,}", f"{gate.samples_out:,}", share, dropped))
@@ -238,6 +239,27 @@ def _show_costs(result: SynthesisResult) -> None:
     if rows:
         right = tuple(range(2, len(used)))
         terminal.show_table("Answers", [columns[index] for index in used], shown, right=right)
+
+
+def _show_router(folder: Path) -> None:
+    """Prints whether the dearer teachers were worth it, where a router compared several."""
+    from tilth.results import read_result
+    from tilth.synthesis.routing_result import ROUTER, RouterResult
+
+    if not (folder / ROUTER).is_file():
+        return
+    routed = read_result(RouterResult, folder / ROUTER)
+    rows = [
+        (one.teacher, f"{one.answers:,}", f"{one.wins:,}", f"{one.mean_reward:.3g}", f"{one.tokens:,}")
+        for one in routed.teachers
+    ]
+    columns = ("teacher", "answers", "used", f"mean reward ({routed.reward})", "tokens")
+    terminal.show_table(f"Router: {routed.kind}", columns, rows, right=(1, 2, 3, 4))
+    for one in routed.worth:
+        print(
+            f"{one.dearer} beside {one.cheaper}: {one.gain:+.3g} reward (95%: {one.low:+.3g} to {one.high:+.3g}) at "
+            f"{one.cost_ratio:.3g} times the {routed.cost_unit}, better in {one.wins:.0%} of {one.pairs:,} pairs."
+        )
 
 
 def _show_example(example: Example) -> None:

@@ -53,6 +53,9 @@ class Asked:
     """What the command line asks for."""
 
     dataset: Path | None
+    topics: str
+    per_topic: int
+    group_topics: int | None
     teacher: tuple[str, ...]
     out: Path | None
     preview: int | None
@@ -78,6 +81,7 @@ def synthesize(words: Sequence[str]) -> None:
         _arguments(recipe), _with_preview(words[1:]), f"synthesize {words[0]}", TeacherOptions()
     )  # fmt: skip
     context = options.context()
+    asked = replace(asked, dataset=_seeds(asked, context))
     teachers, context = open_checked(asked.teacher, recipe, context)
     if asked.preview is not None:
         _preview(recipe, teachers, asked, context)
@@ -119,6 +123,9 @@ def _arguments(recipe: Recipe) -> Callable[..., Asked]:
     def build(
         dataset: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[DATASET]")] = None,
         *,
+        topics: str = "",
+        per_topic: int = 100,
+        group_topics: int | None = None,
         teacher: tuple[str, ...] = (),
         out: Path | None = None,
         preview: int | None = None,
@@ -130,6 +137,10 @@ def _arguments(recipe: Recipe) -> Callable[..., Asked]:
 
         Args:
             dataset: A dataset folder, such as `train` in what `tilth curate` wrote.
+            topics: Search the dataset by the topics in this file, one a line (`builtin`: those that come with tilth),
+                and use only what is found; recipes see a document's topic.
+            per_topic: Most documents of a topic that are used.
+            group_topics: Group the documents into so many topics first; recipes see a document's topic.
             teacher: Who answers: `http://HOST:PORT/v1#MODEL`, the folder of a model, `scripted:echo`, or a name in
                 `teachers.toml`. Several for a router or a critic.
             out: Folder for the samples, the rejects and the page.
@@ -140,7 +151,16 @@ def _arguments(recipe: Recipe) -> Callable[..., Asked]:
             config: How the recipe is run.
         """
         return Asked(
-            dataset=dataset, teacher=teacher, out=out, preview=preview, json=json, options=options, config=config
+            dataset=dataset,
+            topics=topics,
+            per_topic=per_topic,
+            group_topics=group_topics,
+            teacher=teacher,
+            out=out,
+            preview=preview,
+            json=json,
+            options=options,
+            config=config,
         )
 
     default = recipe.options()
@@ -217,18 +237,47 @@ def _dataset(folder: Path | None) -> Path | None:
     return folder
 
 
+def _seeds(asked: Asked, context: Context) -> Path | None:
+    """Returns the folder of the documents to work on: the dataset, or what a search or grouping by topic made of it,
+    in the folder of runs."""
+    if not asked.topics and asked.group_topics is None:
+        return asked.dataset
+    from tilth import steps
+    from tilth.recipes import singles
+    from tilth.synthesis.topic_config import TopicConfig
+
+    folder = _dataset(asked.dataset)
+    if folder is None:
+        raise ConfigError("There is no dataset to search or group by topic.", fix=f"{_USAGE}.")
+    if asked.topics and asked.group_topics is not None:
+        raise ConfigError("`--topics` and `--group-topics` are two ways to find topics.", fix="Give one of them.")
+    if asked.topics:
+        step = singles.seeds(folder, asked.topics, asked.per_topic)
+    else:
+        step = singles.topics(folder, TopicConfig(topics=asked.group_topics, seed=asked.config.seed))
+    found = steps.run(step, context)[-1]
+    if not asked.json:
+        terminal.say(f"{step.name}: {found.folder}{' is there already' if found.cached else ''}.")
+    return found.folder
+
+
 def _run(
     words: Sequence[str], recipe: Recipe, teachers: dict[str, Teacher], asked: Asked, context: Context
 ) -> None:  # fmt: skip
+    from tilth.cli.stages import check_datasets
     from tilth.recipes import singles
     from tilth.storage import Dataset
-    from tilth.synthesis.run import SourceDocuments
+    from tilth.synthesis.judges import critic_of
+    from tilth.synthesis.source_documents import SourceDocuments
 
     if asked.out is None:
         raise ConfigError("`--out` is not given.", fix=f"{_USAGE}, or `--preview` first.")
     folder = _dataset(asked.dataset)
-    # What is wrong with the documents is told before `out` is claimed for them.
+    # What is wrong with documents, critic or earlier datasets is told before `out` is claimed.
     SourceDocuments.choose(None if folder is None else Dataset.open(folder), asked.config.documents, recipe)
+    check_datasets(asked.config.gates.against)
+    if teachers:
+        critic_of(asked.config, list(teachers))
     identities = {name: teacher.identity for name, teacher in teachers.items()}
     teachers.clear()  # a model in this process is opened again by the step, and is not to be here twice
     step = singles.synthesize(words[0], folder, identities, asked.config, asked.options)

@@ -46,6 +46,8 @@ class CurationConfig:
     """Most words of a prose document (Gopher: 100,000)."""
     decontaminate: tuple[str, ...] = ()
     """Evaluation sets (files, folders, datasets): documents that hold items of them are dropped."""
+    decontaminate_by: Literal["drop", "cut"] = "drop"
+    """What becomes of such documents; `cut`: they lose the lines with items, and go if less than half would be left."""
     against: tuple[str, ...] = ()
     """Datasets made earlier: near duplicates of their documents are dropped."""
     quality_classifier: str | None = None
@@ -131,6 +133,8 @@ class CurationConfig:
             raise ConfigError(
                 f"`held_out_by` is {self.held_out_by!r}.", fix=f"Give one of {', '.join(get_args(HeldOutBy))}."
             )
+        if self.decontaminate_by not in ("drop", "cut"):
+            raise ConfigError(f"`decontaminate_by` is {self.decontaminate_by!r}.", fix="Give `drop` or `cut`.")
         for name in self.operators:
             if name in COMPARING_OPERATORS:
                 raise ConfigError(

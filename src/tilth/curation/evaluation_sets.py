@@ -201,9 +201,12 @@ def _csv(path: str) -> Iterator[Mapping[str, object]]:
 
 
 def _parquet(path: str) -> Iterator[Mapping[str, object]]:
-    with open_binary(path) as stream, pq.ParquetFile(stream) as file:
-        for batch in file.iter_batches(batch_size=1024):
-            yield from _rows(batch)
+    try:
+        with open_binary(path) as stream, pq.ParquetFile(stream) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                yield from _rows(batch)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"Cannot read the evaluation set {path}: {error}.") from None
 
 
 def _rows_of_dataset(dataset: Dataset) -> Iterator[Mapping[str, object]]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tilth.curation.config import CurationConfig
 from tilth.errors import ConfigError
@@ -20,6 +20,7 @@ from tilth.recipes import step_functions
 from tilth.sources import Source
 from tilth.steps import RECORD, Input, Step
 from tilth.synthesis.config import SynthesisConfig
+from tilth.synthesis.topic_config import TopicConfig
 from tilth.tokenizer.config import TokenizerConfig
 from tilth.training.config import TrainConfig
 
@@ -105,7 +106,8 @@ def synthesize(
 ) -> Step:
     """Runs a recipe over a dataset; `teachers` are their identities by name, where they are is in `Context.endpoints`.
 
-    What the gates compare with (`decontaminate`, `against`) becomes an input, as in `curate`.
+    What the gates compare with (`decontaminate`, `against`) becomes an input, as in `curate`, and so does a folder that
+    an option names (`FOLDERS` of the options' class).
     """
     from tilth.synthesis.prompt_files import is_built_in, load_prompts
     from tilth.synthesis.recipe import load_recipe
@@ -116,16 +118,37 @@ def synthesize(
         compared: tuple[str, ...] = getattr(config.gates, field)
         inputs |= {f"{field}/{number}": _made(path) for number, path in enumerate(compared)}
     bare = replace(config.gates, **dict.fromkeys(step_functions.COMPARED, ()))
+    options = loaded.options() if options is None else options
+    folders = {field: getattr(options, field) for field in getattr(options, "FOLDERS", ()) if getattr(options, field)}
+    inputs |= {step_functions.option_input(field): _made(path) for field, path in folders.items()}
     settings = step_functions.Synthesis(
         recipe=recipe,
         recipe_version=loaded.version,
         recipe_sha256="" if is_built_in(loaded) else sha256_file(Path(inspect.getfile(loaded.fn))),
         prompts={name: file.sha256 for name, file in load_prompts(loaded).items()},
-        options=loaded.options() if options is None else options,
+        options=replace(cast(Any, options), **dict.fromkeys(folders, "")),
         config=replace(config, gates=bare),
         teachers={name: dict(identity) for name, identity in teachers.items()},
     )
     return Step("synthesize", step_functions.synthesize, settings, inputs, version=step_functions.SYNTHESIZE_VERSION)
+
+
+def seeds(dataset: Path, topics: str, per_topic: int) -> Step:
+    """Searches a dataset by topics: `topics` is a file of them, or `builtin`."""
+    from tilth.synthesis.search import BUILT_IN, read_topics
+
+    read_topics(topics)  # what is wrong with the file is told now
+    inputs: dict[str, Input] = {step_functions.DOCUMENTS: _made(dataset)}
+    if topics != BUILT_IN:
+        inputs[step_functions.TOPICS_FILE] = Source(topics)
+    search = step_functions.SeedSearch(per_topic=per_topic)
+    return Step("seeds", step_functions.search_seeds, search, inputs, version=step_functions.SEEDS_VERSION)
+
+
+def topics(dataset: Path, config: TopicConfig) -> Step:
+    """Groups the documents of a dataset by topic."""
+    inputs: dict[str, Input] = {step_functions.DOCUMENTS: _made(dataset)}
+    return Step("topics", step_functions.group_topics, config, inputs, version=step_functions.TOPICS_VERSION)
 
 
 def improve(config: LoopConfig) -> Step:

@@ -19,6 +19,7 @@ from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
 from tilth.steps import Counts, Inputs
 from tilth.synthesis.config import SynthesisConfig
+from tilth.synthesis.topic_config import TopicConfig
 from tilth.tokenizer.config import TokenizerConfig
 from tilth.training.config import TrainConfig
 
@@ -280,6 +281,18 @@ class Synthesis:
     """Name -> identity; where they are is in `Context.endpoints`."""
 
 
+def option_input(field: str) -> str:
+    """Returns the name of the input that an option of a recipe names the folder of."""
+    return f"option/{field}"
+
+
+def _with_folders(options: Any, inputs: Inputs) -> Any:
+    """Returns options with the folders that are inputs of the step."""
+    found = {field: option_input(field) for field in getattr(options, "FOLDERS", ())}
+    paths = {field: _path_of(inputs, name) for field, name in found.items() if name in inputs.sources}
+    return replace(options, **paths) if paths else options
+
+
 def synthesize(config: Synthesis, inputs: Inputs, out: Path, context: Context) -> Counts:
     """Runs a recipe over the dataset `documents`, or without one, through the request cache.
 
@@ -300,7 +313,7 @@ def synthesize(config: Synthesis, inputs: Inputs, out: Path, context: Context) -
         partial(open_teachers, config.teachers, context) if config.teachers else (),
         settings,
         context,
-        options=config.options,
+        options=_with_folders(config.options, inputs),
     )
     return {
         "documents": result.documents_done,
@@ -310,6 +323,41 @@ def synthesize(config: Synthesis, inputs: Inputs, out: Path, context: Context) -
         "money": sum(one.money for one in result.spending),
         "flops": sum(one.flops for one in result.spending),
     }
+
+
+SEEDS_VERSION = TOPICS_VERSION = 1
+"""Raised when equal documents and topics give other seeds, or other groups."""
+TOPICS_FILE = "topics"
+"""Input with a file of topics; without it, those that come with tilth."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedSearch:
+    """Search a dataset for the documents that say most about each of a list of topics."""
+
+    per_topic: int = 100
+    """Most documents of a topic."""
+
+
+def search_seeds(config: SeedSearch, inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Writes the best documents of each topic, with the topic in their `meta`."""
+    from tilth.storage import Dataset
+    from tilth.synthesis.search import BUILT_IN, read_topics, seeds_by_topic
+
+    topics = read_topics(_path_of(inputs, TOPICS_FILE) if TOPICS_FILE in inputs.sources else BUILT_IN)
+    seeds = seeds_by_topic(Dataset.open(_path_of(inputs, DOCUMENTS)), topics, out, per_topic=config.per_topic)
+    return {"documents": seeds.n_documents, "bytes": seeds.n_bytes}
+
+
+def group_topics(config: TopicConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
+    """Groups a dataset by topic, and writes it with the topic in each document's `meta`."""
+    import asyncio
+
+    from tilth.storage import Dataset
+    from tilth.synthesis.topics import cluster_topics
+
+    dataset, _ = asyncio.run(cluster_topics(Dataset.open(_path_of(inputs, DOCUMENTS)), out, config))
+    return {"documents": dataset.n_documents, "bytes": dataset.n_bytes}
 
 
 IMPROVE_VERSION = 2

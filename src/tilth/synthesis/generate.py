@@ -115,6 +115,8 @@ class Stop:
 
     def __init__(self) -> None:
         self.reason = ""
+        self.generated = 0
+        """Documents that were done when it was not set, whatever came before the gates of them yet."""
 
     def __bool__(self) -> bool:
         return bool(self.reason)
@@ -141,6 +143,7 @@ def generate(
                 made = await make(plan, seed, routed)
         if not made.complete and not stop:
             stop.reason = "the budget is spent"
+        stop.generated += made.complete
         return made
 
     def while_there_is_budget() -> Iterable[SeedDocument]:

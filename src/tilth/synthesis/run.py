@@ -311,8 +311,9 @@ class _Run:
             facts["new"] = f"{points[-1].unique_share:.0%}"
         if isinstance(asker, Gateway):
             status = asker.status()
-            # As many requests a document as there were so far.
-            asker.expected = round(status.done / self.tally.done * len(self.sources)) if self.tally.done else None
+            # As many requests a document as there were so far; more documents are answered than committed.
+            answered = max(self.tally.done, self.stop.generated)
+            asker.expected = round(status.done / answered * len(self.sources)) if answered else None
             facts[""] = asker.status_line()
         return facts
 

@@ -20,13 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from tilth.curation.hashed_features import sklearn
-from tilth.errors import ConfigError, DataError
+from tilth.errors import DataError
 from tilth.results import write_result
 from tilth.storage import Dataset
 from tilth.synthesis.broken_answers import broken_answer
 from tilth.synthesis.prompt_files import PromptFile
 from tilth.synthesis.seed_rows import with_meta
 from tilth.synthesis.text_vectors import Lsa, TermCounts
+from tilth.synthesis.topic_config import TopicConfig
 from tilth.teacher.faults import DeadLetter
 from tilth.teacher.request import Asker, GenerationParams, Request, Teacher
 from tilth.types import Document
@@ -40,25 +41,6 @@ CHARACTERS = 4000
 BLOCK = 512
 """Documents that are assigned at a time."""
 MAX_NAME_WORDS = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class TopicConfig:
-    """How documents are grouped."""
-
-    topics: int | None = None
-    """Number of groups; None: the square root of half the number of documents, 2 to 500."""
-    sample_documents: int = 20_000
-    """Documents that the groups are found on."""
-    dimensions: int = 64
-    """Of the latent semantic analysis."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, least in (("topics", 2), ("sample_documents", 2), ("dimensions", 2)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"`{name}` is {value}.", fix=f"Give {least} or more.")
 
 
 @dataclass(frozen=True, kw_only=True)

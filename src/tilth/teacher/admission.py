@@ -1,9 +1,9 @@
 """How many requests may be in flight at one endpoint, and whose turn it is.
 
 The limit is found as TCP finds its window: it doubles every round trip until the endpoint first complains (429, 503, a
-time-out), is halved at a complaint, at most once a round trip, and grows by a constant a round trip from there on. It
-grows only while it is what holds requests back. Recipes take turns, so that ten requests of one need not wait for ten
-thousand of another. All steps take constant time, and nothing is polled.
+time-out), falls by a third at a complaint, at most once a round trip, and grows by a constant a round trip from there
+on. It grows only while it is what holds requests back. Recipes take turns, so that ten requests of one need not wait
+for ten thousand of another. All steps take constant time, and nothing is polled.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from enum import Enum, auto
 
 START = 16
 """Requests in flight before anything is known of an endpoint."""
-DECREASE = 0.5
-"""Factor of the limit when an endpoint complains."""
+DECREASE = 0.7
+"""Factor of the limit when an endpoint complains; CUBIC's, as 0.5 falls to next to nothing where faults are random."""
 INCREASE_SHARE = 1 / 32
 """Share of the maximum by which the limit grows in a round trip, after the first complaint."""
 

@@ -25,6 +25,7 @@ def pack(value: Answer | npt.NDArray[np.float32]) -> bytes:
         value.finish_reason,
         value.usage.prompt_tokens,
         value.usage.completion_tokens,
+        int(value.usage.estimated),
         value.model,
     ]
     if value.logprobs is not None:
@@ -39,11 +40,12 @@ def unpack(body: bytes) -> Answer | npt.NDArray[np.float32]:
     if body[:1] == _VECTOR:
         return np.frombuffer(body, dtype="<f4", offset=1).astype(np.float32)
     data = zlib.decompress(body[1:]) if body[:1] == _DEFLATED else body[1:]
-    text, finish_reason, prompt_tokens, completion_tokens, model, *rest = _fields(data)
+    text, finish_reason, prompt_tokens, completion_tokens, estimated, model, *rest = _fields(data)
+    usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens, estimated=bool(estimated))
     return Answer(
         text=text,
         finish_reason=finish_reason,
-        usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=completion_tokens),
+        usage=usage,
         model=model,
         logprobs=_logprobs(rest[0]) if rest else None,
     )

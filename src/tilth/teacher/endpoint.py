@@ -51,6 +51,10 @@ class Key:
             text = text.replace(form, HIDDEN)
         return text
 
+    def scrub_bytes(self, data: bytes) -> bytes:
+        """Takes the key out of the body of an answer."""
+        return data.replace(self._value.encode(), HIDDEN.encode())
+
 
 def key_variable(name: str) -> str:
     """Returns the environment variable with a teacher's key: `TILTH_<NAME>_KEY`."""

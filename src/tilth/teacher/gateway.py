@@ -89,7 +89,10 @@ class Gateway:
         self._admissions: dict[str, Admission] = {}
         self._lanes: dict[str, Lane] = {}
         for key, teacher in teachers.items():
-            admission = self._admissions.setdefault(teacher.endpoint, Admission(maximum=max_in_flight))
+            # A teacher may know that it takes fewer, such as one in this process.
+            most = min(max_in_flight, getattr(teacher, "max_in_flight", None) or max_in_flight)
+            admission = self._admissions.setdefault(teacher.endpoint, Admission(maximum=most))
+            admission.maximum = min(admission.maximum, most)
             self._lanes[key] = Lane(teacher, admission)
         if len({lane.name for lane in self._lanes.values()}) < len(self._lanes):
             raise ConfigError(
@@ -312,6 +315,9 @@ class Gateway:
                 cost, written = self._record(question, items, values)
             finally:
                 self.reservations.settle(estimate, cost)
+            if written is not None:
+                # Within its turn: what a kill can lose is never more than may be in flight.
+                await written
         except (Overloaded, TimedOut) as fault:
             outcome = Outcome.OVERLOADED
             if isinstance(fault, Overloaded) and fault.retry_after:
@@ -322,8 +328,6 @@ class Gateway:
             raise
         finally:
             admission.leave(entered, outcome)
-        if written is not None:
-            await written
         return [Found(question.key(item), value, False) for item, value in zip(items, values, strict=False)]
 
     async def _send(self, question: Question[V], items: list[int]) -> Sequence[V]:

@@ -150,7 +150,8 @@ class HttpTeacher:
             if not 200 <= response.status < 300:
                 raise self._refusal(response)
             try:
-                return read(response.body)
+                # An answer that repeats the key would take it into the cache.
+                return read(response.body if self._key is None else self._key.scrub_bytes(response.body))
             except BadAnswer as fault:
                 raise BadAnswer(fault.message, raw=response.body.decode("utf-8", "replace")) from None
         except TeacherFault as fault:

@@ -16,7 +16,8 @@ import pytest
 from tilth.errors import ConfigError, DataError
 from tilth.results import read_result
 from tilth.storage import Dataset, write_dataset
-from tilth.synthesis.topics import TOPICS, TopicConfig, TopicsResult, cluster_topics
+from tilth.synthesis.topic_config import TopicConfig
+from tilth.synthesis.topics import TOPICS, TopicsResult, cluster_topics
 from tilth.synthesis.trial import FunctionAsker
 from tilth.teacher.request import Request
 from tilth.types import Document

@@ -8,13 +8,13 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.teacher.controlled import run
 
 from tilth.errors import ConfigError
 from tilth.synthesis.config import SynthesisConfig
 from tilth.teacher.budget import NOTHING, Budget, Cost
 from tilth.teacher.faults import BudgetSpent
 from tilth.teacher.reservations import Reservations
+from unit.teacher.controlled import run
 
 LIMITED = [Budget(max_tokens=100), Budget(max_money=1.0), Budget(max_flops=1e21)]
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from unit.teacher.controlled import answer
 
 from tilth.errors import DataError, StepError
 from tilth.teacher.cache import Entry, RequestCache
 from tilth.teacher.cache_rows import pack, unpack
 from tilth.teacher.request import Answer, TokenLogprob, Usage
+from unit.teacher.controlled import answer
 
 KEYS = [bytes([i]) * 32 for i in range(200)]
 PROMPT = b"p" * 32
@@ -54,7 +54,12 @@ answers = st.builds(
     Answer,
     text=st.one_of(characters, characters.map(lambda text: text * 100)),
     finish_reason=st.sampled_from(["stop", "length", "content_filter", "unknown"]),
-    usage=st.builds(Usage, prompt_tokens=st.integers(0, 10**9), completion_tokens=st.integers(0, 10**9)),
+    usage=st.builds(
+        Usage,
+        prompt_tokens=st.integers(0, 10**9),
+        completion_tokens=st.integers(0, 10**9),
+        estimated=st.booleans(),
+    ),
     logprobs=st.none() | st.lists(tokens, max_size=3).map(tuple),
     model=characters,
 )

@@ -24,11 +24,11 @@ class Annotate:
 
     characters: int = 4000
     """How much of a document the teacher reads."""
-    max_words: int = 100
+    justification_words: int = 100
     """Most words of the justification."""
 
     def __post_init__(self) -> None:
-        for name in ("characters", "max_words"):
+        for name in ("characters", "justification_words"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"`{name}` is {getattr(self, name)}.", fix="Give 1 or more.")
 
@@ -75,9 +75,9 @@ async def annotate(document: Document, ask: Ask) -> list[Draft]:
     variables = {
         "text": document.text[: options.characters],
         "shortened": len(document.text) > options.characters,
-        "max_words": options.max_words,
+        "max_words": options.justification_words,
     }
-    rated = await ask("educational", variables, lambda text: parse_rating(text, options.max_words))
+    rated = await ask("educational", variables, lambda text: parse_rating(text, options.justification_words))
     return [
         Draft(
             text=document.text,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from tilth.errors import ConfigError
 from tilth.synthesis.passages import Passage, join_lines, split_passages
-from tilth.synthesis.recipe import Ask, Draft, recipe
+from tilth.synthesis.recipe import Ask, Draft, Rejected, recipe
 from tilth.synthesis.recipes.turns import grades, user_message
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message
@@ -16,24 +16,27 @@ from tilth.types import Document, Message
 class Backtranslation:
     """Instructions for passages of documents."""
 
-    min_tokens: int = 60
+    min_passage_tokens: int = 60
     """Fewest tokens of a passage, about."""
-    max_tokens: int = 800
+    max_passage_tokens: int = 800
     """Most tokens of a passage, about; documents are cut between paragraphs, or between lines where they have none."""
     passages: int = 4
     """Most passages of a document; of more, so many are drawn."""
-    min_score: int = 4
+    min_curation_score: int = 4
     """Lowest score (1 to 5) of the teacher's own judgement of the pair that is kept; 0: it is not asked for."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_tokens <= self.max_tokens:
+        if not 1 <= self.min_passage_tokens <= self.max_passage_tokens:
             raise ConfigError(
-                f"`min_tokens` is {self.min_tokens} and `max_tokens` {self.max_tokens}.", fix="Give 1 <= min <= max."
+                f"Passages have {self.min_passage_tokens} to {self.max_passage_tokens} tokens.",
+                fix="Give 1 <= `min_passage_tokens` <= `max_passage_tokens`.",
             )
         if self.passages < 1:
             raise ConfigError(f"`passages` is {self.passages}.", fix="Use 1 or more of each document.")
-        if not 0 <= self.min_score <= 5:
-            raise ConfigError(f"`min_score` is {self.min_score}.", fix="Give 1 to 5, or 0 for no judgement.")
+        if not 0 <= self.min_curation_score <= 5:
+            raise ConfigError(
+                f"`min_curation_score` is {self.min_curation_score}.", fix="Give 1 to 5, or 0 for no judgement."
+            )
 
 
 @recipe(
@@ -49,19 +52,24 @@ async def backtranslation(document: Document, ask: Ask) -> list[Draft]:
     """Take passages as answers, have the instruction written that each would answer, and keep pairs of a good score."""
     options: Backtranslation = ask.options
     passages = _drawn(whole_passages(document.text, options), ask)
+    if not passages:
+        raise Rejected(
+            "no_passage",
+            f"none of whole lines with {options.min_passage_tokens} to {options.max_passage_tokens} tokens",
+        )
     prompts = [("instruction", {"text": passage.text}) for passage in passages]
     asked = await ask.each(prompts, user_message(min_words=4, max_words=150))
     pairs = [(passage, one) for passage, one in zip(passages, asked, strict=True) if one is not None]
     scores = [None] * len(pairs)
-    if options.min_score:
+    if options.min_curation_score:
         judged = [("score", {"instruction": one.value, "response": passage.text}) for passage, one in pairs]
         scores = await ask.each(judged, grades("Score"), params=GenerationParams(temperature=0.0))
     drafts: list[Draft] = []
     for (passage, one), score in zip(pairs, scores, strict=True):
-        if options.min_score and score is None:
+        if options.min_curation_score and score is None:
             continue  # recorded as rejected
-        if score is not None and score.value["Score"] < options.min_score:
-            ask.reject("low_score", f"{score.value['Score']} < {options.min_score}", raw=one.text)
+        if score is not None and score.value["Score"] < options.min_curation_score:
+            ask.reject("low_score", f"{score.value['Score']} < {options.min_curation_score}", raw=one.text)
             continue
         messages = (Message(role="user", content=one.value), Message(role="assistant", content=passage.text))
         replies = (one,) if score is None else (one, score)
@@ -75,7 +83,7 @@ def whole_passages(text: str, options: Backtranslation) -> list[Passage]:
     """Returns passages that begin and end with a line: an answer does not begin in the middle of a sentence."""
     split = split_passages if "\n\n" in text.strip() else join_lines
     lines = b"\n" + text.encode("utf-8", "surrogatepass") + b"\n"
-    found = split(text, max_tokens=options.max_tokens, min_tokens=options.min_tokens)
+    found = split(text, max_tokens=options.max_passage_tokens, min_tokens=options.min_passage_tokens)
     spans = [piece.span for piece in found]
     # Blanks may stand between a passage and the ends of its lines; more than 100 count as text.
     around = [(lines[max(0, begin - 100) : begin + 1], lines[end + 1 : end + 101]) for begin, end in spans]

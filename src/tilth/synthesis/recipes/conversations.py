@@ -117,12 +117,9 @@ async def _turn(talk: list[Message], variables: dict[str, object], ask: Ask) -> 
 
 def parse_user_turn(answer: str) -> str:
     """Returns the user's message, or `END` where it ends the conversation. Raises: as `user_message`."""
-    text = answer.strip()
-    if text.rstrip(".!* \n").upper().endswith(END):
-        text = text[: text.upper().rindex(END)].strip()
-        # A question before the mark is still asked; the person ends the conversation with the next message.
-        if "?" not in text:
-            return END
+    text, mark, _ = answer.replace(END.lower(), END).partition(END)
+    if mark and "?" not in text:  # a question before the mark is still asked, and the next message ends it
+        return END
     text = _user_message(text)
     words = re.sub(r"[^\w' ]", " ", text.lower().replace("’", "'")).split()
     return END if "?" not in text and all(_FAREWELL.fullmatch(word) for word in words) else text

@@ -54,13 +54,15 @@ class Magpie:
     template: Literal["chatml", "llama-3", "phi-3", "zephyr", "gemma", "mistral", "plain"] = "chatml"
     """The teacher's chat template: chatml (Qwen, SmolLM2 and others); plain: `User:` and `Assistant:`."""
     pre_query: str = ""
-    """What comes before a user's turn, where none of the templates fits; it takes their place."""
+    """What comes before a user's turn, where none of the templates fits; it takes its place, with `stop`."""
+    stop: tuple[str, ...] = ()
+    """Texts that end a user's turn, beside those of the template; needed with most `pre_query`."""
     system: str = ""
     """A system message that leads to a kind of instructions (such as `You help with mathematics.`); it is in the
     samples too."""
-    min_words: int = 3
+    min_query_words: int = 3
     """Fewest words of an instruction."""
-    max_words: int = 300
+    max_query_words: int = 300
     """Most words of an instruction."""
     tags: bool = False
     """Have the teacher rate difficulty and quality of each instruction (1 to 5), and name its category."""
@@ -70,9 +72,10 @@ class Magpie:
     """Lowest difficulty to keep; above 0 it asks for tags."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.min_words <= self.max_words:
+        if not 1 <= self.min_query_words <= self.max_query_words:
             raise ConfigError(
-                f"`min_words` is {self.min_words} and `max_words` {self.max_words}.", fix="Give 1 <= min <= max."
+                f"`min_query_words` is {self.min_query_words} and `max_query_words` {self.max_query_words}.",
+                fix="Give 1 <= min <= max.",
             )
         if not (0 <= self.min_quality <= 5 and 0 <= self.min_difficulty <= 5):
             raise ConfigError(
@@ -87,6 +90,11 @@ class Magpie:
     def text(self) -> str:
         """The text to continue."""
         return self.pre_query or TEMPLATES[self.template].render(self.system)
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """Texts that end a user's turn."""
+        return self.stop if self.pre_query else (*TEMPLATES[self.template].stop, *self.stop)
 
 
 @recipe(
@@ -106,9 +114,7 @@ async def magpie(document: Document, ask: Ask) -> list[Draft]:
     must draw with a temperature, and with the seed that it is given.
     """
     options: Magpie = ask.options
-    params = GenerationParams(
-        max_tokens=4 * options.max_words, temperature=1.0, top_p=0.99, stop=TEMPLATES[options.template].stop
-    )
+    params = GenerationParams(max_tokens=4 * options.max_query_words, temperature=1.0, top_p=0.99, stop=options.stops)
     question = await ask.continue_text(options.text, query_parser(options), name="pre-query", params=params)
     replies: list[Parsed[Any]] = [question]
     meta: dict[str, object] = {}
@@ -144,7 +150,7 @@ def query_parser(options: Magpie) -> Parser[str]:
 
     Raises: ParseError `repeats_itself` where a third of its 4-word sequences come again; as `user_message`.
     """
-    parse = user_message(min_words=options.min_words, max_words=options.max_words)
+    parse = user_message(min_words=options.min_query_words, max_words=options.max_query_words)
 
     def parse_query(answer: str) -> str:
         mark = END_MARKS.search(answer)

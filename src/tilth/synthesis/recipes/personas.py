@@ -16,10 +16,10 @@ SOURCE = "Ge et al. 2024, Scaling Synthetic Data Creation with 1,000,000,000 Per
 PARAMS = GenerationParams(max_tokens=160, temperature=0.8, top_p=0.95)
 TO_TEXT = {
     "reads": "would choose to read this text",
-    "writes": "could have written it, or a text like it",
-    "needs": "would need what it says for their work or for a decision",
-    "teaches": "would teach its subject, or explain it to others",
-    "disputes": "would disagree with it, or see its subject from another side",
+    "writes": "could have written this text",
+    "needs": "would need what this text says, for their work or for a decision",
+    "teaches": "would teach the subject of this text, or explain it to others",
+    "disputes": "would disagree with this text, or see its subject from another side",
 }
 TO_PERSON = {
     "work": "works with this person, for this person, or as a competitor",

@@ -30,6 +30,7 @@ _BEYOND_TEXT = re.compile(
     re.IGNORECASE,
 )
 """Words of tasks that a model which reads and writes text cannot do."""
+_BETWEEN = re.compile(r"(?:(?:example|instance) ?\d{0,3})?", re.IGNORECASE)
 _PIN = re.compile(r"#([0-9a-f]{12})\Z")
 _ITEM = re.compile(r"[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+(?=\S)")
 _FIELD = re.compile(r"^[ \t*]*(input|output)[ \t*]*:[ \t*]*", re.IGNORECASE | re.MULTILINE)
@@ -251,11 +252,11 @@ def parse_instances(answer: str) -> list[Instance]:
 
 
 def _value(text: str) -> str:
-    """Returns a field without the title of the example that follows it; `none` is no input."""
-    text = re.sub(
-        r"\n[ \t*#]*(?:example|instance)[ \t]*\d{0,3}[ \t*]*:?[ \t*]*\Z", "", text.rstrip(), flags=re.IGNORECASE
-    )
-    text = text.strip()
+    """Returns a field without the rule or title before the example that follows it; `none` is no input."""
+    lines = text.strip().split("\n")
+    while len(lines) > 1 and _BETWEEN.fullmatch(lines[-1].strip(" \t*#:-")):
+        lines.pop()
+    text = "\n".join(lines).strip()
     return "" if text.strip("<>. ").lower() in ("none", "noinput", "no input", "n/a") else text
 
 

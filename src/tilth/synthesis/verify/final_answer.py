@@ -6,26 +6,26 @@ import re
 
 MAX_CHARS = 100_000
 """Only so much of a text's end is read."""
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _MARK = re.compile(
     r"####|\*\*(?:final )?answer:?\*\*:?|\b(?:the )?(?:final |correct )?answer(?: is)?\s*:|\b(?:final )?answer is\b",
     re.IGNORECASE,
 )
-_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL | re.IGNORECASE)
+_THOUGHT = re.compile(r"</think>", re.IGNORECASE)
 
 
 def marked_answer(text: str) -> str | None:
     r"""Returns what the last mark points at: `\boxed{}`, `<answer>`, `####`, `Answer:` or `the answer is`; else None.
 
-    A box counts before a tag, and a tag before a mark. What stands in `<think>` is passed over.
+    A box counts before a tag, and a tag before a mark. What stands before a `</think>` is passed over.
     """
-    text = _THINKING.sub("", text[-MAX_CHARS:])
+    text = _without_thoughts(text)
     box = _last_box(text)
     if box is not None:
         return box.strip()
-    tags = _TAG.findall(text)
-    if tags:
-        return str(tags[-1]).strip()
+    tagged = _last_tagged(text)
+    if tagged is not None:
+        return tagged.strip()
     marks = list(_MARK.finditer(text))
     if not marks:
         return None
@@ -39,8 +39,25 @@ def final_answer(text: str) -> str | None:
     marked = marked_answer(text)
     if marked:
         return marked
-    lines = [line.strip() for line in _THINKING.sub("", text[-MAX_CHARS:]).split("\n")]
+    lines = [line.strip() for line in _without_thoughts(text).split("\n")]
     return next((line for line in reversed(lines) if line), None)
+
+
+def _without_thoughts(text: str) -> str:
+    text = text[-MAX_CHARS:]
+    ends = [match.end() for match in _THOUGHT.finditer(text)]
+    return text[ends[-1] :] if ends else text
+
+
+def _last_tagged(text: str) -> str | None:
+    """Returns what stands between the last pair of tags."""
+    found, begin = None, None
+    for match in _TAG.finditer(text):
+        if not match[1]:
+            begin = match.end()
+        elif begin is not None:
+            found, begin = text[begin : match.start()], None
+    return found
 
 
 def _last_box(text: str) -> str | None:

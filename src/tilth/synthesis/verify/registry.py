@@ -36,7 +36,15 @@ VERIFIERS: dict[str, str] = {
 }
 """Name -> `module:class`; the class's fields are the options, and its module is loaded when it is used."""
 FAMILIES: dict[str, str] = {
+    "code_tasks": f"{_HERE}.code_family:CodeFamily",
     "countdown": f"{_HERE}.countdown:CountdownFamily",
+    "dates": f"{_HERE}.text_families:Dates",
+    "instructions": f"{_HERE}.instruction_family:InstructionFamily",
+    "json": f"{_HERE}.text_families:JsonFamily",
+    "multi_digit_arithmetic": f"{_HERE}.arithmetic_families:MultiDigitArithmetic",
+    "sorting": f"{_HERE}.text_families:Sorting",
+    "strings": f"{_HERE}.text_families:Strings",
+    "word_problems": f"{_HERE}.arithmetic_families:WordProblems",
 }
 """Name of a task family -> `module:class`."""
 REASONING_GYM = "reasoning_gym:"
@@ -53,8 +61,8 @@ def verifier(name: str, *, allow_files: bool = True) -> Verifier:
     head, colon, rest = name.partition(":")
     if head in VERIFIERS:
         return _with_options(head, rest if colon else "")
-    if head in FAMILIES and not rest:
-        return FamilyVerifier(family(name))
+    if head in FAMILIES:
+        return FamilyVerifier(family(head))
     if name.startswith(REASONING_GYM):
         return FamilyVerifier(family(name))
     if colon and allow_files:

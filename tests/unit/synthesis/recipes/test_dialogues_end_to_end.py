@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import pytest
 
 from real_data import FOLDER, MISSING
 from tilth.execute import Context
+from tilth.identity import canonical
+from tilth.results import decode
 from tilth.storage import finish_dataset, shard_name, write_table
-from tilth.synthesis.config import SynthesisConfig
+from tilth.synthesis.config import Budget, GateConfig, SynthesisConfig
 from tilth.synthesis.recipe import load_recipe
 from tilth.synthesis.recipes.prox_program import apply_edits
 from tilth.synthesis.run import synthesize
@@ -147,6 +150,15 @@ def test_a_recipe_end_to_end(name: str, sources: dict[str, Path | None], tmp_pat
         teacher = HttpTeacher(server.url, "scripted")
         synthesize(source, tmp_path / "b", name, teacher, config, Context(cache=tmp_path / "other"))
     assert [row["text"] for row in rows(tmp_path / "b" / "samples")] == [row["text"] for row in made]
+
+
+@pytest.mark.parametrize("name", sorted(SOURCE_OF))
+def test_options_have_names_of_their_own(name: str) -> None:
+    """On the command line they stand beside those of the run, its gates and its budget."""
+    taken = {field.name for kind in (SynthesisConfig, GateConfig, Budget) for field in fields(kind)}
+    options = load_recipe(name).options
+    assert not taken & {field.name for field in fields(options)}
+    assert decode(options, canonical(options()), "options") == options()  # as a record of the run has them
 
 
 def check_shape(shape: str, row: dict[str, Any]) -> None:

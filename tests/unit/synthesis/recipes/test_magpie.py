@@ -102,13 +102,15 @@ def test_every_template_ends_where_the_user_begins() -> None:
         else:
             with pytest.raises(ConfigError):
                 Magpie(template=name, system="x")
-    assert Magpie(pre_query="USER> ").text == "USER> "
+    own = Magpie(pre_query="USER> ", stop=("BOT>",))
+    assert (own.text, own.stops) == ("USER> ", ("BOT>",))
+    assert Magpie(stop=("BOT>",)).stops == ("<|im_end|>", "BOT>")
 
 
 def test_options_are_checked() -> None:
     for wrong in (
-        {"min_words": 0},
-        {"min_words": 9, "max_words": 8},
+        {"min_query_words": 0},
+        {"min_query_words": 9, "max_query_words": 8},
         {"min_quality": 6},
         {"system": "a", "pre_query": "b"},
     ):

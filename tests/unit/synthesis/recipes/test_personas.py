@@ -37,7 +37,7 @@ def test_a_persona_of_a_text() -> None:
     (draft,) = trial.drafts[0]
     assert (draft.text, draft.part, draft.span) == (FARMER, "teaches", (0, 92))
     asked = trial.requests[0].messages[-1].content
-    assert asked.count("Leeks grow") == 3 and "would teach its subject" in asked
+    assert asked.count("Leeks grow") == 3 and "would teach the subject of this text" in asked
 
 
 def test_relations_are_spread_over_documents() -> None:
@@ -75,6 +75,13 @@ def test_each_hop_starts_at_the_persona_before() -> None:
     assert len(set(relations)) == 2
     for request, relation in zip(trial.requests, relations, strict=True):
         assert TO_PERSON[str(relation)] in request.messages[-1].content
+
+
+def test_no_relation_comes_twice_in_a_chain() -> None:
+    documents = [Document.make(f"{FARMER} {n}", "p") for n in range(5)]
+    trial = try_recipe(persona_to_persona, documents, lambda request, sample: CLERK, PersonaToPersona(hops=6))
+    for drafts in trial.drafts:
+        assert len({draft.meta["relation"] for draft in drafts}) == len(drafts) == 6
 
 
 def test_a_chain_keeps_what_was_described_before_it_broke() -> None:

@@ -173,8 +173,8 @@ def test_what_is_not_yes_or_no(answer: str) -> None:
 
 
 def test_instances_with_several_lines() -> None:
-    answer = "Example 1:\nInput: a\nb\nOutput: c\n\nd\n\n**Example 2:**\n**Input:** e\n**Output:** f"
-    assert parse_instances(answer) == [Instance("a\nb", "c\n\nd"), Instance("e", "f")]
+    answer = "Example 1:\nInput: a\nb\nOutput: c\n\nd\n42\n\n---\n**Example 2:**\n**Input:** e\n**Output:** f"
+    assert parse_instances(answer) == [Instance("a\nb", "c\n\nd\n42"), Instance("e", "f")]
 
 
 def test_instances_that_teach_nothing_are_left_out() -> None:

@@ -1,0 +1,182 @@
+"""Runs through the real gateway: requests in flight, critics, routers, verifiers, teachers that a recipe makes."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tilth.errors import ConfigError
+from tilth.execute import Context
+from tilth.progress import SILENT
+from tilth.results import read_result
+from tilth.storage import finish_dataset, shard_name, write_table
+from tilth.synthesis.config import Budget, GateConfig, SynthesisConfig
+from tilth.synthesis.recipe import Draft, Recipe, recipe
+from tilth.synthesis.result import SYNTHESIS, SynthesisResult
+from tilth.synthesis.routing_result import ROUTER, RouterResult
+from tilth.synthesis.run import STATUS, synthesize
+from tilth.teacher.request import Price, Request
+from tilth.teacher.scripted import ScriptedTeacher
+from tilth.types import Document, Message, documents_table
+from toy_recipe import LongEnough, scripted, toy
+
+N = 45
+ANY_TEXT = GateConfig(min_words=1, languages=(), max_copied=1.0, near_duplicate_threshold=None)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Forty-five documents in nine shards of five."""
+    names = [shard_name(i) for i in range(N // 5)]
+    for i, name in enumerate(names):
+        texts = [f"Document {n} about soil, {n * n}." for n in range(i * 5, i * 5 + 5)]
+        of_shard = [Document.make(text, f"corpus/{text.split()[1]}.txt") for text in texts]
+        write_table(tmp_path / "source" / name, documents_table(of_shard))
+    finish_dataset(tmp_path / "source", shards=names, made_by="test")
+    return tmp_path / "source"
+
+
+def run(source: Path, out: Path, *teachers: ScriptedTeacher, of: Recipe = toy, **changes: Any) -> SynthesisResult:
+    context = changes.pop("context", Context(workers=1, max_in_flight=24, cache=out.parent / "cache"))
+    config = SynthesisConfig(**{"gates": ANY_TEXT, **changes})
+    return synthesize(source, out, of, teachers, config, context)
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [row for path in sorted(folder.glob("*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+def test_requests_stay_in_flight_across_shards(source: Path, tmp_path: Path) -> None:
+    teacher = ScriptedTeacher(scripted, latency=0.01)
+    result = run(source, tmp_path / "out", teacher)
+    assert teacher.most_in_flight == 24  # a shard has five documents
+    assert result.samples_kept == 2 * N and result.spending[0].requests == 2 * N
+    assert len(result.diversity) > 1 and result.diversity[-1].samples == 2 * N
+    again = ScriptedTeacher(scripted)
+    assert run(source, tmp_path / "again", again).spending[0].cached == 2 * N and not again.answered
+
+
+def test_money_is_a_budget(source: Path, tmp_path: Path) -> None:
+    teacher = ScriptedTeacher(scripted, price=Price(prompt=1000.0, completion=1000.0), latency=0.001)
+    part = run(source, tmp_path / "out", teacher, budget=Budget(max_money=1.0))
+    assert not part.complete and 0 < part.spending[0].paid_money <= 1.0
+    whole = run(source, tmp_path / "out", teacher, budget=Budget(max_money=100.0))
+    assert whole.complete and max(teacher.answered.values()) == 1
+
+
+def test_the_critic_is_asked_for_survivors_only_and_in_the_ledger(source: Path, tmp_path: Path) -> None:
+    def judge(request: Request, sample: int) -> str:
+        return f"Well.\nScore: {5 if 'Title' in request.messages[-1].content else 1}"
+
+    critic = ScriptedTeacher(judge, name="judge")
+    gates = replace(ANY_TEXT, critic="rubric", critic_teacher="judge", min_words=7)
+    result = run(source, tmp_path / "out", ScriptedTeacher(scripted), critic, gates=gates)
+    by_name = {gate.gate: gate for gate in result.gates}
+    assert by_name["critic"].samples_in == by_name["near_duplicate"].samples_out == sum(critic.answered.values())
+    assert by_name["critic"].reasons == {"low_score": by_name["critic"].samples_in - result.samples_kept}
+    assert {row["part"] for row in rows(tmp_path / "out" / "samples")} == {"titled"}
+    kept = json.loads(rows(tmp_path / "out" / "samples")[0]["lineage"])[-1]["gates"]
+    assert [one["gate"] for one in kept] == ["length", "language", "copy", "near_duplicate", "critic"]
+    assert {one.recipe: one.samples_kept for one in result.spending} == {"critic": 0, "toy": result.samples_kept}
+
+
+def test_a_router_chooses_and_says_whether_the_dearer_one_was_worth_it(source: Path, tmp_path: Path) -> None:
+    cheap = ScriptedTeacher(lambda request, sample: "too short", name="cheap", price=Price(completion=1.0))
+    dear = ScriptedTeacher(scripted, name="dear", price=Price(completion=9.0))
+    gates = replace(ANY_TEXT, min_words=3)
+    result = run(source, tmp_path / "out", cheap, dear, router="best", gates=gates)
+    assert {one.teacher: one.requests for one in result.spending} == {"cheap": 2 * N, "dear": 2 * N}
+    entries = [json.loads(row["lineage"])[-1] for row in rows(tmp_path / "out" / "samples")]
+    assert all(entry["answers"][0]["teacher"] == "dear" for entry in entries)
+    routed = read_result(RouterResult, tmp_path / "out" / ROUTER)
+    assert {row.teacher: row.answers for row in routed.teachers} == {"cheap": 2 * N, "dear": 2 * N}
+    with pytest.raises(ConfigError, match="one teacher to choose from"):
+        run(source, tmp_path / "other", dear, router="best")
+
+
+@recipe("sums", version=1, shape="problem", prompts=())
+async def sums(document: Document, ask: Any) -> list[Draft]:
+    """A sum with a solution that is wrong for every third document."""
+    n = int(document.text.split()[1])
+    reply = await ask.continue_text(f"{n} + 1 =", lambda text: text.strip(), name="sum")
+    said = (Message(role="user", content=f"{n} + 1"), Message(role="assistant", content=reply.value))
+    return [Draft(prompt=f"{n} + 1", answer=str(n + 1), verifier="number", messages=said, replies=(reply,))]
+
+
+def wrong_thirds(request: Request, sample: int) -> str:
+    n = int((request.prompt or "").split()[0])
+    return str(n + (2 if n % 3 == 0 else 1))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_verifiers_judge_last_and_are_counted(source: Path, tmp_path: Path, workers: int) -> None:
+    context = Context(workers=workers, cache=tmp_path / "cache")
+    result = run(source, tmp_path / "out", ScriptedTeacher(wrong_thirds), of=sums, context=context)
+    gate = result.gates[-1]
+    assert (gate.gate, gate.samples_in, gate.samples_out) == ("verifier", N, N - N // 3)
+    assert result.samples_kept == N - N // 3 == len(rows(tmp_path / "out" / "samples"))
+    for row in rows(tmp_path / "out" / "samples"):
+        assert int(row["prompt"].split()[0]) % 3 and row["verifier"] == "number"
+        assert row["text"] == f"{row['prompt']}\n\n{row['answer']}"
+    assert {row["stage"] for row in rows(tmp_path / "out" / "rejects")} == {"verifier"}
+    unverified = replace(ANY_TEXT, verify=False)
+    all_kept = run(source, tmp_path / "b", ScriptedTeacher(wrong_thirds), of=sums, context=context, gates=unverified)
+    assert all_kept.samples_kept == N
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """Options of a recipe that brings its teacher along."""
+
+    words: int = 3
+
+
+def trained(dataset: Any, work: Path, options: Trained, context: Context) -> ScriptedTeacher:
+    (work / "trained").touch()
+    return ScriptedTeacher(lambda request, sample: "word " * options.words, name="own")
+
+
+def test_a_recipe_may_make_its_teacher(source: Path, tmp_path: Path) -> None:
+    @recipe("own", version=1, shape="text", options=Trained, prepare=trained)
+    async def own(document: Document, ask: Any) -> list[Draft]:
+        """Continues a document."""
+        reply = await ask.continue_text(document.text, str, name="document")
+        return [Draft(text=f"{document.text} {reply.value}", replies=(reply,))]
+
+    result = run(source, tmp_path / "out", of=own)
+    assert result.teachers == ("own",) and result.samples_kept == N
+    with pytest.raises(ConfigError, match="No teacher is given"):
+        run(source, tmp_path / "none")
+
+
+def test_what_is_there_so_far_can_be_looked_at(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tilth.synthesis import run as runs
+
+    monkeypatch.setattr(runs, "_LIVE_SECONDS", 0.0)
+    live = tmp_path / "live"
+    live.mkdir()
+    context = Context(workers=1, live=live, progress=SILENT)
+    result = run(source, tmp_path / "out", ScriptedTeacher(scripted), context=context)
+    seen = read_result(SynthesisResult, live / SYNTHESIS)
+    assert seen.documents_done == N and not seen.complete and seen.samples_kept == result.samples_kept
+    assert json.loads((live / STATUS).read_text())["done"] == 2 * N
+
+
+def test_a_finished_run_is_read_and_not_repeated(source: Path, tmp_path: Path) -> None:
+    first = run(source, tmp_path / "out", ScriptedTeacher(scripted))
+    second = run(source, tmp_path / "out", ScriptedTeacher(scripted))
+    assert first == second
+    with pytest.raises(ConfigError, match="another call"):
+        run(source, tmp_path / "out", ScriptedTeacher(scripted), samples=2)
+    with pytest.raises(ConfigError, match="another call"):
+        run(source, tmp_path / "out", ScriptedTeacher(scripted, revision="2"))
+
+
+def test_gates_that_are_given_replace_those_of_the_config(source: Path, tmp_path: Path) -> None:
+    teacher, context = ScriptedTeacher(scripted), Context(workers=1)
+    result = synthesize(source, tmp_path / "o", toy, teacher, context=context, gates=[LongEnough(10_000)])
+    assert result.samples_kept == 0 and result.complete
+    assert [gate.gate for gate in result.gates] == ["parsed", "length"]
