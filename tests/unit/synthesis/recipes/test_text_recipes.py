@@ -424,6 +424,11 @@ def test_a_task_has_all_answers_on_its_way_in_its_lineage() -> None:
         assert draft.part in TASKS
         assert draft.meta["transformation"] in TRANSFORMATIONS
     assert len({draft.part for draft in drafts(result)}) == 3
+    one = tried(
+        "agentinstruct", options=AgentInstruct(tasks=4, suggestions=1)
+    )  # the teacher proposes three all the same
+    edits = [draft.replies[3] for draft in drafts(one)]
+    assert [reply.variables["suggestion"] for reply in edits] == ["Ask for an example."] * 4
     plain = tried("agentinstruct", options=AgentInstruct(tasks=1, suggestions=0))
     assert len(drafts(plain)[0].replies) == 3
 
@@ -454,6 +459,8 @@ def test_a_task_with_its_answer_is_rejected() -> None:
         ("</main>", '<img src="https://example.org/a.png"></main>', "external_resource"),
         ("</main>", '<img src="a.png"></main>', "external_resource"),
         ("<style>", '<link rel="stylesheet" href="https://cdn.example.org/x.css"><style>', "external_resource"),
+        ("<style>", '<base href="https://example.org/"><style>', "external_resource"),
+        ("<style>", '<meta http-equiv="Refresh" content="0; url=https://example.org"><style>', "external_resource"),
         ("color: white", "background: url('http://example.org/a.png')", "external_resource"),
         ("<style>", "<style>@import 'x.css';", "external_resource"),
         ("background: teal", "background: url(a.png)", "external_resource"),
