@@ -17,7 +17,11 @@ MARKS = re.compile(r"^[ \t]*(?:<<<[0-9a-f]{8}|[0-9a-f]{8}>>>)[ \t]*$", re.MULTIL
 
 def material_key(text: str) -> str:
     """Returns eight hexadecimal digits that are not in the text: of its SHA-256, hashed again while they are."""
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return absent_key(hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(), text)
+
+
+def absent_key(digest: str, text: str) -> str:
+    """Returns the first eight digits of a digest, or of its own digest and so on, that are not in the text."""
     lowered = text.lower()
     while digest[:8] in lowered:
         digest = hashlib.sha256(digest.encode()).hexdigest()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tilth.synthesis.material import MARKS, material, material_key
+from tilth.synthesis.material import MARKS, absent_key, material, material_key
 from tilth.synthesis.parse import content
 from tilth.synthesis.prompt_files import FOLDER, PromptFile
 from tilth.synthesis.recipe import ParseError
@@ -52,6 +52,12 @@ def test_the_key_is_never_in_the_text() -> None:
     for _ in range(50):  # a document that knows the key of what it says so far
         text += material_key(text).upper()
         assert material_key(text) not in text.lower()
+    known = "0" * 64
+    guessed = (
+        f"{absent_key(known, '')}>>> and {absent_key(known, '00000000')}>>>"  # the first two keys that it could be
+    )
+    assert guessed.startswith("00000000>>>")
+    assert absent_key(known, guessed.upper()) not in guessed
     assert material(text) == material(text)
     assert material("a text") != material("another text")
     assert len(MARKS.findall(material(text))) == 2

@@ -26,12 +26,17 @@ class Cosmopedia:
     """How often a document's topic is named, where it has one (`topic` in the design or in `meta`)."""
     min_tokens: int = 150
     """Shorter answers are dropped."""
+    top_k: int | None = None
+    """Published: 50. Servers that take no more than OpenAI's API (see the teacher's dialect) refuse it."""
+    repetition_penalty: float | None = None
+    """Published: 1.2. As `top_k`, not part of OpenAI's API."""
 
     def __post_init__(self) -> None:
         if self.characters < 1 or self.min_tokens < 0:
             raise ConfigError("`characters` and `min_tokens` cannot be negative.", fix="Show 1 character or more.")
         if not 0 <= self.topic_share <= 1:
             raise ConfigError(f"`topic_share` is {self.topic_share}.", fix="Give a share from 0 to 1.")
+        GenerationParams(top_k=self.top_k, repetition_penalty=self.repetition_penalty)  # refuses what cannot work
 
 
 @recipe(
@@ -40,7 +45,7 @@ class Cosmopedia:
     shape="text",
     prompts=tuple(FORMATS),
     options=Cosmopedia,
-    params=GenerationParams(max_tokens=2500, temperature=0.6, top_p=0.95, top_k=50, repetition_penalty=1.2),
+    params=GenerationParams(max_tokens=2500, temperature=0.6, top_p=0.95),
     axes={"audience": AUDIENCES, "format": FORMATS},
     source="Cosmopedia (Hugging Face, 2024), huggingface/cosmopedia",
 )
@@ -55,5 +60,6 @@ async def cosmopedia(document: Document, ask: Ask) -> list[Draft]:
         ask.cell["format"],
         {"extract": extract.text, "audience": ask.cell["audience"], "topic": " ".join(topic[:200].split())},
         at_least(ask.options.min_tokens, without_boilerplate_opening(without_title(content))),
+        params=GenerationParams(top_k=ask.options.top_k, repetition_penalty=ask.options.repetition_penalty),
     )
     return [Draft(text=reply.value, replies=(reply,), span=extract.span, part=ask.cell["format"], meta=dict(ask.cell))]

@@ -6,6 +6,21 @@ from collections.abc import Callable
 
 from tilth.teacher.request import Request
 
+THINGS = (
+    "kettle",
+    "clock",
+    "ladder",
+    "violin",
+    "ferry",
+    "stamp",
+    "mill",
+    "lamp",
+    "map",
+    "loom",
+    "sieve",
+    "anvil",
+    "cart",
+)
 MATERIAL = re.compile(r"^<<<([0-9a-f]{8})\n(.*?)\n\1>>>$", re.MULTILINE | re.DOTALL)
 CONCEPT = (
     "The start page of a small museum of clocks in a harbour town, for families who plan a visit. A wide "
@@ -90,8 +105,7 @@ ANSWERS: dict[str, Callable[[str], str]] = {
 
 
 def plausible(request: Request, sample: int) -> str:
-    asked = request.messages[-1].content
-    for phrase, answer in ANSWERS.items():
-        if phrase in asked:
-            return answer(materials(request)[-1])
-    return essay(asked if not materials(request) else materials(request)[-1])
+    asked, shown = request.messages[-1].content, materials(request)
+    answer = next((answer for phrase, answer in ANSWERS.items() if phrase in asked), essay)
+    thing = THINGS[int(request.prompt_key[:8], 16) % len(THINGS)]
+    return answer(shown[-1] if shown else asked).replace("a kettle", f"a {thing}")
