@@ -69,6 +69,7 @@ def test_no_message_holds_the_other_role(answer: str) -> None:
         text.encode()  # no half of a surrogate pair, which no file could hold
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(PARSERS))
 def test_long_answers_come_to_an_end(name: str) -> None:
     """Of hundreds of thousands of characters: what is not linear here does not end."""

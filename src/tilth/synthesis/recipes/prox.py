@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -77,22 +78,34 @@ async def prox(document: Document, ask: Ask) -> list[Draft]:
     edits: list[Edit] = []
     counts: dict[str, int] = {}
     if options.programs != "document":
-        chunks, too_long = split_chunks(original, options.chunk_tokens * BYTES_PER_TOKEN)
-        prompts = [("lines", {"lines": chunk.numbered(original)}) for chunk in chunks]
-        answers = await ask.each(prompts, parse_chunk_program)
-        if answers and not any(answers):
-            raise Rejected("no_program", f"none of {len(answers)} chunks has one")
-        counts = {"lines_too_long": too_long, "chunks_without_program": answers.count(None)}
-        for chunk, answer in zip(chunks, answers, strict=True):
-            if answer is not None:
-                made = edits_of(original, chunk, answer.value)
-                edits += made.edits
-                counts = {name: counts.get(name, 0) + made.counts.get(name, 0) for name in {**counts, **made.counts}}
-                replies.append(answer)
-        _check_size(edits, len(original), options)
+        edits, counts, programs = await _line_programs(original, ask)
+        replies += programs
     text = apply_edits(document.text, edits)
     meta = {"edits": [list(edit) for edit in edits], "edit_counts": {name: n for name, n in counts.items() if n}}
     return [Draft(text=text, replies=tuple(replies), meta=meta, keeps_id=True)]
+
+
+async def _line_programs(
+    original: bytes, ask: Ask
+) -> tuple[list[Edit], dict[str, int], list[Parsed[tuple[Call, ...]]]]:
+    """Returns the edits of all chunks, what was counted, and the programs.
+
+    A chunk whose program cannot be read stays as it is. Raises: Rejected if that is so of all, or as `_check_size`.
+    """
+    chunks, too_long = split_chunks(original, ask.options.chunk_tokens * BYTES_PER_TOKEN)
+    prompts = [("lines", {"lines": chunk.numbered(original)}) for chunk in chunks]
+    programs = await ask.each(prompts, parse_chunk_program)
+    if programs and not any(programs):
+        raise Rejected("no_program", f"none of {len(programs)} chunks has one")
+    counts = Counter({"lines_too_long": too_long, "chunks_without_program": programs.count(None)})
+    edits: list[Edit] = []
+    for chunk, program in zip(chunks, programs, strict=True):
+        if program is not None:
+            made = edits_of(original, chunk, program.value)
+            edits += made.edits
+            counts.update(made.counts)
+    _check_size(edits, len(original), ask.options)
+    return edits, dict(counts), [program for program in programs if program is not None]
 
 
 def _check_size(edits: list[Edit], size: int, options: Prox) -> None:

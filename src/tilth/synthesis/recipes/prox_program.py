@@ -121,9 +121,11 @@ def _call(statement: ast.stmt, program: str, allowed: Mapping[str, Mapping[str, 
         arguments[name] = cast("int | str", value.value)
     if call.args or len(arguments) != len(types) or len(call.keywords) != len(types):
         raise wrong("wrong_arguments")
-    for text in arguments.values():
-        if isinstance(text, str) and any(unicodedata.category(c) in ("Cc", "Cs") and c not in "\t\n" for c in text):
-            raise wrong("not_text")  # a control character, or half a surrogate pair
+    for name, text in arguments.items():
+        # Half a surrogate pair is in no file; control characters may be taken out of a document, not put into it.
+        unwanted = ("Cs",) if name == "source_str" else ("Cc", "Cs")
+        if any(unicodedata.category(char) in unwanted and char not in "\t\n" for char in str(text)):
+            raise wrong("not_text")
     return Call(call.func.id, arguments)
 
 

@@ -96,7 +96,8 @@ async def self_instruct(document: Document, ask: Ask) -> list[Draft]:
     options: SelfInstruct = ask.options
     seeds = read_seed_tasks(options.seed_tasks)
     shown = draw_tasks(seeds, document.text, options.shown, ask.rng)
-    variables: dict[str, object] = {"tasks": shown, "new": options.new}
+    numbered = "\n".join(f"{number}. {task}" for number, task in enumerate(shown, start=1))
+    variables: dict[str, object] = {"tasks": numbered, "new": options.new}
     written = await ask("instructions", variables, parse_instructions)
     tasks = _filtered(written.value[: options.new], [*(seed.instruction for seed in seeds), *shown], ask)
     kinds = await ask.each(

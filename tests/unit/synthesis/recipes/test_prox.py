@@ -18,6 +18,7 @@ from tilth.synthesis.recipes.prox_program import (
     split_chunks,
 )
 from tilth.synthesis.trial import try_recipe
+from tilth.teacher.faults import ServerFault
 from tilth.teacher.request import Answer, Request, Usage
 from tilth.types import Document
 
@@ -113,6 +114,27 @@ def test_a_chunk_without_a_program_stays_as_it_is() -> None:
     assert trial.reasons == ["not_a_program"] and trial.rejected[0].raw == "Sure, I removed them."
 
 
+def test_control_characters_can_be_taken_out() -> None:
+    trial = edited('normalize(source_str="\\x93", target_str="")', text="\x93Leeks\x93 keep.\n")
+    assert trial.drafts[0][0].text == "Leeks keep.\n"
+
+
+def test_a_chunk_whose_request_was_lost_stays_as_it_is() -> None:
+    def answer(request: Request, sample: int) -> str:
+        asked = request.messages[-1].content
+        if "keep_doc()" in asked:
+            return "keep_doc()"
+        if "first half" in asked:
+            raise ServerFault("500")
+        return "remove_lines(line_start=0, line_end=0)"
+
+    text = "The first half of it is here, in this line of it.\nThe second one is a page number, and goes away.\n"
+    trial = try_recipe(prox, [Document.make(text, "web#0")], answer, Prox(chunk_tokens=18))
+    (draft,) = trial.drafts[0]
+    assert draft.text == text[: text.index("The second")]
+    assert len(trial.lost) == 1 and draft.meta["edit_counts"] == {"chunks_without_program": 1}
+
+
 def test_without_any_program_the_document_is_rejected() -> None:
     assert set(edited("I cannot see any noise here at all").reasons) == {"no_program", "not_a_program"}
 
@@ -189,6 +211,7 @@ def test_a_deep_program_is_a_parse_error() -> None:
         ('normalize(source_str="a", target_str=f"{1}")', "not_allowed"),
         ('normalize(source_str="a", target_str=None)', "not_allowed"),
         ('normalize(source_str="a", target_str="\\ud800")', "not_text"),
+        ('normalize(source_str="\\udfff", target_str="")', "not_text"),
         ('normalize(source_str="a", target_str="\\x1b[2J")', "not_text"),
         ("keep_chunk()\nremove_lines(line_start=1, line_end=2)", "contradiction"),
         ("keep_chunk(); import os", "not_allowed"),

@@ -97,7 +97,7 @@ def test_what_is_shown_differs_by_document_and_holds_its_text() -> None:
     documents = [Document.make(text, "mine") for text in ("", " ", "Name the parts of a\nplough.")]
     answer = answers_by_prompt({WRITE: "no list"})
     shown = [
-        request.messages[-1].content.partition("\n\n")[2].partition("\n\nContinue")[0].split("\n")
+        request.messages[-1].content.partition("\n\n")[2].partition("\n\nContinue")[0].split("\n")[1:-1]
         for request in try_recipe(self_instruct, documents, answer).requests
     ]
     assert [len(tasks) for tasks in shown] == [8, 8, 8] and shown[0] != shown[1]
