@@ -100,7 +100,6 @@ class EvaluationIndex:
         pieces: list[U64] = []
         real: list[bool] = []
         item_of: list[int] = []
-        is_looked_for: list[bool] = []
         whole: list[tuple[int, int, int]] = []
         for number, item in enumerate(items):
             self.names.append(item.name)
@@ -114,19 +113,19 @@ class EvaluationIndex:
                 pieces.append(word_hashes(words))
                 real += map(_is_real, words)
                 item_of.append(number)
-                is_looked_for.append(is_prompt or len(words) >= GRAM)
         self._words = np.concatenate([np.empty(0, np.uint64), *pieces])
         self._offsets: _I64 = np.cumsum([0, *map(len, pieces)], dtype=np.int64)
         self._item_of: _I64 = np.array(item_of, np.int64)
-        self._index_sequences(np.array(real, bool), np.array(is_looked_for, bool))
+        self._index_sequences(np.array(real, bool))
         self._index_whole(whole)
 
-    def _index_sequences(self, real: npt.NDArray[np.bool_], is_looked_for: npt.NDArray[np.bool_]) -> None:
+    def _index_sequences(self, real: npt.NDArray[np.bool_]) -> None:
         """Sorts the candidate sequences by key, without those that say little; of a repeated one the first is kept."""
         piece = np.repeat(np.arange(len(self._item_of)), np.diff(self._offsets))
         begin = np.arange(max(len(self._words) - CANDIDATE + 1, 0))
         within = piece[begin] == piece[begin + CANDIDATE - 1] if len(begin) else np.empty(0, bool)
-        begin = begin[within & is_looked_for[piece[: len(within)]] & (_real_words(self._words, real) >= _LEAST_REAL)]
+        is_long = np.diff(self._offsets) >= GRAM  # what is shorter is looked for as a whole, or not at all
+        begin = begin[within & is_long[piece[: len(within)]] & (_real_words(self._words, real) >= _LEAST_REAL)]
         keys, piece = sequence_hashes(self._words, CANDIDATE)[begin], piece[begin]
         order = np.lexsort((begin, piece, keys))
         keys, piece, begin = keys[order], piece[order], begin[order]

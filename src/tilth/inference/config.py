@@ -20,6 +20,8 @@ class SamplingParams:
     """Sample among this many likeliest tokens only; None: among all."""
     top_p: float = 1.0
     """Sample among the likeliest tokens that together hold this much probability (nucleus sampling)."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens that the prompt or the completion holds already become less likely; 1: no difference."""
     seed: int = 0
     """With a prompt's index in the list it fixes what is drawn for that prompt, whatever the batch size."""
     stop_tokens: tuple[int, ...] = ()
@@ -37,5 +39,9 @@ class SamplingParams:
             raise ConfigError(f"top_k is {self.top_k}.", fix="Give at least 1, or None for no limit.")
         if not 0 < self.top_p <= 1:
             raise ConfigError(f"top_p is {self.top_p}.", fix="Give a share above 0 and up to 1.")
+        if not 0 < self.repetition_penalty < math.inf:
+            raise ConfigError(
+                f"repetition_penalty is {self.repetition_penalty}.", fix="Give a positive number, 1 for none."
+            )
         if not 0 <= self.seed < 1 << 63:
             raise ConfigError(f"seed is {self.seed}.", fix="Give a seed of 0 or more, below 2**63.")

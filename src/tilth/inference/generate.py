@@ -117,6 +117,8 @@ class Decoding:
         padding = torch.tensor([longest - len(known[row]) for row in self.rows], device=model.device)
         ids = [[0] * (longest - len(prompt)) + prompt for prompt in known.values()]
         self.next_ids = torch.tensor(ids, device=model.device)
+        self.seen = self._seen(known) if params.repetition_penalty != 1 else None
+        """`(rows, vocab_size)`: which tokens each sequence that is still in the cache holds."""
         most = min(max(self.room.values()), FIRST_TOKENS)
         self.uniforms = self._draw_uniforms(most)
         """`(rows, tokens)`: what decides each token of each sequence that is still in the cache."""
@@ -142,7 +144,10 @@ class Decoding:
         if self.steps == self.uniforms.shape[1]:
             self.uniforms = self._draw_uniforms(2 * self.steps)
         logits = F.linear(last, self.model.head_weight).to(self.uniforms.device)
-        ids, logprobs = draw(logits, self.params, self.uniforms[:, self.steps], n_tokens=self.n_tokens)
+        uniform = self.uniforms[:, self.steps]
+        ids, logprobs = draw(logits, self.params, uniform, n_tokens=self.n_tokens, seen=self.seen)
+        if self.seen is not None:
+            self.seen.scatter_(1, ids[:, None], True)
         self.steps += 1
         self.next_ids = ids[:, None].to(self.model.device)
         for row, token, logprob in zip(self.rows, ids.tolist(), logprobs.tolist(), strict=True):
@@ -163,6 +168,14 @@ class Decoding:
         # MPS has no float64: there the logits come to the CPU.
         return drawn if self.model.device.type == "mps" else drawn.to(self.model.device)
 
+    def _seen(self, known: Mapping[int, Sequence[int]]) -> Tensor:
+        # Where the logits are compared with the draws: see `_draw_uniforms`.
+        device = "cpu" if self.model.device.type == "mps" else self.model.device
+        seen = torch.zeros(len(self.rows), self.model.config.vocab_size, dtype=torch.bool, device=device)
+        for index, row in enumerate(self.rows):
+            seen[index, torch.tensor(known[row], device=device)] = True
+        return seen
+
     def _append(self, row: int, token: int, logprob: float) -> None:
         self.tokens[row].append(token)
         self.logprobs[row].append(logprob)
@@ -179,6 +192,8 @@ class Decoding:
             indices = torch.tensor(kept, device=self.model.device)
             self.cache.keep_rows(indices)
             self.next_ids, self.uniforms = self.next_ids[indices], self.uniforms[indices.to(self.uniforms.device)]
+            if self.seen is not None:
+                self.seen = self.seen[indices.to(self.seen.device)]
             self.rows = [self.rows[index] for index in kept]
 
 

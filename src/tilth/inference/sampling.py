@@ -46,16 +46,31 @@ def truncated_probabilities(logits: Tensor, params: SamplingParams) -> Tensor:
     return probabilities / probabilities.sum(dim=-1, keepdim=True)
 
 
+def penalized(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
+    """Returns logits in which tokens that were seen are less likely: divided by the penalty, or multiplied if negative.
+
+    Shapes: `(batch, vocab_size)`, seen bool. As Hugging Face's `generate` does. Source: Keskar et al. 2019 (CTRL).
+    """
+    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
 def draw(
-    logits: Tensor, params: SamplingParams, uniform: Tensor, *, n_tokens: int | None = None
+    logits: Tensor,
+    params: SamplingParams,
+    uniform: Tensor,
+    *,
+    n_tokens: int | None = None,
+    seen: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Picks one token a row, among the first `n_tokens` where they are given.
 
-    Shapes: logits `(batch, vocab_size)`, uniform `(batch,)`; returns ids and log-probabilities, both
+    Shapes: logits `(batch, vocab_size)`, uniform `(batch,)`, seen `(batch, vocab_size)`: tokens to which the repetition
+    penalty applies; returns ids and log-probabilities, both
     `(batch,)`.
     Units: nats under the model itself, that is at temperature 1 and without truncation.
     """
-    allowed = logits[:, :n_tokens]
+    weighed = logits if seen is None else penalized(logits.float(), seen, params.repetition_penalty)
+    allowed = weighed[:, :n_tokens]
     if params.temperature == 0:
         ids = allowed.argmax(dim=-1)
     else:

@@ -79,13 +79,9 @@ def join_lines(text: str, *, max_tokens: int, min_tokens: int = 0) -> list[Passa
     Source: the pre-processing of Nemotron-CC in NeMo Curator. No passage goes across a line that was left out.
     """
     tokens = _Tokens(text)
-    runs: list[list[Range]] = [[]]
-    for begin, end in _between(text, (0, len(text)), re.compile(r"\n")):
-        if tokens.of(begin, end) > max_tokens:
-            runs.append([])
-        else:
-            runs[-1].append((begin, end))
-    return _passages(tokens, (where for run in runs for where in _join(tokens, run, max_tokens)), min_tokens)
+    lines = _between(text, (0, len(text)), re.compile(r"\n"))
+    fitting = (line for line in lines if tokens.of(*line) <= max_tokens)  # across a longer one, nothing can be joined
+    return _passages(tokens, _join(tokens, fitting, max_tokens), min_tokens)
 
 
 def first_characters(text: str, limit: int) -> Passage:

@@ -133,7 +133,7 @@ def preview(
     names = opened(teachers)
     chosen = recipe.options() if options is None else options
     plan = PlanOf.of(recipe, chosen, config, sources, next(iter(names)))()
-    seeds = _some(sources, min(n or ONLY_PROMPTS, len(sources)), recipe)
+    seeds = preview_documents(sources, min(n or ONLY_PROMPTS, len(sources)), recipe)
     if not n:
         return _only_prompts(plan, sources, seeds)
     door = open_asker or gateway_door(teachers, config, context)
@@ -153,7 +153,7 @@ def preview(
     return found[0]
 
 
-def _some(sources: SourceDocuments, n: int, recipe: Recipe) -> list[SeedDocument]:
+def preview_documents(sources: SourceDocuments, n: int, recipe: Recipe) -> list[SeedDocument]:
     """Returns the documents with the lowest hashes, at their places in the run."""
     few = SourceDocuments.choose(sources.dataset, n, recipe)
     found: list[SeedDocument] = []

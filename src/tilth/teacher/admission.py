@@ -3,7 +3,8 @@
 The limit is found as TCP finds its window: it doubles every round trip until the endpoint first complains (429, 503, a
 time-out), falls by a third at a complaint, at most once a round trip, and grows by a constant a round trip from there
 on. It grows only while it is what holds requests back. Recipes take turns, so that ten requests of one need not wait
-for ten thousand of another. All steps take constant time, and nothing is polled.
+for ten thousand of another. An endpoint of which nothing but faults comes is left alone for a while, so that a server
+that starts anew does not cost the waiting requests their tries. All steps take constant time, and nothing is polled.
 """
 
 from __future__ import annotations
@@ -20,14 +21,21 @@ INCREASE_SHARE = 1 / 32
 """Share of the maximum by which the limit grows in a round trip, after the first complaint."""
 
 
+SILENT_AFTER = 16
+"""After so many faults in a row, or as many as may be in flight, an endpoint is left alone."""
+MOST_SILENT_SECONDS = 60.0
+
+
 class Outcome(Enum):
-    """What a request says about its endpoint's load."""
+    """What a request says about its endpoint."""
 
     ANSWERED = auto()
     OVERLOADED = auto()
     """It asked for fewer requests, or was too slow."""
+    BROKEN = auto()
+    """It failed, or could not be reached."""
     OTHER = auto()
-    """Nothing: another fault, or cancelled."""
+    """Nothing: a fault of the answer or of the request, or cancelled."""
 
 
 class Admission:
@@ -42,6 +50,9 @@ class Admission:
         """On the loop's clock: nothing is sent before, as the endpoint has asked."""
         self._doubling = True
         self._decreased_at = -1.0
+        self._faults_in_a_row = 0
+        self._silences = 0
+        """Pauses since the last answer."""
         self._queues: dict[str, deque[asyncio.Future[None]]] = {}
         self._turns: deque[str] = deque()
         """Recipes with a queue; the first is next."""
@@ -71,8 +82,11 @@ class Admission:
             self.waiting -= 1
         return loop.time()
 
-    def leave(self, entered: float, outcome: Outcome) -> None:
-        """Gives a place free. `entered` is what `enter` returned."""
+    def leave(self, entered: float, outcome: Outcome) -> float:
+        """Gives a place free; returns for how many seconds the endpoint is left alone now, mostly 0.
+
+        `entered` is what `enter` returned.
+        """
         saturated = self.in_flight >= int(self.limit)
         self.in_flight -= 1
         # What was sent before the last decrease tells nothing about the limit since.
@@ -84,7 +98,11 @@ class Admission:
             elif outcome is Outcome.ANSWERED and saturated:
                 step = 1.0 if self._doubling else max(1.0, self.maximum * INCREASE_SHARE) / self.limit
                 self.limit = min(float(self.maximum), self.limit + step)
+        silent = self._silent(outcome)
+        if silent:
+            self.pause(silent)
         self._grant()
+        return silent
 
     def pause(self, seconds: float) -> None:
         """Sends nothing for so long; what is in flight goes on."""
@@ -95,6 +113,18 @@ class Admission:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    def _silent(self, outcome: Outcome) -> float:
+        """Returns how long to leave the endpoint alone after this: 1 second, then 2, 4, ... until it answers."""
+        if outcome is Outcome.ANSWERED:
+            self._faults_in_a_row = self._silences = 0
+        elif outcome is not Outcome.OTHER:
+            self._faults_in_a_row += 1
+        if self._faults_in_a_row < max(SILENT_AFTER, int(self.limit)):
+            return 0.0
+        self._faults_in_a_row = 0
+        self._silences += 1
+        return min(MOST_SILENT_SECONDS, 2.0 ** (self._silences - 1))
 
     def _is_free(self, now: float) -> bool:
         return self.in_flight < int(self.limit) and now >= self.paused_until

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tilth.errors import ConfigError
 
@@ -19,6 +20,11 @@ class Budget:
     max_flops: float | None = None
     """Generation FLOPs; teachers whose parameters are not known cannot be limited by it."""
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is any limit."""
+        return not (self.max_tokens is None and self.max_money is None and self.max_flops is None)
+
     def __post_init__(self) -> None:
         for name in ("max_tokens", "max_money", "max_flops"):
             limit = getattr(self, name)
@@ -28,16 +34,20 @@ class Budget:
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """An amount of each of the three things that a budget limits."""
+class Cost(NamedTuple):
+    """An amount of each of the three things that a budget limits. A tuple: several are made for each request."""
 
     tokens: int = 0
     money: float = 0.0
     flops: float = 0.0
 
-    def __add__(self, other: Cost) -> Cost:
+    def plus(self, other: Cost) -> Cost:
+        """Returns the sum."""
         return Cost(self.tokens + other.tokens, self.money + other.money, self.flops + other.flops)
+
+    def minus(self, other: Cost) -> Cost:
+        """Returns the difference."""
+        return Cost(self.tokens - other.tokens, self.money - other.money, self.flops - other.flops)
 
 
 NOTHING = Cost()

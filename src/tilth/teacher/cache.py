@@ -147,18 +147,21 @@ class RequestCache:
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 raise trouble(self.path, error) from error
-            if not self._needs_repair:
+            if not self.damaged:
                 self.say(f"The request cache {self.path} is damaged ({error}): what cannot be read is asked again.")
             self.damaged += 1
             self._needs_repair = True
             return []
 
     def _checked(self, row: Row, *, is_asked: bool) -> Answer | Vector | None:
-        """`is_asked`: it is the row that was asked for; of a damaged index, SQLite may give another."""
+        """`is_asked`: it is the row that was asked for; of a damaged index, SQLite may give another.
+
+        All of the file is repaired at the next write: through a damaged index, that could overwrite a good row.
+        """
         if is_asked and is_whole(row):
             return unpack(row[3])
         self.damaged += 1
-        self._needs_repair = self._needs_repair or not is_asked
+        self._needs_repair = True
         self.say(f"The request cache {self.path} has a damaged row, number {self.damaged}: it is asked again.")
         return None
 

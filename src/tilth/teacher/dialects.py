@@ -68,6 +68,10 @@ DIALECTS: dict[str, Dialect] = {
 }
 
 
+DIALECT_OF_OWNER: dict[str, DialectName] = {"vllm": "vllm", "llamacpp": "llama.cpp", "tilth": "vllm"}
+"""Who owns a server's models, as `/v1/models` says -> its dialect. The loopback server takes vLLM's fields."""
+
+
 def dialect_named(name: str) -> Dialect:
     """Returns a dialect. Raises: ConfigError for an unknown name."""
     if name not in DIALECTS:
@@ -106,6 +110,13 @@ def body_of(
     if request.schema is not None:
         body |= _schema(request.schema, dialect, route)
     return body
+
+
+def needs_more(request: Request) -> bool:
+    """Whether a request has what OpenAI's API has no field for."""
+    params = request.params
+    more = params.top_k is not None or params.repetition_penalty is not None
+    return more or (request.schema is not None and request.prompt is not None)
 
 
 def route_of(request: Request) -> Route:

@@ -23,6 +23,8 @@ KEY_OF_HOST = {
 }
 """Hosted services -> the variable that their own clients read."""
 HIDDEN = "[key]"
+_LEAST_SECRET = 16
+"""Characters of a key that is one; servers of one's own take any word."""
 _MOST_RAW = 20_000
 """Characters of an answer that a fault keeps."""
 
@@ -51,9 +53,9 @@ class Key:
             text = text.replace(form, HIDDEN)
         return text
 
-    def scrub_bytes(self, data: bytes) -> bytes:
-        """Takes the key out of the body of an answer."""
-        return data.replace(self._value.encode(), HIDDEN.encode())
+    def scrub_answer(self, data: bytes) -> bytes:
+        """Takes the key out of an answer that will be stored, unless it is a word that texts may hold (`none`)."""
+        return data.replace(self._value.encode(), HIDDEN.encode()) if len(self._value) >= _LEAST_SECRET else data
 
 
 def key_variable(name: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -23,7 +24,16 @@ from tilth.progress import SILENT, Bar, Progress
 from tilth.teacher.admission import Admission, Outcome
 from tilth.teacher.budget import NOTHING, Budget, Cost
 from tilth.teacher.cache import RequestCache, Vector
-from tilth.teacher.faults import AccessRefused, BadAnswer, DeadLetter, Overloaded, TeacherFault, TimedOut
+from tilth.teacher.faults import (
+    AccessRefused,
+    BadAnswer,
+    ConnectionFault,
+    DeadLetter,
+    Overloaded,
+    ServerFault,
+    TeacherFault,
+    TimedOut,
+)
 from tilth.teacher.ledger import Ledger, Spending
 from tilth.teacher.questions import Embeddings, Found, Lane, Question, Reuse, Samples
 from tilth.teacher.request import Reply, Request, Teacher
@@ -37,6 +47,8 @@ MOST_PAUSE_SECONDS = 600.0
 """Longest wait that an endpoint can ask for (Retry-After); after it, the request is tried again."""
 LOOK_AGAIN_SECONDS = 0.05
 """After a longer wait for its turn, a request looks whether another process has paid for its answer by now."""
+SAID_SECONDS = 5.0
+"""Pauses of an endpoint from this length on are said."""
 SHOW_SECONDS = 0.2
 """How often a bar is told what was done."""
 
@@ -163,7 +175,7 @@ class Gateway:
             paid=self.ledger.requests,
             in_flight=in_flight,
             waiting=max(len(self._open) - in_flight, 0),
-            rate=0.0 if self._rate is None else self._rate.per_second(asyncio.get_running_loop().time()),
+            rate=0.0 if self._rate is None else self._rate.per_second(time.monotonic()),
             tokens=paid.tokens,
             money=paid.money,
             flops=paid.flops,
@@ -278,10 +290,10 @@ class Gateway:
         """Tries until all items are there. Raises: DeadLetter."""
         line = self.ledger.line(question.recipe, question.lane.name)
         landed: dict[object, Found[V]] = {}
-        tries = 0
+        tries, first = 0, False
         while left:
             try:
-                found = await self._try(question, left, again=tries > 0)
+                found = await self._try(question, left, again=tries > 0, first=first)
             except TeacherFault as fault:
                 tries += 1
                 if not fault.retryable or tries >= self.max_tries:
@@ -289,6 +301,8 @@ class Gateway:
                     key, name = question.key(left[0]).hex(), question.lane.name
                     raise DeadLetter(fault, tries=tries, key=key, teacher=name) from fault
                 line.retries += 1
+                # What was begun is ended first; but while a server is down, no request is to use up all its tries.
+                first = not isinstance(fault, ConnectionFault | ServerFault)
                 await asyncio.sleep(self._backoff(tries))
             else:
                 # A teacher may give fewer samples than it was asked for; the others are asked in another call.
@@ -296,17 +310,17 @@ class Gateway:
                 left = left[len(found) :]
         return landed
 
-    async def _try(self, question: Question[V], items: list[int], *, again: bool) -> list[Found[V]]:
+    async def _try(self, question: Question[V], items: list[int], *, again: bool, first: bool) -> list[Found[V]]:
         """One try, from the wait for a turn to the answers on the disk."""
         lane, admission = question.lane, question.lane.admission
         since = asyncio.get_running_loop().time()
-        entered = await admission.enter(question.recipe, first=again)
+        entered = await admission.enter(question.recipe, first=first)
         outcome = Outcome.OTHER
         try:
             self._check(lane)
             if (again or entered - since > LOOK_AGAIN_SECONDS) and (known := self._known(question, items)):
                 return known
-            estimate = lane.cost(question.estimate(items))
+            estimate = lane.cost(question.estimate(items)) if self.reservations.budget.is_limited else NOTHING
             await self.reservations.reserve(estimate)
             cost = NOTHING
             try:
@@ -323,11 +337,16 @@ class Gateway:
             if isinstance(fault, Overloaded) and fault.retry_after:
                 self._pause(lane, fault.retry_after)
             raise
+        except (ConnectionFault, ServerFault):
+            outcome = Outcome.BROKEN
+            raise
         except AccessRefused as error:
             self._refused[lane.name] = error
             raise
         finally:
-            admission.leave(entered, outcome)
+            silent = admission.leave(entered, outcome)
+            if silent >= SAID_SECONDS:
+                self.say(f"{lane.teacher.endpoint} does not answer: the next try is in {silent:.0f} seconds.")
         return [Found(question.key(item), value, False) for item, value in zip(items, values, strict=False)]
 
     async def _send(self, question: Question[V], items: list[int]) -> Sequence[V]:
@@ -353,8 +372,8 @@ class Gateway:
             usage = question.usage(item, value)
             cost = lane.cost(usage)
             self.ledger.answered(line, usage, cost, cached=False)
-            total += cost
-        now = asyncio.get_running_loop().time()
+            total = total.plus(cost)
+        now = time.monotonic()
         self._rate = self._rate or Rate(now)
         self._rate.add(now, len(values))
         if self.cache is None:
@@ -397,7 +416,7 @@ class Gateway:
         return self._jitter.uniform(0, longest)
 
     def _pause(self, lane: Lane, seconds: float) -> None:
-        if seconds >= 5 and lane.admission.paused_until <= asyncio.get_running_loop().time():
+        if seconds >= SAID_SECONDS and lane.admission.paused_until <= asyncio.get_running_loop().time():
             self.say(f"{lane.teacher.endpoint} asks to wait {seconds:.0f} seconds.")
         lane.admission.pause(min(seconds, MOST_PAUSE_SECONDS))
 

@@ -19,7 +19,15 @@ import numpy.typing as npt
 
 from tilth.teacher.answers import error_message, read_answers, read_embeddings, read_models
 from tilth.teacher.connections import Exchange, Response, Server
-from tilth.teacher.dialects import DialectName, body_of, dialect_named, route_of
+from tilth.teacher.dialects import (
+    DIALECT_OF_OWNER,
+    DIALECTS,
+    DialectName,
+    body_of,
+    dialect_named,
+    needs_more,
+    route_of,
+)
 from tilth.teacher.endpoint import Key, bounded, checked_url, key_variable
 from tilth.teacher.faults import (
     AccessRefused,
@@ -49,7 +57,7 @@ class HttpTeacher:
         *,
         name: str | None = None,
         revision: str = "",
-        dialect: DialectName = "openai",
+        dialect: DialectName | None = None,
         price: Price | None = None,
         n_params: int | None = None,
         key: Key | None = None,
@@ -58,13 +66,15 @@ class HttpTeacher:
         max_in_flight: int | None = None,
         most_connections: int = 1024,
     ) -> None:
-        """`url` is the API's base, such as `http://localhost:8000/v1`. `revision` is part of the identity: it tells
-        models apart that servers call the same. `max_in_flight` is for the gateway.
+        """`url` is the API's base, such as `http://localhost:8000/v1`. Without `dialect` the server is asked what it is
+        when a request needs more than OpenAI's API has; one that does not say is taken for OpenAI's. `revision` is part
+        of the identity: it tells models apart that servers call the same. `max_in_flight` is for the gateway.
 
         `key` goes into the header of each request and nowhere else; `open_teacher` finds it in the environment.
         """
         self.url, self.model, self.name, self.revision = checked_url(url), model, name or model, revision
-        self.dialect, self.price, self.n_params = dialect_named(dialect), price or Price(), n_params
+        self.dialect, self.price, self.n_params = dialect_named(dialect or "openai"), price or Price(), n_params
+        self._knows_dialect = dialect is not None
         self.max_in_flight = max_in_flight
         self._key = key
         parts = urlsplit(self.url)
@@ -124,10 +134,22 @@ class HttpTeacher:
         await self._exchange.aclose()
 
     async def _ask(self, request: Request, n: int, first_sample: int) -> list[Answer]:
+        if not self._knows_dialect and needs_more(request):
+            await self._find_dialect()
         seed = None if request.params.seed is None else request.params.seed + first_sample
         fields = body_of(request, self.dialect, model=self.model, n=n, seed=seed, completion_limit=self._limit)
         body = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
         return await self._send("POST", _ROUTES[route_of(request)], body, lambda data: read_answers(data, request))
+
+    async def _find_dialect(self) -> None:
+        """Asks the server what it is. Raises: TeacherFault where it does not answer at all."""
+        try:
+            owner = (await self.models()).get(self.model, "")
+        except (AccessRefused, BadAnswer, RequestRefused):
+            owner = ""  # it has no list of models
+        self.dialect = DIALECTS[DIALECT_OF_OWNER.get(owner, "openai")]
+        self._draws_several = self._draws_several and self.dialect.draws_several
+        self._knows_dialect = True
 
     async def _one_by_one(self, request: Request, samples: Sequence[int]) -> list[Answer]:
         """Draws samples side by side; if one fails, the others are kept for the next try."""
@@ -149,11 +171,12 @@ class HttpTeacher:
             response = await self._exchange.send(method, self._base + path, body)
             if not 200 <= response.status < 300:
                 raise self._refusal(response)
+            # Were a server to write the key into an answer, the answer would be stored with it.
+            body_of_answer = response.body if self._key is None else self._key.scrub_answer(response.body)
             try:
-                # An answer that repeats the key would take it into the cache.
-                return read(response.body if self._key is None else self._key.scrub_bytes(response.body))
+                return read(body_of_answer)
             except BadAnswer as fault:
-                raise BadAnswer(fault.message, raw=response.body.decode("utf-8", "replace")) from None
+                raise BadAnswer(fault.message, raw=body_of_answer.decode("utf-8", "replace")) from None
         except TeacherFault as fault:
             fault.message, fault.raw = bounded(fault.message, self._key), bounded(fault.raw, self._key)
             fault.args = (fault.message,)

@@ -65,7 +65,7 @@ class Ledger:
             line.requests += 1
             line.paid_money += cost.money
             self.requests += 1
-            self.paid += cost
+            self.paid = self.paid.plus(cost)
 
     def failed(self, line: Spending) -> None:
         """Counts a dead letter."""

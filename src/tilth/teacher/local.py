@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import numpy.typing as npt
 
-from tilth.errors import ConfigError, DataError
+from tilth.errors import DataError
 from tilth.identity import canonical_json
 from tilth.inference.config import SamplingParams
 from tilth.teacher.chat_format import ChatFormat, read_chat_format
@@ -109,10 +109,11 @@ class LocalTeacher:
     async def answer(self, request: Request, *, n: int = 1, first_sample: int = 0) -> list[Answer]:
         """Draws samples, in a batch with those of other requests.
 
-        Without a seed, the prompt's hash is one: an answer is always the same. Raises: RequestRefused for a prompt that
-        leaves no room in the context; ConfigError for what an engine of ours cannot do.
+        Without a seed, the prompt's hash is one: an answer is always the same. The engine cannot hold to a schema: what
+        reads the answer has to check it, as with any teacher. Raises: RequestRefused for a prompt that leaves no room
+        in the context.
         """
-        sampling = _sampling(request, self.name, self.chat)
+        sampling = _sampling(request, self.chat)
         prompt = self._prompt(request)
         seed = int(request.prompt_key, 16) if request.params.seed is None else request.params.seed
         loop = asyncio.get_running_loop()
@@ -200,21 +201,15 @@ def model_folder(folder: Path) -> Path:
     )
 
 
-def _sampling(request: Request, name: str, chat: ChatFormat) -> _Sampling:
-    """Raises: ConfigError for what an engine of ours cannot do."""
+def _sampling(request: Request, chat: ChatFormat) -> _Sampling:
     params = request.params
-    for field, value in (("repetition_penalty", params.repetition_penalty), ("schema", request.schema)):
-        if value is not None:
-            raise ConfigError(
-                f"`{field}` is set, and the teacher `{name}` in this process cannot follow it.",
-                fix="Leave it out, or serve the model (vLLM, llama.cpp) and give the server's URL.",
-            )
     return _Sampling(
         params=SamplingParams(
             max_tokens=params.max_tokens,
             temperature=1.0 if params.temperature is None else params.temperature,
             top_k=params.top_k,
             top_p=1.0 if params.top_p is None else params.top_p,
+            repetition_penalty=1.0 if params.repetition_penalty is None else params.repetition_penalty,
             stop_tokens=chat.stop_tokens,
         ),
         stop_texts=params.stop,

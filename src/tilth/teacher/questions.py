@@ -101,10 +101,14 @@ class Samples:
     def __init__(self, lane: Lane, recipe: str, request: Request, reuse: Reuse) -> None:
         self.lane, self.recipe, self.request, self.reuse = lane, recipe, request, reuse
         self._keys = RequestKeys(lane.identity, request)
+        self._exact: dict[int, bytes] = {}
 
     def key(self, item: int) -> bytes:
         """Key of the exact request."""
-        return self._keys.exact(item)
+        key = self._exact.get(item)
+        if key is None:
+            key = self._exact[item] = self._keys.exact(item)
+        return key
 
     def flight_key(self, item: int) -> object:
         """The exact key, or the prompt's."""

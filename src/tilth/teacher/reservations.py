@@ -50,10 +50,10 @@ class Reservations:
 
     def settle(self, estimate: Cost, spent: Cost) -> None:
         """Gives a reservation back and counts what was really spent; `NOTHING` for a try that failed."""
-        self.spent += spent
+        self.spent = self.spent.plus(spent)
         self.open -= 1
         # Sums of floats would not come back to 0 by themselves.
-        self.reserved = self.reserved + _minus(estimate) if self.open else NOTHING
+        self.reserved = self.reserved.minus(estimate) if self.open else NOTHING
         self._serve()
 
     def _serve(self) -> None:
@@ -73,13 +73,13 @@ class Reservations:
     def _take(self, estimate: Cost) -> bool:
         if self._beyond(estimate):
             return False
-        self.reserved += estimate
+        self.reserved = self.reserved.plus(estimate)
         self.open += 1
         return True
 
     def _beyond(self, estimate: Cost) -> str:
         """Names the limit that an amount would go beyond; empty: it fits."""
-        budget, total = self.budget, self.spent + self.reserved + estimate
+        budget, total = self.budget, self.spent.plus(self.reserved).plus(estimate)
         if budget.max_tokens is not None and total.tokens > budget.max_tokens:
             return "max_tokens"
         if budget.max_money is not None and total.money > budget.max_money:
@@ -100,7 +100,3 @@ class Reservations:
             f"take up to {estimate.flops:.2g}",
         }[limit]
         return BudgetSpent(f"The budget is spent: {said}.", fix=_FIX.format(limit=limit))
-
-
-def _minus(cost: Cost) -> Cost:
-    return Cost(-cost.tokens, -cost.money, -cost.flops)

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from tilth.errors import ConfigError, TilthError
 from tilth.execute import Context
+from tilth.teacher.dialects import DIALECT_OF_OWNER, dialect_named
 from tilth.teacher.endpoint import checked_url, find_key
 from tilth.teacher.faults import AccessRefused, TeacherFault
 from tilth.teacher.request import Price, Teacher
@@ -102,7 +103,8 @@ def open_teacher(spec: str, context: Context, *, file: Path | str = TEACHERS) ->
     if spec in entries:
         return _from_entry(spec, entries[spec], context, Path(file).parent)
     if spec in context.endpoints:
-        return _http(spec, TeacherEntry(url=context.endpoints[spec]), context)
+        url, _, model = context.endpoints[spec].partition("#")
+        return _http(spec, TeacherEntry(url=url, model=model), context)
     kind, _, rest = spec.partition(":")
     if kind == "scripted":
         # Without the file's folder: where a script lies decides nothing about its answers.
@@ -202,13 +204,12 @@ def _http(name: str, entry: TeacherEntry, context: Context) -> Teacher:
     url = checked_url(entry.url)
     model, dialect = entry.model, entry.dialect
     if not model:
-        model, found = _only_model(name, url, entry, context)
-        dialect = dialect or found
-    return _client(name or model, url, model, dialect or "openai", entry, context)
+        model, owner = _only_model(name, url, entry, context)
+        dialect = dialect or DIALECT_OF_OWNER.get(owner, "")
+    return _client(name or model, url, model, dialect, entry, context)
 
 
 def _client(name: str, url: str, model: str, dialect: str, entry: TeacherEntry, context: Context) -> HttpTeacher:
-    from tilth.teacher.dialects import dialect_named
     from tilth.teacher.http import HttpTeacher
 
     key = find_key(
@@ -219,7 +220,7 @@ def _client(name: str, url: str, model: str, dialect: str, entry: TeacherEntry, 
         model,
         name=name,
         revision=entry.revision,
-        dialect=dialect_named(dialect).name,
+        dialect=dialect_named(dialect).name if dialect else None,
         price=entry.price,
         n_params=entry.n_params,
         key=key,
@@ -229,8 +230,8 @@ def _client(name: str, url: str, model: str, dialect: str, entry: TeacherEntry, 
 
 
 def _only_model(name: str, url: str, entry: TeacherEntry, context: Context) -> tuple[str, str]:
-    """Asks a server for its models; returns the only one, and the dialect if the server says what it is."""
-    teacher = _client(name or "teacher", url, "", "openai", entry, context)
+    """Asks a server for its models; returns the only one and who owns it."""
+    teacher = _client(name or "teacher", url, "", "", entry, context)
 
     async def ask() -> dict[str, str]:
         try:
@@ -249,7 +250,7 @@ def _only_model(name: str, url: str, entry: TeacherEntry, context: Context) -> t
         listed = ", ".join(f"`{model}`" for model in sorted(models)[:10]) or "none"
         raise ConfigError(f"{url} has {len(models)} models: {listed}.", fix=fix)
     ((model, owner),) = models.items()
-    return model, {"vllm": "vllm", "llamacpp": "llama.cpp"}.get(owner, "")
+    return model, owner
 
 
 def _run_apart(work: Any) -> Any:

@@ -80,6 +80,19 @@ def test_an_item_with_words_changed_is_similar() -> None:
     assert reason(" ".join(QUESTION.split()[3:13]) + " some other words about another thing", QUESTION) == ""
 
 
+def test_ten_of_eighteen_words_are_a_phrase_and_no_item() -> None:
+    item = words(18)
+    assert reason(" ".join(item.split()[:10]), item) == ""
+    thirteen = " ".join([*item.split()[:10], "other", *item.split()[11:14]])
+    assert reason(thirteen, item) == "similar_item"
+
+
+def test_a_sequence_is_one_of_the_item_and_not_pieced_together() -> None:
+    first = words(12)
+    item = f"{' '.join(first.split()[3:])} last between them are other words {first} {words(20, 200)}"
+    assert index(item).search(f"{first} last") == (12, None)
+
+
 def test_what_many_items_share_is_their_template() -> None:
     template = "Read the following question about the history of science with care and then choose the best answer"
     few = [f"{template} {words(20, 40 * n)}" for n in range(MOST_ITEMS)]
@@ -241,13 +254,19 @@ def test_only_the_lines_with_items_are_cut() -> None:
 
 def test_documents_are_cut_and_their_lineage_says_so(tmp_path: Path, evaluation: Path, corpus: Path) -> None:
     (corpus / "c.txt").write_text(f"{LINES}\n{QUESTION}\n")
+    (corpus / "d.txt").write_text(f"Two lines, and the longer one is an item.\n{QUESTION}\n")
     config = CurationConfig(
         operators=(), decontaminate=(str(evaluation),), decontaminate_by="cut", held_out_fraction=0.0
     )
     curate(list_files(str(corpus)), tmp_path / "out", config, Context(workers=1))
     (batch,) = Dataset.open(tmp_path / "out" / "train").batches(0)
     rows = {row["source"]: row for row in batch.to_pylist()}
-    assert sorted(rows) == ["a.txt", "c.txt"]  # of b too little would be left
+    assert sorted(rows) == ["a.txt", "c.txt"]  # of the others too little would be left
+    rejects = pq.read_table(tmp_path / "out" / "rejects").to_pylist()
+    assert [(row["source"], row["reason"]) for row in rejects] == [
+        ("b.txt", "shared_13_gram"),
+        ("d.txt", "shared_13_gram"),
+    ]
     assert QUESTION not in rows["c.txt"]["text"]
     assert rows["c.txt"]["text"].strip() == LINES
     (entry,) = (one for one in json.loads(rows["c.txt"]["lineage"]) if one["stage"] == "decontaminate")

@@ -2,6 +2,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -66,12 +67,14 @@ def test_the_limit_is_exact_and_below_it_the_nearest_is_still_told() -> None:
 
 
 def test_the_most_similar_is_named_whatever_came_first() -> None:
-    index = NearDuplicateIndex(0.5)
-    index.add("far", " ".join(changed(text(1), 6)))
-    index.add("near", " ".join(changed(text(1), 1)))
-    match = index.find(" ".join(text(1)))
-    assert match is not None
-    assert match.id == "near"
+    texts = {"far": changed(text(1), 6), "near": changed(text(1), 1), "near too": [*changed(text(1), 1), "..."]}
+    for names in (("far", "near"), ("near", "far"), ("far", "near", "near too")):
+        index = NearDuplicateIndex(0.5)
+        for name in names:
+            index.add(name, " ".join(texts[name]))
+        match = index.find(" ".join(text(1)))
+        assert match is not None
+        assert match.id == "near"
 
 
 def test_without_a_threshold_only_copies_are_found() -> None:
@@ -87,6 +90,7 @@ def test_texts_without_words_are_alike_only_where_they_are_copies(threshold: flo
     index.add("b", "")
     index.add("c", "\ud800 ?")
     assert index.find("...  ?") is None
+    assert len(set(index.sketch("?").keys.tolist())) == 1  # no bucket that all texts without words would share
     for id, same in (("a", "...   !"), ("b", " \n"), ("c", "\ud800 ?")):
         match = index.find(same)
         assert match is not None
@@ -167,6 +171,16 @@ def test_a_damaged_part_and_other_settings_are_told(tmp_path: Path) -> None:
     for wrong in ({"threshold": 0.0}, {"threshold": 1.5}, {"shingle_words": 0}):
         with pytest.raises(ConfigError):
             NearDuplicateIndex(**wrong)
+
+
+def test_of_a_crowded_key_the_earliest_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(near_duplicates, "BUCKET_LEADERS", 5)
+    monkeypatch.setattr(near_duplicates, "_RECENT", 4)
+    keys = near_duplicates._Keys()
+    for number in range(31):
+        keys.add(number, np.array([7, number + 100], np.uint64))
+        assert keys.find(np.array([7], np.uint64)) == list(range(min(number + 1, 5)))
+    assert keys.find(np.array([7, 110, 130, 999], np.uint64)) == [0, 1, 2, 3, 4, 10, 30]
 
 
 def test_a_crowded_bucket_stays_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

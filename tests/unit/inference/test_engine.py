@@ -187,3 +187,17 @@ def test_stop_texts_end_a_completion_where_they_begin(engine: Engine) -> None:
             assert stopped.finish_reason == "stop"
             assert len(stopped.tokens) < len(whole.tokens)
             assert stopped.tokens == whole.tokens[: len(stopped.tokens)]
+
+
+def test_a_repetition_penalty_keeps_tokens_from_coming_again(engine: Engine) -> None:
+    params = SamplingParams(max_tokens=40, temperature=0, token_healing=False)
+    prompts = [f"Maß {i}" for i in range(6)]
+    strict = engine.generate(prompts, replace(params, repetition_penalty=1e6))
+    free = engine.generate(prompts, params)
+    assert sum(len(c.tokens) - len(set(c.tokens)) for c in free) > 20
+    for completion in strict:
+        assert not set(completion.tokens) & set(completion.prompt_tokens[1:])
+        assert len(set(completion.tokens)) == len(completion.tokens)
+    # Rows that end and leave the batch do not disturb the others.
+    alone = [engine.generate([p], replace(params, repetition_penalty=1.2))[0].tokens for p in prompts]
+    assert [c.tokens for c in engine.generate(prompts, replace(params, repetition_penalty=1.2))] == alone

@@ -10,7 +10,7 @@ import torch
 from tilth.errors import ConfigError, DataError
 from tilth.inference import Generation, SamplingParams, generate, generate_tokens
 from tilth.inference.generate import FIRST_TOKENS, Decoding
-from tilth.inference.sampling import draw, truncated_probabilities, uniforms
+from tilth.inference.sampling import draw, penalized, truncated_probabilities, uniforms
 from tilth.model import KVCache, ModelConfig, Transformer
 
 CONTEXT = 32
@@ -274,3 +274,12 @@ def test_draws_follow_the_distribution() -> None:
     torch.testing.assert_close(shares, probabilities, atol=2e-4, rtol=0)
     edge, _ = draw(probabilities.log()[None], SamplingParams(), torch.tensor([1.0], dtype=torch.float64))
     assert 0 <= int(edge) < 4
+
+
+def test_the_repetition_penalty_is_that_of_transformers() -> None:
+    processors = pytest.importorskip("transformers.generation.logits_process")
+    torch.manual_seed(0)
+    logits, ids = torch.randn(3, 50), torch.randint(50, (3, 8))
+    seen = torch.zeros(3, 50, dtype=torch.bool).scatter(1, ids, True)
+    expected = processors.RepetitionPenaltyLogitsProcessor(1.3)(ids, logits)
+    assert torch.allclose(penalized(logits, seen, 1.3), expected)

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from tilth.execute import Context
-from tilth.storage import write_dataset
+from tilth.storage import Dataset, write_dataset
 from tilth.synthesis.config import SynthesisConfig
-from tilth.synthesis.preview import Preview, preview
+from tilth.synthesis.preview import Preview, preview, preview_documents
 from tilth.synthesis.run import synthesize
+from tilth.synthesis.source_documents import SourceDocuments
 from tilth.teacher.request import Price
 from tilth.types import Document
 from toy_recipe import LongEnough, NoTeacher, ScriptedDoor, toy
@@ -81,3 +82,13 @@ def test_prompts_alone_ask_nothing(source: Path, tmp_path: Path) -> None:
     assert not door.answered and not door.budgets and not shown.asked
     assert all("Text" in request.prompt and request.answer is None for d in shown.documents for request in d.requests)
     assert shown.estimate.completion_tokens == N * 100  # the most of the one prompt that needs no answer before it
+
+
+@pytest.mark.parametrize("n", [None, 25])
+def test_previewed_documents_have_their_places_in_the_run(source: Path, n: int | None) -> None:
+    sources = SourceDocuments.choose(Dataset.open(source), n, toy)
+    places = {seed.document.id: seed.index for seed in sources}
+    assert sources.n_shards > 3 and list(places.values()) == list(range(n or N))
+    some = preview_documents(sources, 6, toy)
+    assert len(some) == 6 and all(places[seed.document.id] == seed.index for seed in some)
+    assert any(seed.index > 6 for seed in some)

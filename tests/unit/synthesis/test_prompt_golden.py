@@ -27,7 +27,8 @@ def present() -> dict[str, tuple[int, str]]:
 
 
 def golden() -> dict[str, tuple[int, str]]:
-    rows = [line.split() for line in GOLDEN.read_text().splitlines()]
+    lines = GOLDEN.read_text().splitlines()
+    rows = [line.split() for line in lines if not line.startswith(("<<<<<<<", "=======", ">>>>>>>"))]  # of a merge
     return {name: (int(version), digest) for name, version, digest in rows}
 
 

@@ -54,7 +54,7 @@ def test_the_budget_holds(requests: list[tuple[int, int, int, int, bool]], budge
                 return False
             spent = NOTHING
             try:
-                total = account.spent + account.reserved
+                total = account.spent.plus(account.reserved)
                 assert budget.max_tokens is None or total.tokens <= budget.max_tokens
                 assert budget.max_money is None or total.money <= budget.max_money
                 assert budget.max_flops is None or total.flops <= budget.max_flops
@@ -62,7 +62,7 @@ def test_the_budget_holds(requests: list[tuple[int, int, int, int, bool]], budge
                 spent = cost(estimate * share / 100)
             finally:
                 account.settle(cost(estimate), spent)
-                used += spent
+                used = used.plus(spent)
             return True
 
         tasks = [asyncio.ensure_future(one(*each)) for each in requests]

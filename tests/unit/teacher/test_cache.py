@@ -183,6 +183,22 @@ def test_a_damaged_row_is_said_and_replaced(statement: str, tmp_path: Path) -> N
         assert len(cache) == 3
 
 
+def test_a_damaged_index_does_not_give_the_answer_to_another_request(tmp_path: Path) -> None:
+    """SQLite itself finds nothing wrong with an index entry that points to another row."""
+    path = filled(tmp_path / "c.sqlite")
+    data = path.read_bytes()
+    entry_of_row_2, of_row_3 = KEYS[1] + b"\x02", KEYS[1] + b"\x03"
+    assert data.count(entry_of_row_2) == 2  # by key, and by prompt
+    path.write_bytes(data.replace(entry_of_row_2, of_row_3))
+    said: list[str] = []
+    with RequestCache(path, say=said.append) as cache:
+        assert cache.answer(KEYS[1]) is None
+        assert cache.answer_to_prompt(PROMPT, 1) is None
+        assert len(said) == 2
+        put(cache, [entry(1, sample=1)])
+        assert [cache.answer(KEYS[i]) for i in range(3)] == [answer(f"answer {i}") for i in range(3)]
+
+
 @pytest.fixture(scope="module")
 def big(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list[Answer]]:
     """A cache of 60 answers of two pages each: the bytes of the file, and the answers."""
@@ -256,16 +272,19 @@ def test_what_is_no_cache_is_refused_and_left_alone(tmp_path: Path) -> None:
     text.write_text("Not a database, but long enough to be mistaken for one." * 100)
     foreign = tmp_path / "foreign.sqlite"
     change(foreign, "CREATE TABLE t (x)")
+    empty = tmp_path / "empty.sqlite"
+    change(empty, "PRAGMA application_id = 7")
     newer = filled(tmp_path / "newer.sqlite")
     change(newer, "PRAGMA user_version = 99")
-    before = {path: path.read_bytes() for path in (text, foreign, newer)}
-    for path, said in [(text, "not a request cache"), (foreign, "not a request cache"), (newer, "layout 99")]:
+    before = {path: path.read_bytes() for path in (text, foreign, empty, newer)}
+    for path in before:
+        said = "layout 99" if path == newer else "not a request cache"
         with pytest.raises(DataError, match=said) as caught:
             RequestCache(path)
         assert str(path) in str(caught.value) and caught.value.fix
     with pytest.raises(DataError, match="is a folder"):
         RequestCache(tmp_path)
-    assert before == {path: path.read_bytes() for path in (text, foreign, newer)}
+    assert before == {path: path.read_bytes() for path in before}
 
 
 def test_an_empty_file_becomes_a_cache(tmp_path: Path) -> None:

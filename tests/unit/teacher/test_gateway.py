@@ -20,10 +20,12 @@ from tilth.teacher.faults import (
     AccessRefused,
     BadAnswer,
     BudgetSpent,
+    ConnectionFault,
     DeadLetter,
     Overloaded,
     RequestRefused,
     ServerFault,
+    TeacherFault,
     TimedOut,
 )
 from tilth.teacher.ledger import Spending
@@ -310,6 +312,25 @@ def test_retry_after_holds_for_the_whole_endpoint() -> None:
     assert said == ["endpoint asks to wait 30 seconds."]
 
 
+def test_an_outage_costs_the_waiting_requests_no_tries() -> None:
+    """Ten minutes without a server: most of a thousand requests have not been tried at all by then."""
+
+    async def down(_: int) -> None:
+        if asyncio.get_running_loop().time() < 600:
+            raise ConnectionFault("No connection.")
+
+    async def work(gateway: Gateway) -> int:
+        results = await asyncio.gather(*(gateway.ask(request(str(i)), recipe="r") for i in range(1000)))
+        assert 600 <= asyncio.get_running_loop().time() < 720
+        return len(results)
+
+    said: list[str] = []
+    teacher = Controlled(down)
+    assert with_gateway(work, teacher, say=said.append) == 1000
+    assert len(teacher.calls) < 1000 + 16 * 16
+    assert said[0] == "endpoint does not answer: the next try is in 8 seconds."
+
+
 def test_a_try_that_takes_too_long_is_given_up_and_lowers_the_limit() -> None:
     async def hangs(call: int) -> None:
         await asyncio.sleep(1000 if call == 0 else 1)
@@ -372,6 +393,22 @@ def test_an_error_of_ours_is_no_fault_to_try_again() -> None:
     teacher = Controlled(failing(ZeroDivisionError()))
     with_gateway(work, teacher)
     assert len(teacher.calls) == 1
+
+
+@pytest.mark.parametrize(("fault", "place"), [(BadAnswer("?"), 2), (ServerFault("500"), 5)])
+def test_what_was_begun_is_ended_first_unless_the_server_is_down(fault: TeacherFault, place: int) -> None:
+    async def first_fails(call: int) -> None:
+        await asyncio.sleep(10)
+        if call == 0:
+            raise fault
+
+    async def work(gateway: Gateway) -> None:
+        await asyncio.gather(*(gateway.ask(request(str(i)), recipe="r") for i in range(5)))
+
+    teacher = Controlled(first_fails)
+    with_gateway(work, teacher, max_in_flight=1)
+    texts_of_calls = [text for text, _, _ in teacher.calls]
+    assert texts_of_calls[0] == "0" and texts_of_calls.index("0", 1) == place
 
 
 # Fairness and budgets.

@@ -8,12 +8,14 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
 from raw_server import raw_server
 from tilth.errors import ConfigError, TilthError
+from tilth.teacher.cache import RequestCache
 from tilth.teacher.dialects import DIALECTS, is_closed
 from tilth.teacher.endpoint import Key, checked_url, find_key, is_loopback, key_variable
 from tilth.teacher.fault_plan import FAULT_KINDS, FaultPlan
@@ -27,6 +29,7 @@ from tilth.teacher.faults import (
     TeacherFault,
     TimedOut,
 )
+from tilth.teacher.gateway import Gateway
 from tilth.teacher.http import HttpTeacher, retry_after
 from tilth.teacher.loopback import LoopbackServer
 from tilth.teacher.request import Answer, GenerationParams, Request, Teacher
@@ -221,6 +224,21 @@ def test_only_closed_schemas_are_strict() -> None:
     assert not is_closed({**SCHEMA, "required": []})
     assert not is_closed({"type": "array", "items": {"type": "object", "properties": {}}})
     assert not is_closed({**SCHEMA, "$defs": {"b": {"type": "object", "properties": {"c": {}}}}})
+
+
+def test_a_server_is_asked_what_it_is_only_when_that_matters() -> None:
+    with LoopbackServer(script, record=True) as server:
+        answer(server.url, chat())
+        answer(server.url, chat(top_k=5))
+        assert [received.path for received in server.received] == [
+            "/v1/chat/completions",
+            "/v1/models",
+            "/v1/chat/completions",
+        ]
+    unknown = {"data": [{"id": "scripted", "owned_by": "somebody"}]}
+    for listed in (encoded("200 OK", unknown), encoded("404 Not Found", b"")):
+        with raw_server(listed) as (url, _), pytest.raises(ConfigError, match="`top_k` is set"):
+            answer(url, chat(top_k=5))
 
 
 def test_openai_itself_gets_max_completion_tokens() -> None:
@@ -480,9 +498,25 @@ def test_a_wrong_key_ends_the_run_without_showing_it() -> None:
     assert "401" in str(caught.value)
 
 
-def test_an_answer_that_holds_the_key_is_the_models_text() -> None:
-    with LoopbackServer(script, key=SECRET) as server:
-        assert answer(server.url, chat(), key=Key(SECRET))[0].text.startswith("hello")
+def test_a_server_that_writes_the_key_into_its_answer_does_not_get_it_stored(tmp_path: Path) -> None:
+    cache = RequestCache(tmp_path / "cache.sqlite")
+
+    async def ask(url: str) -> list[str]:
+        teacher = HttpTeacher(url, "scripted", key=Key(SECRET))
+        async with Gateway({"t": teacher}, cache=cache, backoff_seconds=0.0) as gateway:
+            return [reply.text for reply in await gateway.ask(chat(), recipe="r")]
+
+    plan = FaultPlan(rate=1.0, kinds=("malformed",), most_in_a_row=2)
+    with LoopbackServer(lambda _, __: f"You sent Bearer {SECRET}", key=SECRET, faults=plan) as server:
+        assert asyncio.run(ask(server.url)) == ["You sent Bearer [key]"]
+    cache.close()
+    files = list(tmp_path.iterdir())
+    assert files and not any(SECRET.encode() in file.read_bytes() for file in files)
+
+
+def test_a_word_for_a_key_stays_in_the_answers() -> None:
+    with LoopbackServer(lambda _, __: "there is none", key="none") as server:
+        assert answer(server.url, chat(), key=Key("none"))[0].text == "there is none"
 
 
 def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

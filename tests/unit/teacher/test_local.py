@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from tilth.errors import ConfigError, DataError
+from tilth.errors import DataError
 from tilth.export import to_hf
-from tilth.inference import Engine
+from tilth.inference import Engine, SamplingParams
 from tilth.model import ModelConfig, Transformer
 from tilth.teacher.chat_format import ChatFormat, plain_text, read_chat_format
 from tilth.teacher.faults import RequestRefused
@@ -105,13 +105,21 @@ def test_stop_texts_and_logprobs(engine: Engine) -> None:
         assert len(token.top) == 3 and token.top[0][1] >= token.logprob - 1e-4
 
 
-def test_what_it_cannot_do_is_refused(engine: Engine) -> None:
+def test_a_prompt_without_room_is_refused(engine: Engine) -> None:
     with pytest.raises(RequestRefused, match="context of local is 96"):
         answers(LocalTeacher(engine), text("日本" * 60))
-    with pytest.raises(ConfigError, match="`repetition_penalty`"):
-        answers(LocalTeacher(engine), text(repetition_penalty=1.2))
-    with pytest.raises(ConfigError, match="`schema`"):
-        answers(LocalTeacher(engine), Request(prompt="x", schema={"type": "object"}))
+
+
+def test_all_parameters_reach_the_engine(engine: Engine) -> None:
+    given = {"temperature": 1.5, "top_p": 0.9, "top_k": 40, "repetition_penalty": 1.3, "seed": 3}
+    params = SamplingParams(max_tokens=12, **given)  # type: ignore[arg-type]
+    expected = engine.generate("The cat", params).text
+    ((got,),) = answers(LocalTeacher(engine), text(**given))
+    assert got.text == expected
+    for left_out in given:
+        rest = {key: value for key, value in given.items() if key != left_out}
+        ((other,),) = answers(LocalTeacher(engine), text(**rest))
+        assert other.text != expected, left_out
 
 
 def test_one_refused_request_does_not_touch_the_others(engine: Engine) -> None:

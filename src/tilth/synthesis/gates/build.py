@@ -19,14 +19,12 @@ from tilth.synthesis.gates.near_duplicate import NearDuplicateGate
 from tilth.synthesis.gates.verified import VerifierGate
 
 
-def make_gates(
-    config: GateConfig, *, work: Path | None = None, parts: int = 0, instructions: Sequence[str] = ()
-) -> list[Gate]:
+def make_gates(config: GateConfig, *, work: Path | None = None, instructions: Sequence[str] = ()) -> list[Gate]:
     """Returns the gates that need no teacher, in the order of `gate.ORDER`, up to `decontamination`.
 
-    `work`: folder in which the indexes of evaluation sets and earlier datasets are kept from run to run, and
-    `NearDuplicateGate.save` writes (`near_duplicates/`); None: all is in memory. `parts`: with how many of the saved
-    parts to begin. `instructions`: texts of the recipe's prompt files, which a sample must not repeat.
+    `work`: folder of this run, in which the indexes of evaluation sets and earlier datasets are kept from run to run,
+    and most of that of the samples; None: all is in memory. `instructions`: texts of the recipe's prompt files, which a
+    sample must not repeat.
     Raises: DataError for an evaluation set or a dataset that cannot be read.
     """
     threshold = config.near_duplicate_threshold
@@ -40,8 +38,7 @@ def make_gates(
         CopyGate(config.max_copied, instructions),
         NearDuplicateGate(
             threshold,
-            folder=None if work is None else work / "near_duplicates",
-            parts=parts,
+            folder=None if work is None else work / f"near_duplicates-{threshold}",
             earlier=earlier_index(against, threshold=threshold) if against else None,
         ),
     ]

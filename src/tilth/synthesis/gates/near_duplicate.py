@@ -9,6 +9,8 @@ from tilth.curation.operators import Drop
 from tilth.synthesis.gates.gate import Pass
 from tilth.types import Document, Sample
 
+_SAVED = 5000
+
 
 class NearDuplicateGate:
     """Remembers the samples that it lets through, so it is called in the order of the documents.
@@ -16,29 +18,20 @@ class NearDuplicateGate:
     A sample that a later gate drops stays remembered: what the critic refused is not let in by a near duplicate, and no
     sample waits for the critic's answer to the one before it.
 
-    To go on with a killed run, call `save` before each shard of samples is written, and make the gate with as many
-    parts as there are shards: each part holds what was let through since the one before.
+    A run that was killed judges its samples again from the first on, whose answers are in the request cache.
     """
 
     name = "near_duplicate"
 
     def __init__(
-        self,
-        threshold: float | None,
-        *,
-        folder: Path | None = None,
-        parts: int = 0,
-        earlier: NearDuplicateIndex | None = None,
+        self, threshold: float | None, *, folder: Path | None = None, earlier: NearDuplicateIndex | None = None
     ) -> None:
-        """`folder`: where `save` writes; `parts`: how many of its parts to begin with; `earlier`: earlier datasets.
+        """`folder`: where most of what it remembers is kept, in place of what an earlier run left there.
 
-        Raises: DataError if the folder has fewer parts.
+        None: all is in memory. One gate at a time may use it. `earlier`: documents of earlier datasets.
         """
         self.threshold, self.folder, self.earlier = threshold, folder, earlier
-        if folder is not None and parts:
-            self.index = NearDuplicateIndex.load(folder, parts=parts)
-        else:
-            self.index = NearDuplicateIndex(threshold)
+        self.index = NearDuplicateIndex(threshold)
 
     def judge(self, sample: Sample, seed: Document) -> Drop | Pass:
         """Drops: `exact_duplicate`, `near_duplicate`. Measure: Jaccard similarity to the most similar found."""
@@ -52,9 +45,6 @@ class NearDuplicateGate:
                 return duplicate(match, self.threshold)
             nearest = max(nearest, match.similarity)
         self.index.add(sample.id, sketch)
-        return Pass(measure=nearest, limit=self.threshold)
-
-    def save(self) -> None:
-        """Writes what was let through since the last time as one more part, if there is a folder."""
-        if self.folder is not None:
+        if self.folder is not None and len(self.index) % _SAVED == 0:
             self.index.save(self.folder)
+        return Pass(measure=nearest, limit=self.threshold)

@@ -51,7 +51,8 @@ class ExtractJson:
     """Extraction of structured information."""
 
     schema: str = "terms"
-    """people, events, products, places, terms, or a file with a JSON schema of your own."""
+    """people, events, products, places, terms, or a file with a JSON schema of your own, which is read at once: what it
+    says is part of the run's identity."""
     grounded: bool = True
     """Drop answers with a text or a number in them that does not stand in the document."""
     max_characters: int = 8000
@@ -60,6 +61,8 @@ class ExtractJson:
     def __post_init__(self) -> None:
         if self.max_characters < 1:
             raise ConfigError(f"`max_characters` is {self.max_characters}.", fix="Show 1 or more.")
+        if self.schema not in SCHEMAS:
+            object.__setattr__(self, "schema", json.dumps(read_schema(self.schema), ensure_ascii=False))
 
 
 @recipe(
@@ -82,7 +85,8 @@ async def extract_json(document: Document, ask: Ask) -> list[Draft]:
     reply = await ask("extract", variables, parse, schema=schema)
     task = f"Extract what this JSON schema describes, as JSON:\n\n{variables['schema']}\n\n{material(shown.text)}"
     messages = (Message(role="user", content=task), Message(role="assistant", content=reply.value))
-    part, meta = Path(options.schema).stem, {"appends_source": True}  # for the copy gate: the task has the document
+    part = options.schema if options.schema in SCHEMAS else str(schema.get("title", "schema"))[:50]
+    meta = {"appends_source": True}  # for the copy gate: the task has the document in it
     return [Draft(messages=messages, replies=(reply,), span=shown.span, part=part, meta=meta)]
 
 
@@ -92,7 +96,7 @@ def valid_json(name: str, text: str | None) -> Parser[str]:
     `text`: all texts and numbers of the answer must stand in it, whatever their case and blanks.
     Raises: ParseError `invalid_under_schema`, `nothing_found`, `not_in_document`, as `parse.json_value`.
     """
-    validator = _validator(name)
+    validator = _validator(json.dumps(read_schema(name)))
     words, found = _folded(text or ""), {abs(number) for number in numbers(text or "")}
 
     def parse(answer: str) -> str:
@@ -136,25 +140,25 @@ def _leaves(value: object) -> Iterator[str | int | float]:
         yield value
 
 
-@lru_cache
 def read_schema(name: str) -> Schema:
-    """Returns a built-in schema, or that of a file. Raises: ConfigError if it is none, or refers to other files."""
+    """Returns a schema: a built-in one, that of a file, or JSON. Raises: ConfigError if it cannot be used."""
     if name in SCHEMAS:
         return SCHEMAS[name]
-    path = Path(name)
-    if not path.is_file():
+    is_json = name.lstrip().startswith(("{", "["))
+    if not is_json and not Path(name).is_file():
         raise ConfigError(f"There is no schema `{name}`.", fix=f"Give a file, or one of {', '.join(SCHEMAS)}.")
+    where = "The schema" if is_json else name
     try:
-        schema: object = json.loads(path.read_text(encoding="utf-8"))
+        schema: object = json.loads(name if is_json else Path(name).read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not JSON: {error}.") from None
+        raise ConfigError(f"{where} is not JSON: {error}.") from None
     if not isinstance(schema, dict):
-        raise ConfigError(f"{path} is no JSON schema: it is not an object.")
+        raise ConfigError(f"{where} is no JSON schema: it is not an object.")
     schema = cast("dict[str, Any]", schema)
     for reference in _references(schema):
         if not _resolves(reference, schema):
             raise ConfigError(
-                f"{path} refers to `{reference:.100}`, which is not in it.",
+                f"{where} refers to `{reference:.100}`, which is not in it.",
                 fix="Put all definitions into the one file, and refer to them as `#/$defs/name`.",
             )
     return schema
@@ -184,7 +188,7 @@ def _resolves(reference: str, schema: object) -> bool:
 
 
 @lru_cache
-def _validator(name: str) -> Any:
+def _validator(text: str) -> Any:
     """Raises: DependencyError without jsonschema; ConfigError for what is no schema."""
     try:
         import jsonschema
@@ -194,10 +198,10 @@ def _validator(name: str) -> Any:
         raise DependencyError(
             "The recipe `extract-json` needs jsonschema.", fix='Install it: `pip install "tilth[synthesis]"`.'
         ) from error
-    schema = read_schema(name)
+    schema = json.loads(text)
     kind = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
     try:
-        kind.check_schema(dict(schema))
+        kind.check_schema(schema)
     except jsonschema.SchemaError as error:
-        raise ConfigError(f"`{name}` is no valid JSON schema: {error.message}.") from None
+        raise ConfigError(f"`{text:.100}` is no valid JSON schema: {error.message}.") from None
     return kind(schema, registry=Registry())  # without one that fetches what a schema refers to

@@ -161,7 +161,7 @@ def _check_element(tag: str, attributes: dict[str, str]) -> None:
     links = [value for name, value in attributes.items() if name in ("href", "xlink:href", "action", "formaction")]
     if any(value.lower().startswith("javascript:") for value in links):
         raise ParseError("script", f"an address of `{tag}`")
-    if tag in ("link", "base") or attributes.get("http-equiv", "").lower() == "refresh":
+    if attributes.get("http-equiv", "").lower() == "refresh":
         raise ParseError("external_resource", tag)
     loaded = [attributes.get(name, "") for name in _LOADS]
     if tag not in ("a", "area"):

@@ -128,7 +128,7 @@ def is_low(document: Document, options: NemotronCC) -> bool:
     if isinstance(score, bool) or not isinstance(score, int | float):
         raise DataError(
             f"`{options.score}` of the document {document.id} ({document.source}) is {score!r:.50}.",
-            fix="Name a column of numbers with `--options.score`.",
+            fix="Name a column of numbers with `--score`.",
         )
     return score <= options.threshold
 

@@ -88,6 +88,19 @@ def test_a_schema_that_cannot_be_used_is_the_users_mistake(tmp_path: Path, conte
         read_schema(str(tmp_path / "none.json"))
 
 
+def test_a_schema_file_is_read_when_the_options_are_made(tmp_path: Path) -> None:
+    file = tmp_path / "schema.json"
+    file.write_text('{"title": "years", "type": "object", "properties": {"year": {"type": "number"}}}')
+    options = ExtractJson(schema=str(file))
+    file.write_text('{"type": "array"}')
+    assert options == ExtractJson(schema=options.schema) != ExtractJson(schema=str(file))
+    result = try_recipe(load_recipe("extract-json"), [DOCUMENT], lambda request, sample: '{"year": 1833}', options)
+    (draft,) = result.drafts[0]
+    assert draft.part == "years"
+    with pytest.raises(ConfigError, match="no schema"):
+        ExtractJson(schema="poems")
+
+
 def test_a_schema_may_refer_to_itself(tmp_path: Path) -> None:
     file = tmp_path / "tree.json"
     node = {"type": "object", "properties": {"name": {"type": "string"}, "parts": {"items": {"$ref": "#/$defs/node"}}}}

@@ -306,6 +306,13 @@ def test_segments_keep_to_the_limits_of_their_prompt(name: str) -> None:
     assert (short.requests, short.reasons) == ((), ["too_short_for_prompt"])
 
 
+def test_a_short_document_is_not_distilled_although_its_segment_would_do() -> None:
+    options = NemotronCC(prompts=("distill",))
+    short = tried("nemotron-cc", options=options, document=Document.make("word " * 15, "short"))
+    assert (short.requests, short.reasons) == ((), ["too_short_for_prompt"])
+    assert tried("nemotron-cc", options=options, document=Document.make("word " * 25, "long")).requests
+
+
 def test_paraphrases_need_their_prefix_and_are_joined_again() -> None:
     document = replace(scored(1), text=CLOCKS * 2)
     result = tried("nemotron-cc", document=document)
@@ -417,6 +424,11 @@ def test_a_task_has_all_answers_on_its_way_in_its_lineage() -> None:
         assert draft.part in TASKS
         assert draft.meta["transformation"] in TRANSFORMATIONS
     assert len({draft.part for draft in drafts(result)}) == 3
+    one = tried(
+        "agentinstruct", options=AgentInstruct(tasks=4, suggestions=1)
+    )  # the teacher proposes three all the same
+    edits = [draft.replies[3] for draft in drafts(one)]
+    assert [reply.variables["suggestion"] for reply in edits] == ["Ask for an example."] * 4
     plain = tried("agentinstruct", options=AgentInstruct(tasks=1, suggestions=0))
     assert len(drafts(plain)[0].replies) == 3
 
@@ -447,6 +459,8 @@ def test_a_task_with_its_answer_is_rejected() -> None:
         ("</main>", '<img src="https://example.org/a.png"></main>', "external_resource"),
         ("</main>", '<img src="a.png"></main>', "external_resource"),
         ("<style>", '<link rel="stylesheet" href="https://cdn.example.org/x.css"><style>', "external_resource"),
+        ("<style>", '<base href="https://example.org/"><style>', "external_resource"),
+        ("<style>", '<meta http-equiv="Refresh" content="0; url=https://example.org"><style>', "external_resource"),
         ("color: white", "background: url('http://example.org/a.png')", "external_resource"),
         ("<style>", "<style>@import 'x.css';", "external_resource"),
         ("background: teal", "background: url(a.png)", "external_resource"),
