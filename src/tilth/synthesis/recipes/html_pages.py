@@ -49,6 +49,8 @@ _VOID = frozenset(
 _FORBIDDEN = {"script": "script", "iframe": "frame", "frame": "frame", "object": "frame", "embed": "frame"}
 _LOADS = ("src", "srcset", "data", "poster", "background")
 _CSS_LOADS = re.compile(r"@import\b|\burl\(\s{0,20}[\"']?\s{0,20}(?!data:|#|\s|[\"'])", re.IGNORECASE)
+_BLANKS = re.compile(r"[\x00-\x20]+")
+"""Browsers drop these within an address (`java&#10;script:`)."""
 _FILLER = re.compile(r"\blorem ipsum\b", re.IGNORECASE)
 
 
@@ -116,7 +118,7 @@ class _Audit(HTMLParser):
             self.open.append(tag)
         if self.tags > MAX_TAGS or len(self.open) > MAX_DEPTH or len(attrs) > MAX_ATTRIBUTES:
             raise ParseError("too_many_elements", f"{self.tags:,} tags, {len(self.open)} deep, {len(attrs)} attributes")
-        _check_element(tag, {name: (value or "").strip() for name, value in attrs})
+        _check_element(tag, {name: _BLANKS.sub("", value or "") for name, value in attrs})
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)

@@ -455,6 +455,7 @@ def test_a_task_with_its_answer_is_rejected() -> None:
         ("</main>", "<script>alert(1)</script></main>", "script"),
         ("<main>", '<main onclick="x()">', "script"),
         ("https://example.org/map", "javascript:x()", "script"),
+        ("https://example.org/map", " Java&#10;script:x()", "script"),
         ("</main>", '<iframe src="x.html"></iframe></main>', "frame"),
         ("</main>", '<img src="https://example.org/a.png"></main>', "external_resource"),
         ("</main>", '<img src="a.png"></main>', "external_resource"),
