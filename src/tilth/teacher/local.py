@@ -155,10 +155,14 @@ class LocalTeacher:
         engine = self.engine
         prompt = request.prompt if request.prompt is not None else self.chat.encode(request.messages, engine.tokenizer)
         context = engine.model.config.context_length
-        separator = len(engine.separator)
-        length = len(prompt)
         if isinstance(prompt, str):
-            length = separator + len(engine.tokenizer.encode_ordinary(prompt))
+            ids = engine.tokenizer.encode_ordinary(prompt)
+            bos = engine.tokenizer.special_tokens.get(self.chat.bos_token)
+            if not engine.separator and bos is not None:
+                prompt = [bos, *ids]  # what this model's documents begin with
+            length = len(engine.separator) + len(ids) if isinstance(prompt, str) else len(prompt)
+        else:
+            length = len(prompt)
         if not 0 < length < context:
             raise RequestRefused(f"The prompt has {length:,} tokens, and the context of {self.name} is {context:,}.")
         return prompt

@@ -198,6 +198,9 @@ def test_a_repetition_penalty_keeps_tokens_from_coming_again(engine: Engine) -> 
     for completion in strict:
         assert not set(completion.tokens) & set(completion.prompt_tokens[1:])
         assert len(set(completion.tokens)) == len(completion.tokens)
-    # Rows that end and leave the batch do not disturb the others.
-    alone = [engine.generate([p], replace(params, repetition_penalty=1.2))[0].tokens for p in prompts]
-    assert [c.tokens for c in engine.generate(prompts, replace(params, repetition_penalty=1.2))] == alone
+    # Rows that end leave the batch, and the others keep what they hold.
+    ends = tuple(completion.tokens[4 + 4 * i] for i, completion in enumerate(strict[:4]))
+    params = replace(params, repetition_penalty=1e6, stop_tokens=ends)
+    together = engine.generate(prompts, params)
+    assert len({len(completion.tokens) for completion in together}) > 1
+    assert [c.tokens for c in together] == [engine.generate([p], params)[0].tokens for p in prompts]

@@ -394,6 +394,35 @@ def test_a_connection_that_the_server_closed_while_idle_is_left() -> None:
         assert run(url, two) == ["a", "b"]
 
 
+def test_what_comes_unasked_is_not_taken_for_the_next_answer() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"}")
+        writer.write(encoded("200 OK", completion("asked")))
+        await asyncio.sleep(0.03)
+        writer.write(encoded("200 OK", completion("unasked")))
+        await reader.read()
+        writer.close()
+
+    async def twice() -> list[str]:
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        teacher = HttpTeacher(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", "m")
+        texts: list[str] = []
+        for _ in range(2):
+            texts.append((await teacher.answer(text()))[0].text)
+            await asyncio.sleep(0.06)
+        await teacher.aclose()
+        server.close()
+        return texts
+
+    assert asyncio.run(twice()) == ["asked", "asked"]
+
+
+def test_choices_come_in_the_order_of_their_indices() -> None:
+    backwards = {"choices": list(reversed(completion("a", "b", "c")["choices"]))}  # type: ignore[call-overload]
+    with raw_server(encoded("200 OK", backwards)) as (url, _):
+        assert [got.text for got in answer(url, text(), n=3)] == ["a", "b", "c"]
+
+
 def test_a_cancelled_request_does_not_answer_the_next_one() -> None:
     with LoopbackServer(script, latency=0.1) as server:
 
@@ -473,7 +502,8 @@ def test_the_key_is_in_no_fault_log_or_repr(kind: str, caplog: pytest.LogCapture
     caplog.set_level(logging.DEBUG)
     plan = FaultPlan(rate=1.0, kinds=(kind,), most_in_a_row=99)  # type: ignore[arg-type]
     # The worst server: its answer repeats the header.
-    with LoopbackServer(lambda _, __: f"You sent Bearer {SECRET}", faults=plan, key=SECRET, record=True) as server:
+    said = f"You sent Bearer {SECRET} " * 20
+    with LoopbackServer(lambda _, __: said, faults=plan, key=SECRET, record=True) as server:
         key = Key(SECRET)
         with pytest.raises(TeacherFault) as caught:
             answer(server.url, chat(), key=key)

@@ -110,6 +110,16 @@ def test_a_prompt_without_room_is_refused(engine: Engine) -> None:
         answers(LocalTeacher(engine), text("日本" * 60))
 
 
+def test_a_model_without_our_separator_gets_its_own_first_token() -> None:
+    tokenizer = Tokenizer.train([TEXT], vocab_size=290, special_tokens=["<s>"])
+    engine = Engine(make_engine().model, tokenizer)
+    ((got,),) = answers(LocalTeacher(engine, chat=ChatFormat(bos_token="<s>")), text(seed=1))
+    prompt = [tokenizer.special_tokens["<s>"], *tokenizer.encode_ordinary("The cat")]
+    assert got.text == engine.generate([prompt], SamplingParams(max_tokens=12, seed=1))[0].text
+    ((bare,),) = answers(LocalTeacher(engine), text(seed=1))
+    assert bare.usage.prompt_tokens < got.usage.prompt_tokens
+
+
 def test_all_parameters_reach_the_engine(engine: Engine) -> None:
     given = {"temperature": 1.5, "top_p": 0.9, "top_k": 40, "repetition_penalty": 1.3, "seed": 3}
     params = SamplingParams(max_tokens=12, **given)  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
@@ -95,6 +96,12 @@ def test_a_key_is_asked_for() -> None:
     with LoopbackServer(script, key="s3cret") as server:
         assert call(server, "/v1/models", Authorization="Bearer wrong")[0] == 401
         assert call(server, "/v1/models", Authorization="Bearer s3cret")[0] == 200
+
+
+def test_more_than_the_capacity_is_overloaded() -> None:
+    with LoopbackServer(script, capacity=1, latency=0.3) as server, ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(call, server, "/v1/chat/completions", chat(str(i))) for i in range(2)]
+        assert sorted(done.result()[0] for done in asked) == [200, 429]
 
 
 def test_connections_are_kept(server: LoopbackServer) -> None:
