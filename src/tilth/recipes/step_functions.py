@@ -17,6 +17,7 @@ from tilth.errors import DataError
 from tilth.execute import Context
 from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
+from tilth.progress import SILENT
 from tilth.steps import Counts, Inputs
 from tilth.synthesis.config import SynthesisConfig
 from tilth.synthesis.topic_config import TopicConfig
@@ -306,11 +307,12 @@ def synthesize(config: Synthesis, inputs: Inputs, out: Path, context: Context) -
     paths = {field: tuple(_path_of(inputs, name) for name in names) for field, names in _compared(inputs).items()}
     settings = replace(config.config, gates=replace(config.config.gates, **paths))
     context = replace(context, cache=context.cache or context.runs / "cache")
+    elsewhere = replace(context, progress=SILENT, live=None)  # what can go to another machine
     result = synthesize(
         Dataset.open(inputs[DOCUMENTS]) if DOCUMENTS in inputs else None,
         out,
         load_recipe(config.recipe),
-        partial(open_teachers, config.teachers, context) if config.teachers else (),
+        partial(open_teachers, config.teachers, elsewhere) if config.teachers else (),
         settings,
         context,
         options=_with_folders(config.options, inputs),

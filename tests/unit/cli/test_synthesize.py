@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tilth import execute
 from tilth.cli import main
 from tilth.storage import Dataset, write_dataset
 from tilth.synthesis.recipe import BUILT_IN
@@ -23,7 +24,7 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.chdir(tmp_path)
     documents = [Document.make(f"Text {i} about soil, {i * 7} stones, and roots.", f"corpus/{i}.txt") for i in range(N)]
-    write_dataset(tmp_path / "data", documents, made_by="test")
+    write_dataset(tmp_path / "data", documents, made_by="test", shard_bytes=200)
     return tmp_path
 
 
@@ -180,3 +181,17 @@ def test_a_refused_key_is_told_at_once_and_not_shown(
 def test_the_list_has_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "--list")
     assert code == 0 and all(name in out for name in BUILT_IN)
+
+
+def test_shards_on_other_machines_give_the_same_samples(
+    capsys: pytest.CaptureFixture[str], folder: Path, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes to Ray goes to processes here, so that all of it must pickle."""
+    monkeypatch.setattr(execute, "RayExecutor", execute.LocalExecutor)
+    words = (RECIPE, "data", "--teacher", spec(server), "--workers", "2")
+    assert run(capsys, *words, "--out", "here")[0] == 0
+    code, _, err = run(capsys, *words, "--out", "there", "--executor", "ray", "--cache", "other")
+    assert code == 0, err
+    assert sum(server.answered.values()) == 4 * N
+    fingerprints = {Dataset.open(folder / name / "samples").fingerprint for name in ("here", "there")}
+    assert len(fingerprints) == 1 and Dataset.open(folder / "here" / "samples").n_documents > 1
