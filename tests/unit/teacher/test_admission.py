@@ -153,7 +153,7 @@ def test_a_pause_holds_for_all_and_wakes_by_itself() -> None:
         admission = Admission(maximum=4)
         entered = await admission.enter("A")
         admission.pause(5)
-        admission.pause(3)
+        admission.pause(3)  # the longer one counts
         admission.leave(entered, Outcome.OVERLOADED)
         times = await asyncio.gather(*(admission.enter(recipe) for recipe in "AB"))
         assert times == [5, 5] and loop.time() == 5
@@ -183,6 +183,20 @@ def test_an_endpoint_that_only_fails_is_left_alone_for_longer_and_longer() -> No
         assert pauses[9:] == [1]
         await fail(100, Outcome.OTHER)
         assert len(pauses) == 10
+
+    run(work())
+
+
+def test_whose_turn_comes_in_the_moment_in_which_it_is_cancelled_gives_it_back() -> None:
+    async def work() -> None:
+        admission = Admission(maximum=1)
+        entered = await admission.enter("A")
+        cancelled, next_one = (asyncio.ensure_future(admission.enter("A")) for _ in range(2))
+        await asyncio.sleep(1)
+        admission.leave(entered, Outcome.ANSWERED)
+        cancelled.cancel()
+        admission.leave(await asyncio.wait_for(next_one, 10), Outcome.ANSWERED)
+        assert admission.in_flight == admission.waiting == 0 and cancelled.cancelled()
 
     run(work())
 

@@ -114,6 +114,20 @@ def test_it_waits_while_others_may_give_something_back() -> None:
     run(work())
 
 
+def test_what_is_granted_in_the_moment_in_which_it_is_cancelled_is_given_back() -> None:
+    async def work() -> None:
+        account = Reservations(Budget(max_tokens=100))
+        await account.reserve(Cost(80))
+        cancelled, next_one = (asyncio.ensure_future(account.reserve(Cost(60))) for _ in range(2))
+        await asyncio.sleep(1)
+        account.settle(Cost(80), NOTHING)
+        cancelled.cancel()
+        await asyncio.wait_for(next_one, 10)
+        assert account.open == 1 and account.reserved == Cost(60) and cancelled.cancelled()
+
+    run(work())
+
+
 @pytest.mark.parametrize(
     ("budget", "said", "field"),
     [

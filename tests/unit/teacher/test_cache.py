@@ -42,7 +42,7 @@ def filled(path: Path, n: int = 3) -> Path:
     return path
 
 
-characters = st.text(alphabet=st.characters(), max_size=30)
+characters = st.text(alphabet=st.characters(exclude_categories=()), max_size=30)
 logprobs = st.floats(allow_nan=False, allow_infinity=True, max_value=0)
 tokens = st.builds(
     TokenLogprob,
