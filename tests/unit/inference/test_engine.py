@@ -189,6 +189,18 @@ def test_stop_texts_end_a_completion_where_they_begin(engine: Engine) -> None:
             assert stopped.tokens == whole.tokens[: len(stopped.tokens)]
 
 
+def test_a_stop_text_at_the_end_of_a_prompt_ends_nothing(engine: Engine) -> None:
+    prompts = ["Größe und", "naïve", "caf"] * 10  # healed: first tokens begin inside the prompt
+    params = SamplingParams(max_tokens=10, temperature=1.5)
+    stops = ["nd", "ve", "af"]
+    free = engine.generate(prompts, params)
+    stopped = engine.generate(prompts, params, stop_texts=stops)
+    assert any(completion.prompt_tokens != tuple(begun(engine, p)) for p, completion in zip(prompts, free, strict=True))
+    for whole, cut in zip(free, stopped, strict=True):
+        if not any(stop in whole.text for stop in stops):
+            assert cut == whole
+
+
 def test_a_repetition_penalty_keeps_tokens_from_coming_again(engine: Engine) -> None:
     params = SamplingParams(max_tokens=40, temperature=0, token_healing=False)
     prompts = [f"Maß {i}" for i in range(6)]
