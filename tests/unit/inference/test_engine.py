@@ -189,6 +189,20 @@ def test_stop_texts_end_a_completion_where_they_begin(engine: Engine) -> None:
             assert stopped.tokens == whole.tokens[: len(stopped.tokens)]
 
 
+def test_a_stop_text_at_the_end_of_a_prompt_ends_nothing(engine: Engine) -> None:
+    params = SamplingParams(max_tokens=4, temperature=1.5)
+    n_inside = 0
+    for length in range(2, 30):
+        prompt = TEXT[:length]
+        free = engine.generate([prompt] * 8, params)
+        # The first token of a healed completion holds the prompt's end, too.
+        n_inside += sum(completion.prompt_tokens != tuple(begun(engine, prompt)) for completion in free)
+        stopped = engine.generate([prompt] * 8, params, stop_texts=[prompt[-2:]])
+        for whole, cut in zip(free, stopped, strict=True):
+            assert cut == whole or prompt[-2:] in whole.text
+    assert n_inside > 5
+
+
 def test_a_repetition_penalty_keeps_tokens_from_coming_again(engine: Engine) -> None:
     params = SamplingParams(max_tokens=40, temperature=0, token_healing=False)
     prompts = [f"Maß {i}" for i in range(6)]

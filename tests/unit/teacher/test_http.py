@@ -222,6 +222,8 @@ def test_a_schema_arrives_by_every_dialect(dialect: str, route: str) -> None:
 def test_only_closed_schemas_are_strict() -> None:
     assert is_closed(SCHEMA)
     assert not is_closed({**SCHEMA, "required": []})
+    assert is_closed({**SCHEMA, "properties": {"a": SCHEMA}})
+    assert not is_closed({**SCHEMA, "properties": {"a": {**SCHEMA, "additionalProperties": True}}})
     assert not is_closed({"type": "array", "items": {"type": "object", "properties": {}}})
     assert not is_closed({**SCHEMA, "$defs": {"b": {"type": "object", "properties": {"c": {}}}}})
 
