@@ -14,8 +14,8 @@ from typing import Any
 
 from tilth.curation.operators import Drop
 from tilth.synthesis.config import Budget
+from tilth.synthesis.define import Ask, Draft, ParseError, Rejected, recipe
 from tilth.synthesis.gates.gate import Pass
-from tilth.synthesis.recipe import Ask, Draft, ParseError, Rejected, recipe
 from tilth.synthesis.result import Spending
 from tilth.teacher.faults import BadAnswer, BudgetSpent, DeadLetter
 from tilth.teacher.request import Answer, GenerationParams, Reply, Request, Usage

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         model,
         recipes,
         report,
+        synthesis,
+        teacher,
         tokenizer,
         training,
     )
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
     from tilth.types import Document, Problem, Rollout
 
 _FOLDERS = (
-    "curation", "evaluation", "export", "improve", "inference", "model", "recipes", "report", "tokenizer", "training",
+    "curation", "evaluation", "export", "improve", "inference", "model", "recipes", "report", "synthesis",
+    "teacher", "tokenizer", "training",
 )  # fmt: skip
 _NAMES = {
     "tilth.errors": ("ConfigError", "DataError", "DependencyError", "StepError", "TilthError"),
@@ -79,6 +82,8 @@ __all__ = [
     "model",
     "recipes",
     "report",
+    "synthesis",
+    "teacher",
     "tokenizer",
     "training",
 ]

@@ -13,8 +13,8 @@ from tilth.cli.terminal import about, size
 from tilth.synthesis.result import SYNTHESIS, Example, SynthesisResult
 
 if TYPE_CHECKING:
-    from tilth.synthesis.preview import Estimate, Preview, PreviewDocument
-    from tilth.synthesis.recipe import Recipe
+    from tilth.synthesis.define import Recipe
+    from tilth.synthesis.preview_run import Estimate, Preview, PreviewDocument
 
 _LONGEST = 900
 """Characters of a prompt or an answer on the terminal."""
@@ -39,7 +39,7 @@ def show_usage() -> None:
 
 def show_recipes() -> None:
     """Prints all built-in recipes, a line each."""
-    from tilth.synthesis.recipe import BUILT_IN, load_recipe
+    from tilth.synthesis.define import BUILT_IN, load_recipe
 
     rows: list[tuple[str, ...]] = []
     for name in sorted(BUILT_IN):

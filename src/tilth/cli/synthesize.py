@@ -21,7 +21,7 @@ from tilth.synthesis.config import Budget, GateConfig, SynthesisConfig
 
 if TYPE_CHECKING:
     from tilth.steps import Step
-    from tilth.synthesis.recipe import Recipe
+    from tilth.synthesis.define import Recipe
     from tilth.teacher.request import Teacher
 
 _USAGE = "`tilth synthesize RECIPE DATASET --teacher TEACHER --out FOLDER`"
@@ -91,7 +91,7 @@ def synthesize(words: Sequence[str]) -> None:
 
 def load(name: str) -> Recipe:
     """Returns a recipe. Raises: ConfigError with the closest names, for an unknown one."""
-    from tilth.synthesis.recipe import BUILT_IN, load_recipe
+    from tilth.synthesis.define import BUILT_IN, load_recipe
 
     if name not in BUILT_IN and ":" not in name:
         close = difflib.get_close_matches(name, BUILT_IN, n=2)
@@ -210,7 +210,7 @@ def open_checked(
 
 
 def _preview(recipe: Recipe, teachers: Mapping[str, Teacher], asked: Asked, context: Context) -> None:
-    from tilth.synthesis.preview import preview
+    from tilth.synthesis.preview_run import preview
 
     shown = preview(
         _dataset(asked.dataset), recipe, teachers, asked.config, context, asked.preview or 0, options=asked.options

@@ -109,8 +109,8 @@ def synthesize(
     What the gates compare with (`decontaminate`, `against`) becomes an input, as in `curate`, and so does a folder that
     an option names (`FOLDERS` of the options' class).
     """
+    from tilth.synthesis.define import load_recipe
     from tilth.synthesis.prompt_files import is_built_in, load_prompts
-    from tilth.synthesis.recipe import load_recipe
 
     loaded = load_recipe(recipe)
     inputs: dict[str, Input] = {} if dataset is None else {step_functions.DOCUMENTS: _made(dataset)}

@@ -301,7 +301,7 @@ def synthesize(config: Synthesis, inputs: Inputs, out: Path, context: Context) -
     """
     from tilth.recipes.teachers import open_teachers
     from tilth.storage import Dataset
-    from tilth.synthesis.recipe import load_recipe
+    from tilth.synthesis.define import load_recipe
     from tilth.synthesis.run import synthesize
 
     paths = {field: tuple(_path_of(inputs, name) for name in names) for field, names in _compared(inputs).items()}

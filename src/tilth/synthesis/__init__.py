@@ -15,10 +15,11 @@ from tilth._lazy import attach
 if TYPE_CHECKING:
     from tilth.synthesis import verify
     from tilth.synthesis.config import GateConfig, SynthesisConfig
+    from tilth.synthesis.define import BUILT_IN, Ask, Draft, Parsed, ParseError, Recipe, Rejected, load_recipe, recipe
+    from tilth.synthesis.design import make_design
     from tilth.synthesis.gates.uniqueness import UniquenessMeter
-    from tilth.synthesis.preview import preview
+    from tilth.synthesis.preview_run import preview
     from tilth.synthesis.quality import train_classifier
-    from tilth.synthesis.recipe import BUILT_IN, Ask, Draft, Parsed, ParseError, Recipe, Rejected, load_recipe, recipe
     from tilth.synthesis.result import SynthesisResult
     from tilth.synthesis.router import RouterConfig
     from tilth.synthesis.run import synthesize
@@ -29,24 +30,25 @@ if TYPE_CHECKING:
 __getattr__ = attach(
     "tilth.synthesis",
     {
-        "BUILT_IN": "tilth.synthesis.recipe",
-        "Ask": "tilth.synthesis.recipe",
-        "Draft": "tilth.synthesis.recipe",
+        "BUILT_IN": "tilth.synthesis.define",
+        "Ask": "tilth.synthesis.define",
+        "Draft": "tilth.synthesis.define",
         "GateConfig": "tilth.synthesis.config",
-        "ParseError": "tilth.synthesis.recipe",
-        "Parsed": "tilth.synthesis.recipe",
-        "Recipe": "tilth.synthesis.recipe",
-        "Rejected": "tilth.synthesis.recipe",
+        "ParseError": "tilth.synthesis.define",
+        "Parsed": "tilth.synthesis.define",
+        "Recipe": "tilth.synthesis.define",
+        "Rejected": "tilth.synthesis.define",
         "RouterConfig": "tilth.synthesis.router",
         "SynthesisConfig": "tilth.synthesis.config",
         "SynthesisResult": "tilth.synthesis.result",
         "TopicConfig": "tilth.synthesis.topics",
         "UniquenessMeter": "tilth.synthesis.gates.uniqueness",
         "cluster_topics": "tilth.synthesis.topics",
-        "load_recipe": "tilth.synthesis.recipe",
-        "preview": "tilth.synthesis.preview",
+        "load_recipe": "tilth.synthesis.define",
+        "make_design": "tilth.synthesis.design",
+        "preview": "tilth.synthesis.preview_run",
         "read_topics": "tilth.synthesis.search",
-        "recipe": "tilth.synthesis.recipe",
+        "recipe": "tilth.synthesis.define",
         "seeds_by_topic": "tilth.synthesis.search",
         "synthesize": "tilth.synthesis.run",
         "train_classifier": "tilth.synthesis.quality",
@@ -71,6 +73,7 @@ __all__ = [
     "UniquenessMeter",
     "cluster_topics",
     "load_recipe",
+    "make_design",
     "preview",
     "read_topics",
     "recipe",

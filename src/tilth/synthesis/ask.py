@@ -17,8 +17,8 @@ import numpy as np
 
 from tilth.errors import ConfigError
 from tilth.synthesis.broken_answers import broken_answer
+from tilth.synthesis.define import Parsed, ParseError, Parser, Recipe
 from tilth.synthesis.prompt_files import PromptFile, rendered
-from tilth.synthesis.recipe import Parsed, ParseError, Parser, Recipe
 from tilth.teacher.faults import DeadLetter
 from tilth.teacher.request import Asker, GenerationParams, Reply, Request
 from tilth.types import Message
@@ -75,7 +75,7 @@ def merged(*params: GenerationParams | None) -> GenerationParams:
 
 
 class DocumentAsk:
-    """An `Ask` for one document and one of its samples (`tilth.synthesis.recipe.Ask`).
+    """An `Ask` for one document and one of its samples (`tilth.synthesis.define.Ask`).
 
     `overrides` are the user's; they are set whatever recipe and call say. Sample `i` of a prompt is sample `i` in the
     request cache, so a run with more samples pays for the new ones only.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tilth.errors import ConfigError, TilthError
 from tilth.synthesis.ask import DocumentAsk, LostPart, RejectedPart
-from tilth.synthesis.recipe import Draft, ParseError, Recipe, Rejected
+from tilth.synthesis.define import Draft, ParseError, Recipe, Rejected
 from tilth.teacher.faults import DeadLetter
 from tilth.types import Document
 

@@ -21,9 +21,9 @@ from tilth.files import write_bytes
 from tilth.synthesis.ask import DocumentAsk, LostPart, RejectedPart
 from tilth.synthesis.attempt import attempt
 from tilth.synthesis.config import Budget, SynthesisConfig
+from tilth.synthesis.define import Recipe
 from tilth.synthesis.in_order import in_order
 from tilth.synthesis.prompt_files import PromptFile
-from tilth.synthesis.recipe import Recipe
 from tilth.synthesis.render import Candidate, candidate_from_row, candidate_row, make_candidate
 from tilth.synthesis.router import Router
 from tilth.synthesis.source_documents import SeedDocument, SourceDocuments

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import cast
 
 from tilth.synthesis.broken_answers import is_refusal
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.material import MARKS
-from tilth.synthesis.recipe import ParseError
 
 MAX_ANSWER_CHARACTERS = 4_000_000
 """No answer of any use is longer."""

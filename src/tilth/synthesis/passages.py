@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from tilth.synthesis.define import Span
 from tilth.synthesis.post import BYTES_PER_TOKEN, TOKENS_PER_WORD
-from tilth.synthesis.recipe import Span
 
 _PARAGRAPH_END = re.compile(r"\n[ \t\r]*\n\s*")
 _SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’)\]]*\s+|[。！？]+[”’」』）]*\s*|\n\s*")

@@ -9,8 +9,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from tilth.synthesis.define import ParseError, Parser
 from tilth.synthesis.parse import Pair
-from tilth.synthesis.recipe import ParseError, Parser
 
 TOKENS_PER_WORD = 1.3
 """Tokens per word of English under the vocabularies of today's models, about."""

@@ -27,7 +27,7 @@ from tilth.types import Message
 if TYPE_CHECKING:
     from jinja2 import Template, nodes
 
-    from tilth.synthesis.recipe import Recipe
+    from tilth.synthesis.define import Recipe
     from tilth.teacher.request import Request
 
 FOLDER = Path(__file__).parent / "prompts"

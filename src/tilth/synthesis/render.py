@@ -14,8 +14,8 @@ from typing import Any, cast
 
 from tilth.curation.conversation import chat_text
 from tilth.errors import ConfigError
+from tilth.synthesis.define import Draft, Parsed, Recipe
 from tilth.synthesis.prompt_files import rendered
-from tilth.synthesis.recipe import Draft, Parsed, Recipe
 from tilth.synthesis.source_documents import SeedDocument
 from tilth.teacher.request import GenerationParams
 from tilth.types import Message, Sample, document_id

@@ -34,8 +34,8 @@ import numpy as np
 from tilth.errors import ConfigError
 from tilth.files import atomic_path
 from tilth.results import write_result
+from tilth.synthesis.define import ParseError, Rejected
 from tilth.synthesis.learned_router import Contest, TeacherClassifier, train_classifier
-from tilth.synthesis.recipe import ParseError, Rejected
 from tilth.synthesis.rewards import Reward, rendered, with_logprobs
 from tilth.synthesis.routing_result import ROUTER, Observation, RouterResult, cost_of, row_of, summarise
 from tilth.teacher.faults import BudgetSpent, DeadLetter

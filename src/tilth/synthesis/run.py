@@ -32,6 +32,7 @@ from tilth.requests import run_to_end
 from tilth.results import decode, read_result, write_result
 from tilth.storage import Dataset, finish_dataset, shard_name
 from tilth.synthesis.config import Budget, SynthesisConfig
+from tilth.synthesis.define import Recipe, load_recipe
 from tilth.synthesis.design import make_design
 from tilth.synthesis.door import Teachers, gateway_door, opened
 from tilth.synthesis.gates import UniquenessMeter
@@ -49,7 +50,6 @@ from tilth.synthesis.generate import (
 from tilth.synthesis.judge import CRITIC, Counts, Judged, judge
 from tilth.synthesis.judges import critic_of, gates_of, meter_for, router_of
 from tilth.synthesis.prompt_files import is_built_in, load_prompts
-from tilth.synthesis.recipe import Recipe, load_recipe
 from tilth.synthesis.result import SYNTHESIS, DiversityPoint, Example, Spending, SynthesisResult
 from tilth.synthesis.router import LOG
 from tilth.synthesis.routing_result import ROUTER

@@ -12,7 +12,7 @@ from typing import Any
 
 from tilth.errors import ConfigError, DataError
 from tilth.storage import Dataset
-from tilth.synthesis.recipe import Recipe
+from tilth.synthesis.define import Recipe
 from tilth.types import DOCUMENT_SCHEMA, Document, document_id
 
 NUMBERED_SHARD = 1000

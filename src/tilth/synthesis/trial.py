@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from tilth.identity import fingerprint_of
 from tilth.synthesis.ask import DocumentAsk, LostPart, RejectedPart
 from tilth.synthesis.attempt import Attempt, attempt
+from tilth.synthesis.define import Draft, Recipe
 from tilth.synthesis.design import make_design
 from tilth.synthesis.prompt_files import load_prompts
-from tilth.synthesis.recipe import Draft, Recipe
 from tilth.teacher.faults import DeadLetter, TeacherFault
 from tilth.teacher.request import Answer, Reply, Request, Usage
 from tilth.types import Document

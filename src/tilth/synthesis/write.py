@@ -21,10 +21,10 @@ from tilth.files import read_json, write_json
 from tilth.storage import Dataset, shard_name, write_table
 from tilth.synthesis.ask import LostPart, RejectedPart
 from tilth.synthesis.config import GateConfig
+from tilth.synthesis.define import Shape
 from tilth.synthesis.gates import make_verifier
 from tilth.synthesis.gates.verified import VerifierGate
 from tilth.synthesis.judge import Counts, Dropped, Judged, verdict_row
-from tilth.synthesis.recipe import Shape
 from tilth.synthesis.render import Candidate, candidate_from_row, candidate_row, with_verdicts
 from tilth.synthesis.result import Example
 from tilth.types import DOCUMENT_SCHEMA, Document, Sample

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tilth.synthesis.recipe import ParseError
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.recipes.conversations import END, parse_user_turn
 from tilth.synthesis.recipes.magpie import Magpie, parse_tags, query_parser
 from tilth.synthesis.recipes.persona_tasks import parse_result

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.material import material, material_key
 from tilth.synthesis.parse import (
     Pair,
@@ -30,7 +31,6 @@ from tilth.synthesis.parse import (
 )
 from tilth.synthesis.passages import first_characters, join_lines, split_passages
 from tilth.synthesis.post import estimate_tokens, numbers, wrong_equation
-from tilth.synthesis.recipe import ParseError
 from tilth.synthesis.recipes.agentinstruct import task_text
 from tilth.synthesis.recipes.finephrase import PARSERS as FINEPHRASE
 from tilth.synthesis.recipes.html_pages import html

@@ -6,7 +6,7 @@ import itertools
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tilth.synthesis.recipe import ParseError
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.recipes.prox_program import (
     Call,
     Edit,

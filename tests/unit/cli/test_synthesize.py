@@ -10,7 +10,7 @@ import pytest
 from tilth import execute
 from tilth.cli import main
 from tilth.storage import Dataset, write_dataset
-from tilth.synthesis.recipe import BUILT_IN
+from tilth.synthesis.define import BUILT_IN
 from tilth.teacher.loopback import LoopbackServer
 from tilth.teacher.request import Request
 from tilth.types import Document

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tilth.errors import ConfigError
 from tilth.synthesis.ask import DocumentAsk, document_seed, merged
 from tilth.synthesis.broken_answers import is_refusal
+from tilth.synthesis.define import Draft, Parsed, ParseError, Recipe
 from tilth.synthesis.prompt_files import load_prompts
-from tilth.synthesis.recipe import Draft, Parsed, ParseError, Recipe
 from tilth.synthesis.trial import FunctionAsker, try_recipe
 from tilth.teacher.faults import BadAnswer, DeadLetter, ServerFault
 from tilth.teacher.request import Answer, GenerationParams, Request, Usage

@@ -24,8 +24,8 @@ from tilth.results import read_result
 from tilth.storage import Dataset, write_dataset
 from tilth.synthesis.bootstrap import RESULT, BootstrapResult, PairBatches, PairFormat, batch_of, prepare
 from tilth.synthesis.bootstrap import _Examples as Examples  # pyright: ignore[reportPrivateUsage]
+from tilth.synthesis.define import ParseError, load_recipe
 from tilth.synthesis.pairs import Pair, chosen_documents, find_pairs, lsa_vectors
-from tilth.synthesis.recipe import ParseError, load_recipe
 from tilth.synthesis.recipes.bootstrap import parse_related
 from tilth.synthesis.recipes.bootstrap_options import Bootstrap
 from tilth.synthesis.trial import try_recipe

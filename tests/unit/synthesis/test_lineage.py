@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tilth.execute import Context
 from tilth.storage import Dataset, finish_dataset, write_dataset, write_table
 from tilth.synthesis.config import SynthesisConfig
+from tilth.synthesis.define import Draft, recipe
 from tilth.synthesis.lineage import is_made, lines, origins, span_text
-from tilth.synthesis.recipe import Draft, recipe
 from tilth.synthesis.run import synthesize
 from tilth.types import DOCUMENT_SCHEMA, Document, extend_lineage
 from toy_recipe import LongEnough, NoTeacher, ScriptedDoor, toy

@@ -2,10 +2,10 @@
 
 import pytest
 
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.material import MARKS, absent_key, material, material_key
 from tilth.synthesis.parse import content
 from tilth.synthesis.prompt_files import FOLDER, PromptFile
-from tilth.synthesis.recipe import ParseError
 
 RECIPES = (
     "active-reading",

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.parse import (
     Pair,
     Table,
@@ -24,7 +25,6 @@ from tilth.synthesis.parse import (
     table,
     unfenced,
 )
-from tilth.synthesis.recipe import ParseError
 
 
 def reason(parse: Callable[[str], object], answer: str) -> str:

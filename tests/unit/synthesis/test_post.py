@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.parse import Pair, content
 from tilth.synthesis.post import (
     at_least,
@@ -13,7 +14,6 @@ from tilth.synthesis.post import (
     without_title,
     wrong_equation,
 )
-from tilth.synthesis.recipe import ParseError
 
 
 def test_tokens_are_estimated_by_words_and_by_bytes() -> None:

@@ -7,7 +7,7 @@ import pytest
 from tilth.execute import Context
 from tilth.storage import Dataset, write_dataset
 from tilth.synthesis.config import SynthesisConfig
-from tilth.synthesis.preview import Preview, preview, preview_documents
+from tilth.synthesis.preview_run import Preview, preview, preview_documents
 from tilth.synthesis.run import synthesize
 from tilth.synthesis.source_documents import SourceDocuments
 from tilth.teacher.request import Price

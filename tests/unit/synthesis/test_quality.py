@@ -18,8 +18,8 @@ from tilth.curation.quality import QualityClassifier, pinned
 from tilth.errors import ConfigError, DataError
 from tilth.recipes import singles
 from tilth.storage import Dataset, finish_dataset, write_table
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.quality import measure, train_classifier
-from tilth.synthesis.recipe import ParseError
 from tilth.synthesis.recipes.annotate import Annotate, annotate, parse_rating
 from tilth.synthesis.trial import try_recipe
 from tilth.types import Document

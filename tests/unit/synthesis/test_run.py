@@ -14,7 +14,7 @@ from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
 from tilth.storage import Dataset, finish_dataset, shard_name, write_table
 from tilth.synthesis.config import Budget, GateConfig, SynthesisConfig
-from tilth.synthesis.recipe import Recipe
+from tilth.synthesis.define import Recipe
 from tilth.synthesis.result import SYNTHESIS, SynthesisResult
 from tilth.synthesis.run import synthesize
 from tilth.types import Document, documents_table

@@ -14,7 +14,7 @@ from tilth.progress import SILENT
 from tilth.results import read_result
 from tilth.storage import finish_dataset, shard_name, write_table
 from tilth.synthesis.config import Budget, GateConfig, SynthesisConfig
-from tilth.synthesis.recipe import Draft, Recipe, recipe
+from tilth.synthesis.define import Draft, Recipe, recipe
 from tilth.synthesis.result import SYNTHESIS, SynthesisResult
 from tilth.synthesis.routing_result import ROUTER, RouterResult
 from tilth.synthesis.run import STATUS, synthesize

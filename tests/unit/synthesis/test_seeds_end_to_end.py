@@ -17,9 +17,9 @@ from tilth.results import read_result
 from tilth.steps import Identities
 from tilth.storage import Dataset, write_dataset
 from tilth.synthesis.config import GateConfig, SynthesisConfig
+from tilth.synthesis.define import Ask, Draft, recipe
 from tilth.synthesis.judges import router_of
 from tilth.synthesis.quality import train_classifier
-from tilth.synthesis.recipe import Ask, Draft, recipe
 from tilth.synthesis.recipes.bootstrap_options import Bootstrap
 from tilth.synthesis.routing_result import ROUTER, RouterResult
 from tilth.synthesis.run import synthesize

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilth.errors import ConfigError
+from tilth.synthesis.define import Ask, Draft, ParseError, Rejected, recipe
 from tilth.synthesis.parse import bullets, content
 from tilth.synthesis.passages import first_characters
 from tilth.synthesis.post import at_least
-from tilth.synthesis.recipe import Ask, Draft, ParseError, Rejected, recipe
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document
 

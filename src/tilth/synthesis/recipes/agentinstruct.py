@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from tilth.errors import ConfigError
+from tilth.synthesis.define import Ask, Draft, Parsed, ParseError, Parser, Rejected, Span, recipe
 from tilth.synthesis.parse import content
 from tilth.synthesis.passages import first_characters
-from tilth.synthesis.recipe import Ask, Draft, Parsed, ParseError, Parser, Rejected, Span, recipe
 from tilth.synthesis.recipes.active_reading import distinct_items
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from tilth.errors import ConfigError
-from tilth.synthesis.recipe import Ask, Draft, ParseError, recipe
+from tilth.synthesis.define import Ask, Draft, ParseError, recipe
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document
 

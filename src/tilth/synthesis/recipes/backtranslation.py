@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilth.errors import ConfigError
+from tilth.synthesis.define import Ask, Draft, Rejected, recipe
 from tilth.synthesis.passages import Passage, join_lines, split_passages
-from tilth.synthesis.recipe import Ask, Draft, Rejected, recipe
 from tilth.synthesis.recipes.turns import grades, user_message
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tilth.synthesis.recipe import Ask, Draft, ParseError, recipe
+from tilth.synthesis.define import Ask, Draft, ParseError, recipe
 from tilth.synthesis.recipes.bootstrap_options import Bootstrap
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tilth.errors import ConfigError
+from tilth.synthesis.define import Ask, Draft, Parsed, ParseError, Rejected, recipe
 from tilth.synthesis.passages import first_characters
-from tilth.synthesis.recipe import Ask, Draft, Parsed, ParseError, Rejected, recipe
 from tilth.synthesis.recipes.turns import assistant_message, user_message
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from tilth.errors import ConfigError, DependencyError
+from tilth.synthesis.define import Ask, Draft, ParseError, Parser, Rejected, recipe
 from tilth.synthesis.material import material
 from tilth.synthesis.parse import json_value
 from tilth.synthesis.passages import first_characters
 from tilth.synthesis.post import numbers
-from tilth.synthesis.recipe import Ask, Draft, ParseError, Parser, Rejected, recipe
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilth.errors import ConfigError
+from tilth.synthesis.define import Ask, Draft, ParseError, Parser, Rejected, recipe
 from tilth.synthesis.parse import (
     content,
     labelled,
@@ -18,7 +19,6 @@ from tilth.synthesis.parse import (
 )
 from tilth.synthesis.passages import first_characters
 from tilth.synthesis.post import numbers, wrong_equation
-from tilth.synthesis.recipe import Ask, Draft, ParseError, Parser, Rejected, recipe
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document
 

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 from typing import Any
 
 from tilth.errors import ConfigError
+from tilth.synthesis.define import Ask, Draft, ParseError, Rejected, recipe
 from tilth.synthesis.parse import code_block, prose
 from tilth.synthesis.passages import first_characters
 from tilth.synthesis.post import at_least
-from tilth.synthesis.recipe import Ask, Draft, ParseError, Rejected, recipe
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document
 

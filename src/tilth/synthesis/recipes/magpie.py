@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from tilth.errors import ConfigError
-from tilth.synthesis.recipe import Ask, Draft, Parsed, ParseError, Parser, Rejected, recipe
+from tilth.synthesis.define import Ask, Draft, Parsed, ParseError, Parser, Rejected, recipe
 from tilth.synthesis.recipes.turns import END_MARKS, assistant_message, last_lines, user_message
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tilth.errors import ConfigError, DataError
+from tilth.synthesis.define import Ask, Draft, Parsed, ParseError, Parser, Rejected, recipe
 from tilth.synthesis.parse import Pair, after_prefix, bullets, pairs, prose, render_bullets, render_pairs
 from tilth.synthesis.passages import Passage, join_lines
 from tilth.synthesis.post import estimate_tokens, keep_some
-from tilth.synthesis.recipe import Ask, Draft, Parsed, ParseError, Parser, Rejected, recipe
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from tilth.errors import ConfigError
-from tilth.synthesis.recipe import Ask, Draft, Rejected, recipe
+from tilth.synthesis.define import Ask, Draft, Rejected, recipe
 from tilth.synthesis.recipes.demands import Demand, draw_demands
 from tilth.synthesis.recipes.personas import SOURCE
 from tilth.synthesis.recipes.turns import assistant_message, last_lines, user_message

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 
 from tilth.errors import ConfigError
+from tilth.synthesis.define import Ask, Draft, Parsed, ParseError, recipe
 from tilth.synthesis.parse import prose, strip_quotes
 from tilth.synthesis.passages import first_characters
-from tilth.synthesis.recipe import Ask, Draft, Parsed, ParseError, recipe
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document
 

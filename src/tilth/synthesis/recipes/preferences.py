@@ -8,8 +8,8 @@ from itertools import combinations
 from typing import Any, Literal
 
 from tilth.errors import ConfigError
+from tilth.synthesis.define import Ask, Draft, Parsed, Rejected, recipe
 from tilth.synthesis.passages import first_characters
-from tilth.synthesis.recipe import Ask, Draft, Parsed, Rejected, recipe
 from tilth.synthesis.recipes.turns import assistant_message, grades, last_lines, user_message
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document

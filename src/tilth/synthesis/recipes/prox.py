@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tilth.errors import ConfigError
-from tilth.synthesis.recipe import Ask, Draft, Parsed, Rejected, recipe
+from tilth.synthesis.define import Ask, Draft, Parsed, Rejected, recipe
 from tilth.synthesis.recipes.prox_program import (
     Call,
     Edit,

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.parse import without_thoughts
-from tilth.synthesis.recipe import ParseError
 
 LONGEST_PROGRAM = 20_000
 """Characters; a program of 256 tokens has about 1,000."""

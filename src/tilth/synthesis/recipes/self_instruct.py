@@ -14,8 +14,8 @@ from typing import cast
 import numpy as np
 
 from tilth.errors import ConfigError, DataError
+from tilth.synthesis.define import Ask, Draft, Parsed, ParseError, recipe
 from tilth.synthesis.parse import content, prose
-from tilth.synthesis.recipe import Ask, Draft, Parsed, ParseError, recipe
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from tilth.synthesis.define import ParseError, Parser
 from tilth.synthesis.material import MARKS
 from tilth.synthesis.parse import clean, content, strip_markdown, strip_quotes, without_courtesies, without_thoughts
-from tilth.synthesis.recipe import ParseError, Parser
 
 END_MARKS = re.compile(
     r"<\|(?:im_end|im_start|eot_id|end|user|assistant|system|endoftext|end_of_text|start_header_id)\|>"

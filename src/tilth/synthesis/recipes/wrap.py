@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tilth.errors import ConfigError
+from tilth.synthesis.define import Ask, Draft, Parser, Rejected, recipe
 from tilth.synthesis.parse import pairs, prose, render_pairs
 from tilth.synthesis.passages import split_passages
-from tilth.synthesis.recipe import Ask, Draft, Parser, Rejected, recipe
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document
 

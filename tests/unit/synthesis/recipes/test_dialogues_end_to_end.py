@@ -18,7 +18,7 @@ from tilth.identity import canonical
 from tilth.results import decode
 from tilth.storage import finish_dataset, shard_name, write_table
 from tilth.synthesis.config import Budget, GateConfig, SynthesisConfig
-from tilth.synthesis.recipe import load_recipe
+from tilth.synthesis.define import load_recipe
 from tilth.synthesis.recipes.prox_program import apply_edits
 from tilth.synthesis.run import synthesize
 from tilth.synthesis.trial import try_recipe

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tilth.errors import ConfigError
+from tilth.synthesis.define import ParseError, load_recipe
 from tilth.synthesis.material import material
-from tilth.synthesis.recipe import ParseError, load_recipe
 from tilth.synthesis.recipes.extract_json import SCHEMAS, ExtractJson, read_schema, valid_json
 from tilth.synthesis.trial import try_recipe
 from tilth.types import Document

@@ -4,7 +4,7 @@ import pytest
 
 from answers_by_prompt import answers_by_prompt, cut_off
 from tilth.errors import ConfigError
-from tilth.synthesis.recipe import ParseError
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.recipes.magpie import TEMPLATES, Magpie, magpie, parse_tags, query_parser
 from tilth.synthesis.trial import try_recipe
 from tilth.types import Document, Message

@@ -5,7 +5,7 @@ import pytest
 
 from answers_by_prompt import answers_by_prompt, cut_off
 from tilth.errors import ConfigError
-from tilth.synthesis.recipe import ParseError
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.recipes.demands import GROUPS, draw_demands
 from tilth.synthesis.recipes.persona_tasks import (
     PersonaProblem,

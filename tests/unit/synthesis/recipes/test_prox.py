@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tilth.errors import ConfigError
-from tilth.synthesis.recipe import ParseError
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.recipes.prox import Prox, prox
 from tilth.synthesis.recipes.prox_program import (
     Call,

@@ -8,7 +8,7 @@ import pytest
 
 from answers_by_prompt import answers_by_prompt
 from tilth.errors import ConfigError, DataError
-from tilth.synthesis.recipe import ParseError
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.recipes.self_instruct import (
     Instance,
     SelfInstruct,

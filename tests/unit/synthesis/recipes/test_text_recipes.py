@@ -8,9 +8,9 @@ import pytest
 
 from real_data import FOLDER, MISSING
 from tilth.errors import ConfigError, DataError
+from tilth.synthesis.define import BUILT_IN, Draft, Recipe, load_recipe
 from tilth.synthesis.parse import pairs
 from tilth.synthesis.post import estimate_tokens
-from tilth.synthesis.recipe import BUILT_IN, Draft, Recipe, load_recipe
 from tilth.synthesis.recipes.active_reading import ActiveReading
 from tilth.synthesis.recipes.agentinstruct import TASKS, TRANSFORMATIONS, AgentInstruct
 from tilth.synthesis.recipes.cosmopedia import AUDIENCES, FORMATS, Cosmopedia

@@ -12,7 +12,7 @@ from real_data import FOLDER, MISSING
 from tilth.execute import Context
 from tilth.storage import finish_dataset, shard_name, write_table
 from tilth.synthesis.config import GateConfig, SynthesisConfig
-from tilth.synthesis.recipe import load_recipe
+from tilth.synthesis.define import load_recipe
 from tilth.synthesis.recipes.nemotron_cc import HIGH
 from tilth.synthesis.run import synthesize
 from tilth.teacher.http import HttpTeacher

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tilth.synthesis.recipe import ParseError
+from tilth.synthesis.define import ParseError
 from tilth.synthesis.recipes.turns import assistant_message, grades, last_lines, user_message
 
 

@@ -19,6 +19,7 @@ from tilth.execute import Context
 from tilth.requests import run_to_end
 from tilth.storage import Dataset
 from tilth.synthesis.config import SynthesisConfig
+from tilth.synthesis.define import Recipe
 from tilth.synthesis.door import Teachers, gateway_door, opened
 from tilth.synthesis.gates import make_verifier
 from tilth.synthesis.gates.gate import CriticGate, Gate
@@ -26,7 +27,6 @@ from tilth.synthesis.generate import Made, OpenAsker, Plan, make
 from tilth.synthesis.judge import Judged, criticise, judge_without_teacher
 from tilth.synthesis.judges import critic_of, gates_of, router_of
 from tilth.synthesis.prompt_files import is_built_in, rendered
-from tilth.synthesis.recipe import Recipe
 from tilth.synthesis.render import Candidate
 from tilth.synthesis.run import PlanOf, makes_its_teacher, merged_spending
 from tilth.synthesis.source_documents import SeedDocument, SourceDocuments
