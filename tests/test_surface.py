@@ -21,7 +21,7 @@ from tilth.synthesis.topic_config import TopicConfig
 
 EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document ModelConfig
 Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ curation evaluation export
-improve inference load_model model recipes report tokenizer training
+improve inference load_model model recipes report synthesis teacher tokenizer training
 """
 VERB_LIST = "run plan why report ls show compare check curate tokenize synthesize train eval improve export chat"
 STAGES = {
@@ -36,6 +36,14 @@ STAGES = {
     "model": "IGNORE_INDEX KVCache ModelConfig Projection Transformer load_model save_model",
     "recipes": "BUILT_IN BuiltIn load_recipe",
     "report": "RunResults collect render",
+    "synthesis": "Ask BUILT_IN Draft GateConfig ParseError Parsed Recipe Rejected RouterConfig SynthesisConfig "
+    "SynthesisResult TopicConfig UniquenessMeter cluster_topics load_recipe make_design preview "
+    "read_topics recipe seeds_by_topic synthesize train_classifier try_recipe",
+    "synthesis.verify": "CodeResult FAMILIES Isolation Limits ProblemSource TaskFamily VERIFIERS Verdict Verifier "
+    "family isolation run_code verifier",
+    "teacher": "AccessRefused Answer Asker Budget BudgetSpent DeadLetter FaultPlan Gateway GenerationParams "
+    "HttpTeacher LocalTeacher LoopbackServer Price Reply Request RequestCache ScriptedTeacher Status "
+    "Teacher TeacherFault TokenLogprob Usage open_teacher",
     "tokenizer": "ByteTokenizer CharacterTokenizer END_OF_TEXT EncodedPart StreamDecoder TieBreak Tokenizer "
     "TokenizerConfig Vocabulary WordTokenizer statistics",
     "training": "Batch EvalPoint Metrics Muon Schedule TextLoss TokenStream TrainConfig TrainPoint TrainResult "
@@ -65,7 +73,7 @@ CONFIGS = {
     "tilth.recipes.step_functions:SeedSearch": "per_topic",
     "tilth.synthesis.config:GateConfig": "min_words max_words languages max_copied near_duplicate_threshold "
     "decontaminate against critic critic_teacher min_score verify",
-    "tilth.synthesis.config:Budget": "max_tokens max_money max_flops",
+    "tilth.synthesis.config:Budget": "max_total_tokens max_money max_flops",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
     "endpoints keys cache max_in_flight live",
     "tilth.steps:Step": "name fn config inputs version label",
@@ -207,7 +215,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
             "min_score": 3.0,
             "verify": True,
         },
-        "budget": {"max_tokens": None, "max_money": None, "max_flops": None},
+        "budget": {"max_total_tokens": None, "max_money": None, "max_flops": None},
         "reuse": "exact",
         "max_dead_letters": 0.05,
         "seed": 0,

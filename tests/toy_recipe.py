@@ -112,7 +112,7 @@ class ScriptedDoor:
         return Reply(answer=found, request=request, key=key, teacher="script", sample=sample, cached=cached)
 
     async def _pay(self, request: Request, path: Path, sample: int) -> None:
-        if self.budget.max_tokens is not None and self.paid >= self.budget.max_tokens:
+        if self.budget.max_total_tokens is not None and self.paid >= self.budget.max_total_tokens:
             raise BudgetSpent("The budget of tokens is spent.")
         if self.stop_after is not None and sum(self.answered.values()) >= self.stop_after:
             raise KeyboardInterrupt

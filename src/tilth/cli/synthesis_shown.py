@@ -186,8 +186,8 @@ def _show_incomplete(result: SynthesisResult, words: Sequence[str]) -> None:
     left = result.documents - result.documents_done
     terminal.say(
         f"Not complete: {result.stopped_by}, with {left:,} of {result.documents:,} documents to do. Give the same "
-        "command with a larger budget (`--max-tokens`, `--max-money`, `--max-flops`): what was answered is not paid "
-        "for again."
+        "command with a larger budget (`--max-total-tokens`, `--max-money`, `--max-flops`): what was answered "
+        "is not paid for again."
     )
 
 

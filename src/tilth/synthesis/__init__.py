@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from tilth._lazy import attach
 
 if TYPE_CHECKING:
-    from tilth.synthesis import verify
     from tilth.synthesis.config import GateConfig, SynthesisConfig
     from tilth.synthesis.define import BUILT_IN, Ask, Draft, Parsed, ParseError, Recipe, Rejected, load_recipe, recipe
     from tilth.synthesis.design import make_design
@@ -53,7 +52,6 @@ __getattr__ = attach(
         "synthesize": "tilth.synthesis.run",
         "train_classifier": "tilth.synthesis.quality",
         "try_recipe": "tilth.synthesis.trial",
-        "verify": "tilth.synthesis.verify",
     },
 )
 
@@ -81,5 +79,4 @@ __all__ = [
     "synthesize",
     "train_classifier",
     "try_recipe",
-    "verify",
 ]

@@ -206,10 +206,10 @@ async def _make_shard(
 
 def share_of(budget: Budget, share: float) -> Budget:
     """Returns a part of a budget."""
-    tokens = None if budget.max_tokens is None else math.floor(budget.max_tokens * share)
+    tokens = None if budget.max_total_tokens is None else math.floor(budget.max_total_tokens * share)
     money = None if budget.max_money is None else budget.max_money * share
     flops = None if budget.max_flops is None else budget.max_flops * share
-    return replace(budget, max_tokens=tokens, max_money=money, max_flops=flops)
+    return replace(budget, max_total_tokens=tokens, max_money=money, max_flops=flops)
 
 
 def spending_rows(asker: Asker) -> list[dict[str, Any]]:

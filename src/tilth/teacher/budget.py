@@ -13,7 +13,7 @@ from tilth.errors import ConfigError
 class Budget:
     """Most that a run may spend; None: no limit. What is cached costs nothing. It stops cleanly, see `run`."""
 
-    max_tokens: int | None = None
+    max_total_tokens: int | None = None
     """Prompt and completion tokens."""
     max_money: float | None = None
     """In the currency of the teachers' prices."""
@@ -23,10 +23,10 @@ class Budget:
     @property
     def is_limited(self) -> bool:
         """Whether there is any limit."""
-        return not (self.max_tokens is None and self.max_money is None and self.max_flops is None)
+        return not (self.max_total_tokens is None and self.max_money is None and self.max_flops is None)
 
     def __post_init__(self) -> None:
-        for name in ("max_tokens", "max_money", "max_flops"):
+        for name in ("max_total_tokens", "max_money", "max_flops"):
             limit = getattr(self, name)
             if limit is not None and not 0 <= limit < math.inf:
                 raise ConfigError(

@@ -80,8 +80,8 @@ class Reservations:
     def _beyond(self, estimate: Cost) -> str:
         """Names the limit that an amount would go beyond; empty: it fits."""
         budget, total = self.budget, self.spent.plus(self.reserved).plus(estimate)
-        if budget.max_tokens is not None and total.tokens > budget.max_tokens:
-            return "max_tokens"
+        if budget.max_total_tokens is not None and total.tokens > budget.max_total_tokens:
+            return "max_total_tokens"
         if budget.max_money is not None and total.money > budget.max_money:
             return "max_money"
         if budget.max_flops is not None and total.flops > budget.max_flops:
@@ -92,8 +92,8 @@ class Reservations:
         limit = self._beyond(estimate)
         budget, spent = self.budget, self.spent
         said = {
-            "max_tokens": f"{spent.tokens:,} of {budget.max_tokens or 0:,} tokens are spent, and the next request may "
-            f"take up to {estimate.tokens:,}",
+            "max_total_tokens": f"{spent.tokens:,} of {budget.max_total_tokens or 0:,} tokens are spent, and the next "
+            f"request may take up to {estimate.tokens:,}",
             "max_money": f"{spent.money:.6g} of {budget.max_money or 0:.6g} (money) are spent, and the next request "
             f"may cost up to {estimate.money:.3g}",
             "max_flops": f"{spent.flops:.3g} of {budget.max_flops or 0:.3g} FLOPs are spent, and the next request may "

@@ -107,11 +107,11 @@ def test_a_budget_stops_and_the_same_command_with_more_goes_on(
     capsys: pytest.CaptureFixture[str], folder: Path, server: LoopbackServer
 ) -> None:
     words = (RECIPE, "data", "--teacher", spec(server), "--out", "out", "--workers", "1", *OPEN)
-    code, _, err = run(capsys, *words, "--max-tokens", "1000")
-    assert code == 0 and "Not complete" in err and "--max-tokens" in err
+    code, _, err = run(capsys, *words, "--max-total-tokens", "1000")
+    assert code == 0 and "Not complete" in err and "--max-total-tokens" in err
     paid = sum(server.answered.values())
     assert 0 < paid < 2 * N
-    code, _, err = run(capsys, *words, "--max-tokens", "1M")
+    code, _, err = run(capsys, *words, "--max-total-tokens", "1M")
     assert code == 0 and "made anew from the answers" in err and "Not complete" not in err
     assert sum(server.answered.values()) == 2 * N
     assert Dataset.open(folder / "out" / "samples").n_documents > 0

@@ -143,12 +143,12 @@ def test_a_changed_prompt_asks_only_for_itself(source: Path, tmp_path: Path, mon
 
 def test_a_spent_budget_ends_cleanly_and_a_larger_one_goes_on(source: Path, tmp_path: Path) -> None:
     out, door = tmp_path / "out", ScriptedDoor(tmp_path / "cache", max_delay=0.002)
-    part = run(source, out, door, budget=Budget(max_tokens=40))
+    part = run(source, out, door, budget=Budget(max_total_tokens=40))
     assert not part.complete and part.stopped_by and 0 < part.documents_done < N
     assert Dataset.open(out / "samples").n_documents == part.samples_kept
     assert sum(door.answered.values()) == 40
     rest = ScriptedDoor(tmp_path / "cache")
-    whole = run(source, out, rest, budget=Budget(max_tokens=1000))
+    whole = run(source, out, rest, budget=Budget(max_total_tokens=1000))
     assert whole.complete and whole.documents_done == N
     assert sum(rest.answered.values()) == 2 * (N - 1) - 40
     run(source, tmp_path / "calm", ScriptedDoor(tmp_path / "other"))

@@ -16,7 +16,7 @@ from tilth.teacher.faults import BudgetSpent
 from tilth.teacher.reservations import Reservations
 from unit.teacher.controlled import run
 
-LIMITED = [Budget(max_tokens=100), Budget(max_money=1.0), Budget(max_flops=1e21)]
+LIMITED = [Budget(max_total_tokens=100), Budget(max_money=1.0), Budget(max_flops=1e21)]
 
 
 def cost(percent: float) -> Cost:
@@ -55,7 +55,7 @@ def test_the_budget_holds(requests: list[tuple[int, int, int, int, bool]], budge
             spent = NOTHING
             try:
                 total = account.spent.plus(account.reserved)
-                assert budget.max_tokens is None or total.tokens <= budget.max_tokens
+                assert budget.max_total_tokens is None or total.tokens <= budget.max_total_tokens
                 assert budget.max_money is None or total.money <= budget.max_money
                 assert budget.max_flops is None or total.flops <= budget.max_flops
                 await asyncio.sleep(seconds)
@@ -98,7 +98,7 @@ def test_nobody_is_refused_for_whom_there_is_room(estimates: list[int]) -> None:
 
 def test_it_waits_while_others_may_give_something_back() -> None:
     async def work() -> None:
-        account = Reservations(Budget(max_tokens=100))
+        account = Reservations(Budget(max_total_tokens=100))
         await account.reserve(Cost(80))
         second = asyncio.ensure_future(account.reserve(Cost(50)))
         await asyncio.sleep(1)
@@ -116,7 +116,7 @@ def test_it_waits_while_others_may_give_something_back() -> None:
 
 def test_what_is_granted_in_the_moment_in_which_it_is_cancelled_is_given_back() -> None:
     async def work() -> None:
-        account = Reservations(Budget(max_tokens=100))
+        account = Reservations(Budget(max_total_tokens=100))
         await account.reserve(Cost(80))
         cancelled, next_one = (asyncio.ensure_future(account.reserve(Cost(60))) for _ in range(2))
         await asyncio.sleep(1)

@@ -447,7 +447,7 @@ PRICED = Price(prompt=1e6, completion=1e6)
 
 @pytest.mark.parametrize(
     ("budget", "field"),
-    [(Budget(max_tokens=1000), "tokens"), (Budget(max_money=1000), "money"), (Budget(max_flops=14000), "flops")],
+    [(Budget(max_total_tokens=1000), "tokens"), (Budget(max_money=1000), "money"), (Budget(max_flops=14000), "flops")],
 )
 def test_a_budget_is_never_exceeded_and_used_up(budget: Budget, field: str, tmp_path: Path) -> None:
     """An answer takes 15 tokens, and is thought to take up to 200 or so before it is there."""
@@ -471,7 +471,7 @@ def test_a_budget_is_never_exceeded_and_used_up(budget: Budget, field: str, tmp_
         with pytest.raises(BudgetSpent):
             await gateway.ask(request("new", max_tokens=30), recipe="r")
 
-    with_gateway(again, Controlled(price=PRICED, n_params=7), cache=tmp_path / "c", budget=Budget(max_tokens=0))
+    with_gateway(again, Controlled(price=PRICED, n_params=7), cache=tmp_path / "c", budget=Budget(max_total_tokens=0))
 
 
 # Embeddings.
