@@ -99,13 +99,14 @@ def open_cache_file(
 def _open(path: Path) -> sqlite3.Connection:
     if path.is_dir():
         raise DataError(f"{path} is a folder, and not a request cache.", fix="Name a file.")
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as stream:
-            if stream.read(len(_HEADER)) != _HEADER:
-                raise _no_cache(path)
     connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        _claim(connection, path)
+        try:
+            _claim(connection, path)
+        except sqlite3.DatabaseError as error:
+            if is_damage(error) and not _has_header(path):
+                raise _no_cache(path) from None
+            raise
         connection.execute("PRAGMA journal_mode = WAL")
         # Each transaction is on the disk when it ends, so that not even a power cut loses an answer.
         connection.execute("PRAGMA synchronous = FULL")
@@ -113,6 +114,16 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _has_header(path: Path) -> bool:
+    """Whether a file begins as a database does.
+
+    Only for a file that SQLite cannot read: on POSIX systems, to close a file ends all locks that the process holds on
+    it. Another process would then take itself for the last one, and delete the log that is still written here.
+    """
+    with path.open("rb") as stream:
+        return stream.read(len(_HEADER)) == _HEADER
 
 
 def _claim(connection: sqlite3.Connection, path: Path) -> None:

@@ -158,6 +158,17 @@ def change(path: Path, statement: str, *values: object) -> None:
     connection.close()
 
 
+def test_another_process_that_opens_and_closes_the_file_loses_nothing(tmp_path: Path) -> None:
+    path = filled(tmp_path / "requests.sqlite")
+    count = [sys.executable, "-c", f"from tilth.teacher.cache import RequestCache as C; print(len(C({str(path)!r})))"]
+    with RequestCache(path) as cache, RequestCache(path):
+        put(cache, [entry(50, sample=50)])
+        assert subprocess.run(count, capture_output=True, check=True).stdout == b"4\n"
+        put(cache, [entry(51, sample=51)])
+        # What was written since must be in the file's own log, and not in one that the other process has deleted.
+        assert subprocess.run(count, capture_output=True, check=True).stdout == b"5\n"
+
+
 @pytest.mark.parametrize(
     "statement",
     [
