@@ -1,6 +1,7 @@
 """`HttpTeacher` over real HTTP: routes, dialects, faults, usage, keys."""
 
 import asyncio
+import contextlib
 import json
 import logging
 import pickle
@@ -152,11 +153,12 @@ def test_a_sample_that_was_paid_is_not_asked_again_when_another_failed() -> None
     with LoopbackServer(script, faults=plan) as server:
 
         async def tries(teacher: HttpTeacher) -> list[Answer]:
-            for _ in range(4):
-                try:
-                    return await teacher.answer(chat(seed=0), n=6)
-                except ServerFault:
-                    continue
+            got: list[Answer] = []
+            for _ in range(40):
+                with contextlib.suppress(ServerFault):
+                    got += await teacher.answer(chat(seed=0), n=6 - len(got), first_sample=len(got))
+                if len(got) == 6:
+                    return got
             raise AssertionError("all tries failed")
 
         got = run(server.url, tries, dialect="ollama")
@@ -480,11 +482,106 @@ def test_an_empty_answer_is_one_only_if_the_model_wrote_something() -> None:
 
 def test_reasons_and_surrogates() -> None:
     choice = {"text": "a\ud83d", "finish_reason": "eos_token"}
-    odd = {"text": "b", "finish_reason": "abort"}
+    odd = {"text": "b", "finish_reason": "tool_calls"}
     with raw_server(encoded("200 OK", {"choices": [{"index": 0, **choice}, {"index": 1, **odd}]})) as (url, _):
         first, second = answer(url, text(), n=2)
     assert (first.finish_reason, second.finish_reason) == ("stop", "unknown")
     assert first.text == "a\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"), [("eos", "stop"), ("model_length", "length"), ("MAX_TOKENS", "length"), (None, "unknown")]
+)
+def test_reasons_of_other_servers(said: str | None, reason: str) -> None:
+    body = {"choices": [{"index": 0, "text": "a", "finish_reason": said}]}
+    with raw_server(encoded("200 OK", body)) as (url, _):
+        assert answer(url, text())[0].finish_reason == reason
+
+
+def test_an_answer_that_the_server_broke_off_is_none_and_says_what_it_cost() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 9}
+    choices = [{"index": i, "text": "half", "finish_reason": reason} for i, reason in enumerate(("stop", "abort"))]
+    both = encoded("200 OK", {"choices": choices, "usage": usage}, "Connection: close")
+    with raw_server(both) as (url, received):
+        assert [a.text for a in answer(url, text(), n=2)] == ["half", "half"] and len(received) == 2
+    body = {"choices": choices[1:], "usage": usage}
+    with raw_server(encoded("200 OK", body)) as (url, _), pytest.raises(BadAnswer, match="abort") as caught:
+        answer(url, text())
+    assert caught.value.usage is not None and caught.value.usage.completion_tokens == 9
+
+
+def test_thoughts_are_no_text_and_not_counted_against_the_limit() -> None:
+    parts = [
+        {"type": "thinking", "thinking": []},
+        {"type": "reasoning", "text": "x"},
+        {"type": "text", "text": "a"},
+        "b",
+    ]
+    usage = {"completion_tokens": 900, "completion_tokens_details": {"reasoning_tokens": 890}}
+    body = {"choices": [{"message": {"content": parts}, "finish_reason": "stop"}], "usage": usage}
+    with raw_server(encoded("200 OK", body)) as (url, _):
+        (got,) = answer(url, chat(max_tokens=10))
+    assert (got.text, got.usage.completion_tokens) == ("ab", 900)
+
+
+def test_a_refusal_is_the_text_where_there_is_no_content() -> None:
+    message = {"content": None, "refusal": "I cannot help with that."}
+    with raw_server(encoded("200 OK", {"choices": [{"message": message, "finish_reason": "stop"}]})) as (url, _):
+        assert answer(url, chat())[0].text == "I cannot help with that."
+
+
+def test_log_probabilities_that_nobody_asked_for_are_not_read() -> None:
+    with raw_server(encoded("200 OK", {"choices": [{"text": "a", "logprobs": [1, 2]}]})) as (url, _):
+        assert answer(url, text())[0].logprobs is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices": [{"text": "a", "index": 1e999}]}',
+        b'{"choices": [{"text": "a"}], "usage": {"prompt_tokens": 1e999, "completion_tokens": 1}}',
+    ],
+)
+def test_numbers_that_are_none_are_no_crash(body: bytes) -> None:
+    with raw_server(encoded("200 OK", body)) as (url, _), pytest.raises(BadAnswer):
+        answer(url, text())
+
+
+def test_counts_below_zero_are_not_taken() -> None:
+    usage = {"prompt_tokens": -4, "completion_tokens": -9}
+    with raw_server(encoded("200 OK", completion("abc", usage=usage))) as (url, _):
+        (got,) = answer(url, text())
+    assert got.usage.estimated and got.usage.prompt_tokens >= 0 and got.usage.completion_tokens == 1
+
+
+def test_errors_of_other_forms_are_said() -> None:
+    hidden = encoded("200 OK", {"error": {"message": "upstream is full", "code": 502}})
+    listed = encoded("429 Too Many", [{"error": {"message": "quota of today", "code": 429}}])
+    with raw_server(hidden) as (url, _), pytest.raises(BadAnswer, match="upstream is full"):
+        answer(url, text())
+    with raw_server(listed) as (url, _), pytest.raises(Overloaded, match="quota of today"):
+        answer(url, text())
+    with raw_server(encoded("500 Error", b"[" * 100_000)) as (url, _), pytest.raises(ServerFault):
+        answer(url, text())
+
+
+def test_a_403_about_the_content_refuses_the_request_and_not_the_user() -> None:
+    error = {"error": {"code": 403, "message": "Your input was flagged", "metadata": {"flagged_input": "..."}}}
+    with raw_server(encoded("403 Forbidden", error)) as (url, _), pytest.raises(RequestRefused, match="flagged"):
+        answer(url, text())
+
+
+@pytest.mark.parametrize(
+    ("owner", "field"), [("tensorrt_llm", b'"repetition_penalty":'), ("llamacpp", b'"repeat_penalty":')]
+)
+def test_the_server_is_known_by_its_only_model_whatever_that_is_called(owner: str, field: bytes) -> None:
+    models = {"data": [{"id": "/models/some.gguf", "owned_by": owner}]}
+    with raw_server(encoded("200 OK", models, "Connection: close"), encoded("200 OK", completion("a"))) as (
+        url,
+        received,
+    ):
+        answer(url, text(repetition_penalty=1.5, logprobs=0))
+    assert field in received[1] and b'"logprobs":1' in received[1]  # 0 gives none with these servers
 
 
 def test_retry_after() -> None:
