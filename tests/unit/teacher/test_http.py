@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import gzip
 import json
 import logging
 import pickle
 import time
 import traceback
+import zlib
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from pathlib import Path
@@ -17,6 +19,7 @@ import pytest
 from raw_server import raw_server
 from tilth.errors import ConfigError, TilthError
 from tilth.teacher.cache import RequestCache
+from tilth.teacher.connections import DirectExchange, Server
 from tilth.teacher.dialects import DIALECTS, is_closed
 from tilth.teacher.endpoint import Key, checked_url, find_key, is_loopback, key_variable
 from tilth.teacher.fault_plan import FAULT_KINDS, FaultPlan
@@ -708,6 +711,39 @@ def test_nothing_is_redirected_with_the_key() -> None:
         assert SECRET.encode() in received[0] and not other.received
 
 
+@pytest.mark.parametrize("stop", ["END", ("",), ("a", "")])
+def test_stop_texts_that_would_empty_every_answer_are_refused(stop: object) -> None:
+    with pytest.raises(ConfigError, match="stop"):
+        text(stop=stop)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_what_a_server_compresses_unasked_is_read(encoding: str) -> None:
+    data = json.dumps(completion("packed")).encode()
+    body = gzip.compress(data) if encoding == "gzip" else zlib.compress(data)
+    with raw_server(encoded("200 OK", body, f"Content-Encoding: {encoding}")) as (url, _):
+        assert answer(url, text())[0].text == "packed"
+    for wrong in (body[:-9], data):
+        damaged = encoded("200 OK", wrong, f"Content-Encoding: {encoding}")
+        with raw_server(damaged) as (url, _), pytest.raises(BadAnswer, match="cannot be read"):
+            answer(url, text())
+    with raw_server(encoded("200 OK", body, "Content-Encoding: br")) as (url, _), pytest.raises(BadAnswer, match="br"):
+        answer(url, text())
+
+
+def test_an_answer_that_inflates_beyond_all_bounds_is_none() -> None:
+    bomb = gzip.compress(json.dumps(completion("a" * (1 << 20))).encode())
+    with raw_server(encoded("200 OK", bomb, "Content-Encoding: gzip")) as (url, _):
+        exchange = DirectExchange(Server(url=url.removesuffix("/v1"), most_bytes=1 << 16))
+        with pytest.raises(BadAnswer, match="longer than"):
+            asyncio.run(exchange.send("POST", "/v1/completions"))
+
+
+def test_a_name_that_no_host_has_ends_the_run() -> None:
+    with pytest.raises(AccessRefused, match="name of a host"):
+        answer("http://a..b:1/v1", text())
+
+
 def test_a_proxy_of_the_environment_carries_all_but_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     with raw_server(encoded("200 OK", completion("by proxy"), "Connection: close")) as (proxy, received):
         for name in ("http_proxy", "HTTP_PROXY"):
@@ -721,3 +757,16 @@ def test_a_proxy_of_the_environment_carries_all_but_loopback(monkeypatch: pytest
         assert len(received) == 1
     with pytest.raises(ConnectionFault, match="ConnectError"):
         answer("http://teacher.example:8000/v1", text())
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"), [("localhost:1", "ConnectError"), ("ftp://me:secret@p:1", "no URL"), ("socks5://p:1", "SOCKS")]
+)
+def test_proxies_that_cannot_be_used_are_said(proxy: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if said == "SOCKS":
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    with pytest.raises((ConnectionFault, ConfigError), match=said) as caught:
+        answer("http://teacher.example:8000/v1", text())
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
