@@ -120,12 +120,11 @@ class HttpTeacher:
 
         Raises: TeacherFault; AccessRefused; ConfigError for a parameter that the server's dialect lacks.
         """
+        if n == 1 and not self._held:
+            return (await self._ask(request, 1, first_sample))[:1]
         samples = range(first_sample, first_sample + n)
-        if (
-            n == 1
-            or not self._draws_several
-            or (self._held and any(self._place(request, i) in self._held for i in samples))
-        ):
+        held = self._held and any(self._place(request, sample) in self._held for sample in samples)
+        if n == 1 or held or not self._draws_several:
             return await self._one_by_one(request, samples)
         answers = (await self._ask(request, n, first_sample))[:n]
         if len(answers) == n:
