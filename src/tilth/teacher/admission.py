@@ -58,6 +58,11 @@ class Admission:
         """Recipes with a queue; the first is next."""
         self._timer: asyncio.TimerHandle | None = None
 
+    def limit_to(self, maximum: int) -> None:
+        """Lowers the maximum, for another teacher at the endpoint that takes fewer."""
+        self.maximum = min(self.maximum, maximum)
+        self.limit = min(self.limit, float(self.maximum))
+
     async def enter(self, recipe: str, *, first: bool = False) -> float:
         """Waits for a turn and returns when it came, on the loop's clock; `first`: before the others of its recipe.
 

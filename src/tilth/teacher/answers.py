@@ -17,12 +17,19 @@ _BYTES_PER_TOKEN = 4
 """What an estimate goes by where a server counts nothing."""
 _REASONS: dict[str, FinishReason] = {
     "stop": "stop",
-    "eos_token": "stop",
+    "eos": "stop",  # Together
+    "eos_token": "stop",  # TGI
     "stop_sequence": "stop",
+    "end_turn": "stop",
     "length": "length",
+    "model_length": "length",  # Mistral: the context is full
+    "max_tokens": "length",
     "content_filter": "content_filter",
+    "safety": "content_filter",
 }
-"""Servers' reasons; TGI has its own."""
+"""Servers' reasons, in lower case."""
+_BROKEN_OFF = ("abort", "cancelled", "error", "insufficient_system_resource")
+"""Reasons of an answer that the server itself gave up: vLLM's, Mistral's and OpenRouter's, DeepSeek's."""
 _MOST_CHARACTERS_PER_TOKEN = 64
 
 
@@ -31,33 +38,44 @@ def read_answers(body: bytes, request: Request) -> list[Answer]:
 
     Their usages add up to the server's, which counts the prompt once: it is the first answer's. How the completion
     tokens fall to several choices, servers do not say: they are divided by length.
+    Of several, those from one on that the server broke off are left out.
     Raises: BadAnswer for what is no answer of the API, has no text, or is far longer than was asked for.
     """
     data = _object(body)
     raw_choices = data.get("choices")
     if not isinstance(raw_choices, list) or not raw_choices:
-        raise BadAnswer("The answer has no choices.")
+        said = error_message(body)[0]
+        raise BadAnswer(f"The answer has no choices: {said}" if said else "The answer has no choices.")
     choices = cast("list[dict[str, Any]]", raw_choices)
     try:
         choices.sort(key=lambda choice: int(choice.get("index") or 0))
         texts = [_text(choice, request) for choice in choices]
-        logprobs = [_read_logprobs(choice.get("logprobs")) for choice in choices]
+        wanted = request.params.logprobs is not None  # else some servers send them anyway, in forms of their own
+        logprobs = [_read_logprobs(choice.get("logprobs")) if wanted else None for choice in choices]
+        reasons = [str(choice.get("finish_reason")).lower() for choice in choices]
         usages = _usages(data.get("usage"), texts, logprobs, request)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
         raise BadAnswer(f"The answer is not of the API's form ({type(error).__name__}).") from None
     model = str(data.get("model") or "")
     answers = [
         Answer(
             text=text,
-            finish_reason=_REASONS.get(str(choice.get("finish_reason")), "unknown"),
+            finish_reason=_REASONS.get(reason, "unknown"),
             usage=usage,
-            logprobs=tokens if request.params.logprobs is not None else None,
+            logprobs=tokens,
             model=model,
         )
-        for choice, text, usage, tokens in zip(choices, texts, usages, logprobs, strict=True)
+        for text, reason, usage, tokens in zip(texts, reasons, usages, logprobs, strict=True)
     ]
-    _check_lengths(answers, request)
-    return answers
+    whole = next((i for i, reason in enumerate(reasons) if reason in _BROKEN_OFF), len(reasons))
+    try:
+        if not whole:
+            raise BadAnswer(f"The server broke the answer off (`{reasons[0]}`).")
+        _check_lengths(answers, request, _reasoning_tokens(data.get("usage")))
+    except BadAnswer as fault:
+        fault.usage = _sum(usages)
+        raise
+    return answers[:whole]  # the others are asked for again
 
 
 def read_embeddings(body: bytes, n: int) -> npt.NDArray[np.float32]:
@@ -68,9 +86,9 @@ def read_embeddings(body: bytes, n: int) -> npt.NDArray[np.float32]:
         if [row["index"] for row in rows] != list(range(n)):
             raise BadAnswer(f"{len(rows)} embeddings came back for {n} texts.")
         vectors = np.array([row["embedding"] for row in rows], dtype=np.float32)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadAnswer(f"The answer holds no embeddings ({type(error).__name__}).") from None
-    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+    if vectors.ndim != 2 or not vectors.size or not np.isfinite(vectors).all():
         raise BadAnswer("The embeddings are not vectors of finite numbers.")
     return vectors
 
@@ -87,11 +105,13 @@ def read_models(body: bytes) -> dict[str, str]:
 
 
 def error_message(body: bytes) -> tuple[str, str]:
-    """Returns what an error says and its code, as far as it has the form of OpenAI's, TGI's or FastAPI's."""
+    """Returns what an error says and its code, as far as it has the form of OpenAI's, TGI's, FastAPI's or Google's."""
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body[:200].decode("utf-8", "replace").strip(), ""
+    if isinstance(data, list) and data:  # Google's
+        data = cast("list[Any]", data)[0]
     fields = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
     error: Any = fields.get("error", fields.get("detail", fields.get("message", "")))
     if isinstance(error, dict):
@@ -112,12 +132,21 @@ def _object(body: bytes) -> dict[str, Any]:
 
 def _text(choice: dict[str, Any], request: Request) -> str:
     content = choice["text"] if request.prompt is not None else choice["message"].get("content")
+    if content is None and request.prompt is None:
+        content = choice["message"].get("refusal")
     if isinstance(content, list):
-        content = "".join(str(part.get("text", "")) for part in cast("list[dict[str, Any]]", content))
+        content = "".join(map(_part, cast("list[Any]", content)))
     if content is not None and not isinstance(content, str):
         raise TypeError("content is not text")
     # Half a surrogate pair has no UTF-8, so it could not be stored.
     return (content or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _part(part: Any) -> str:
+    """The text of one part of a content; thoughts and references are none."""
+    if isinstance(part, str):
+        return part
+    return part.get("text") or "" if part.get("type", "text") in ("text", "output_text") else ""
 
 
 def _read_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...] | None:
@@ -156,7 +185,7 @@ def _usages(
     usage: Any, texts: Sequence[str], logprobs: Sequence[tuple[TokenLogprob, ...] | None], request: Request
 ) -> list[Usage]:
     counts = cast("dict[str, Any]", usage or {})
-    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    prompt, completion = _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
     estimated = prompt is None or completion is None
     sizes = [
         len(tokens) if tokens else -(-len(text.encode()) // _BYTES_PER_TOKEN)
@@ -165,11 +194,32 @@ def _usages(
     if prompt is None:
         said = [request.prompt] if request.prompt is not None else [m.content for m in request.messages]
         prompt = sum(-(-len(text.encode()) // _BYTES_PER_TOKEN) for text in said)
-    shares = sizes if completion is None else _divided(int(completion), sizes)
+    shares = sizes if completion is None else _divided(completion, sizes)
     return [
-        Usage(prompt_tokens=0 if index else int(prompt), completion_tokens=share, estimated=estimated)
+        Usage(prompt_tokens=0 if index else prompt, completion_tokens=share, estimated=estimated)
         for index, share in enumerate(shares)
     ]
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens; None for what cannot be one. Raises: TypeError, ValueError, OverflowError."""
+    count = None if value is None else int(value)
+    return count if count is None or count >= 0 else None
+
+
+def _reasoning_tokens(usage: Any) -> int:
+    """Tokens of thoughts, which some servers do not count against `max_tokens`."""
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None  # pyright: ignore
+    found: Any = cast("dict[str, Any]", details).get("reasoning_tokens") if isinstance(details, dict) else None
+    return found if isinstance(found, int) and found > 0 else 0
+
+
+def _sum(usages: Sequence[Usage]) -> Usage:
+    return Usage(
+        prompt_tokens=sum(usage.prompt_tokens for usage in usages),
+        completion_tokens=sum(usage.completion_tokens for usage in usages),
+        estimated=any(usage.estimated for usage in usages),
+    )
 
 
 def _divided(total: int, sizes: Sequence[int]) -> list[int]:
@@ -181,9 +231,9 @@ def _divided(total: int, sizes: Sequence[int]) -> list[int]:
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _check_lengths(answers: Sequence[Answer], request: Request) -> None:
+def _check_lengths(answers: Sequence[Answer], request: Request, reasoning_tokens: int) -> None:
     most = request.params.max_tokens
-    total = sum(answer.usage.completion_tokens for answer in answers)
+    total = sum(answer.usage.completion_tokens for answer in answers) - reasoning_tokens
     for answer in answers:
         # A model that has nothing to say still writes the token that ends its answer.
         if not answer.text and answer.usage.completion_tokens == 0 and answer.finish_reason != "content_filter":

@@ -25,6 +25,12 @@ ROWS_AT_ONCE = 1000
 _HEADER = b"SQLite format 3\0"
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
+_NETWORK = (
+    "9p", "afs", "beegfs", "ceph", "cifs", "fuse.", "gfs", "glusterfs", "gpfs", "lustre", "ncp", "nfs", "ocfs",
+    "orangefs", "pvfs", "smb", "virtiofs", "wekafs",
+)  # fmt: skip
+"""How the kinds of file systems begin that several machines may share."""
+
 _CREATE = """CREATE TABLE answers (
   id INTEGER PRIMARY KEY,
   key BLOB NOT NULL UNIQUE,
@@ -99,20 +105,47 @@ def open_cache_file(
 def _open(path: Path) -> sqlite3.Connection:
     if path.is_dir():
         raise DataError(f"{path} is a folder, and not a request cache.", fix="Name a file.")
-    if path.exists() and path.stat().st_size:
-        with path.open("rb") as stream:
-            if stream.read(len(_HEADER)) != _HEADER:
-                raise _no_cache(path)
     connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
     try:
-        _claim(connection, path)
-        connection.execute("PRAGMA journal_mode = WAL")
+        try:
+            _claim(connection, path)
+        except sqlite3.DatabaseError as error:
+            if is_damage(error) and not _has_header(path):
+                raise _no_cache(path) from None
+            raise
+        # WAL needs memory that all processes share: between machines it damages the file.
+        connection.execute(f"PRAGMA journal_mode = {'DELETE' if is_on_network(path) else 'WAL'}")
         # Each transaction is on the disk when it ends, so that not even a power cut loses an answer.
         connection.execute("PRAGMA synchronous = FULL")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def is_on_network(path: Path) -> bool:
+    """Whether a file is on a file system that other machines may write to; where nothing tells (not Linux): no."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    inside, kinds = path.resolve(), dict[int, str]()
+    for line in lines:
+        _, mounted, kind, *_ = line.split(" ")
+        folder = Path(mounted.replace("\\040", " "))
+        if inside.is_relative_to(folder):
+            kinds[len(folder.parts)] = kind  # of two mounts on one folder, the later one is seen
+    return bool(kinds) and kinds[max(kinds)].startswith(_NETWORK)
+
+
+def _has_header(path: Path) -> bool:
+    """Whether a file begins as a database does.
+
+    Only for a file that SQLite cannot read: on POSIX systems, to close a file ends all locks that the process holds on
+    it. Another process would then take itself for the last one, and delete the log that is still written here.
+    """
+    with path.open("rb") as stream:
+        return stream.read(len(_HEADER)) == _HEADER
 
 
 def _claim(connection: sqlite3.Connection, path: Path) -> None:

@@ -13,7 +13,9 @@ and with more turns each is `User: ...` or `Assistant: ...`, at last `Assistant:
 
 from __future__ import annotations
 
+import datetime
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 _SETTINGS = "tokenizer_config.json"
 _TEMPLATE = "chat_template.jinja"
 _GENERATION = "generation_config.json"
+_DAY = datetime.datetime(2024, 7, 26)
+"""What templates that ask for the date get (Llama 3.2's own default): an answer must not depend on the day."""
 _FIRST_MARK = 0xF0000
 """A plane of characters that Unicode leaves to private use: texts hardly have them, and those that do are refused."""
 
@@ -63,9 +67,14 @@ class ChatFormat:
 
         try:
             return _compiled(self.template or "").render(
-                messages=turns, bos_token=self.bos_token, eos_token=self.eos_token, add_generation_prompt=True
+                messages=turns,
+                tools=None,
+                documents=None,
+                bos_token=self.bos_token,
+                eos_token=self.eos_token,
+                add_generation_prompt=True,
             )
-        except jinja2.TemplateError as error:
+        except (jinja2.TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
             raise RequestRefused(f"The chat template does not take these messages: {error}.") from None
 
 
@@ -129,11 +138,34 @@ class _Hidden:
 
 @functools.lru_cache(maxsize=16)
 def _compiled(template: str) -> Template:
+    from jinja2 import nodes
+    from jinja2.ext import Extension
+    from jinja2.parser import Parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-    cast("dict[str, object]", environment.globals)["raise_exception"] = _refuse
+    class Generation(Extension):
+        """`{% generation %}` marks what a trainer counts; it is written as it is."""
+
+        tags = {"generation"}  # noqa: RUF012 (jinja2 declares it so)
+
+        def parse(self, parser: Parser) -> list[nodes.Node]:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
+    )
+    known = cast("dict[str, object]", environment.globals)
+    known["raise_exception"] = _refuse
+    if "strftime_now is defined" not in template:  # such a template has a day of its own
+        known["strftime_now"] = _DAY.strftime
+    cast("dict[str, object]", environment.filters)["tojson"] = _to_json
     return environment.from_string(template)
+
+
+def _to_json(value: object, indent: int | None = None) -> str:
+    """As Hugging Face's: jinja2's own escapes what HTML does not take."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _refuse(message: str) -> NoReturn:

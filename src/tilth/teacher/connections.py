@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -128,6 +129,8 @@ class DirectExchange:
             raise TimedOut(f"No connection to {where} within {self.server.connect_timeout:g} s.") from None
         except ssl.SSLCertVerificationError as error:
             raise AccessRefused(f"The certificate of {where} is not valid: {error.verify_message}.") from None
+        except UnicodeError:
+            raise AccessRefused(f"`{self._host}` cannot be the name of a host.") from None
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise ConnectionFault(f"No connection to {where}: {reason}.") from None
@@ -233,7 +236,13 @@ class _Connection(asyncio.Protocol):
         if left or reader.closes:
             self.close()
         self._buffer.clear()
-        if not answer.done():
+        if answer.done():
+            return
+        try:
+            body = _inflated(body, reader.headers.get("content-encoding", ""), self._most_bytes)
+        except ValueError as error:
+            answer.set_exception(BadAnswer(f"The answer cannot be read: {error}."))
+        else:
             answer.set_result(Response(status=reader.status, headers=reader.headers, body=body))
 
     def _fail(self, fault: TeacherFault) -> None:
@@ -291,6 +300,23 @@ class _Body:
             self._chunks.append(bytes(self.buffer[line_end + 2 : line_end + 2 + size]))
             self._at = line_end + 2 + size + 2
         return False
+
+
+def _inflated(body: bytes, encoding: str, most_bytes: int) -> bytes:
+    """Returns what a server has compressed although it was asked not to. Raises: ValueError."""
+    encoding = encoding.strip().lower()
+    if encoding in ("", "identity") or not body:
+        return body
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise ValueError(f"it is compressed as {encoding[:40]!r}")
+    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip's or zlib's header
+    try:
+        whole = inflater.decompress(body, most_bytes)
+    except zlib.error:
+        raise ValueError(f"it is not {encoding}, as it says") from None
+    if not inflater.eof:
+        raise ValueError(f"it is cut off, or longer than {most_bytes:,} bytes")
+    return whole
 
 
 def _host_header(server: Server) -> str:

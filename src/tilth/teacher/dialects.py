@@ -68,7 +68,13 @@ DIALECTS: dict[str, Dialect] = {
 }
 
 
-DIALECT_OF_OWNER: dict[str, DialectName] = {"vllm": "vllm", "llamacpp": "llama.cpp", "tilth": "vllm"}
+DIALECT_OF_OWNER: dict[str, DialectName] = {
+    "vllm": "vllm",
+    "llamacpp": "llama.cpp",
+    "tensorrt_llm": "tensorrt-llm",
+    "library": "ollama",
+    "tilth": "vllm",
+}
 """Who owns a server's models, as `/v1/models` says -> its dialect. The loopback server takes vLLM's fields."""
 
 
@@ -126,7 +132,7 @@ def route_of(request: Request) -> Route:
 
 def _logprobs(n_top: int, route: Route) -> dict[str, Any]:
     if route == "completions":
-        return {"logprobs": n_top}
+        return {"logprobs": max(n_top, 1)}  # llama.cpp and TensorRT-LLM send none at all for 0
     return {"logprobs": True, "top_logprobs": n_top} if n_top else {"logprobs": True}
 
 

@@ -108,21 +108,26 @@ def checked_url(url: str) -> str:
     Raises: ConfigError for a URL that cannot be asked, or that holds a password or a query (the message repeats
     neither).
     """
-    parts = urlsplit(url)
     try:
+        parts = urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError:
-        host, port = None, None
+        parts, host, port = urlsplit(""), None, None
     if parts.username is not None or parts.password is not None or parts.query:
         raise ConfigError(
             f"The URL of the teacher at {host} holds a user name, a password or a query.",
             fix=f"Give the URL alone; a key comes from the environment: `{key_variable('name')}`.",
         )
     if parts.scheme not in ("http", "https") or not host or (port is not None and not 0 < port < 65536):
-        raise ConfigError(f"`{url}` is no URL of a teacher.", fix="Write it as `http://host:8000/v1#MODEL`.")
+        raise ConfigError(f"{_named(url)} is no URL of a teacher.", fix="Write it as `http://host:8000/v1#MODEL`.")
     if not re.fullmatch(r"[!-~]+", url):
         raise ConfigError(f"`{url}` holds characters that no URL has.", fix="Write them as %XX.")
     return f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+
+
+def _named(url: str) -> str:
+    """A URL for a message, unless a password or a query may be in it where `urlsplit` does not look."""
+    return "What is given" if set(url) & set("@?=") else f"`{url}`"
 
 
 def is_loopback(host: str) -> bool:

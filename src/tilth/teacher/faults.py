@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tilth.errors import StepError, TilthError
+from tilth.teacher.request import Usage
 
 
 class TeacherFault(Exception):
@@ -39,6 +40,9 @@ class TimedOut(TeacherFault):
 
 class BadAnswer(TeacherFault):
     """What came back is no answer of the API: not JSON, no choices, no text."""
+
+    usage: Usage | None = None
+    """What it cost all the same, where it says so."""
 
 
 class RequestRefused(TeacherFault):

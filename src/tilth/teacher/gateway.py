@@ -43,6 +43,8 @@ from tilth.teacher.status import Rate, Status
 V = TypeVar("V")
 MOST_BACKOFF_SECONDS = 60.0
 """Longest wait before another try that an endpoint has not asked for."""
+MOST_TRY_SECONDS = 600.0
+"""Longest try of a teacher that has no limit of its own."""
 MOST_PAUSE_SECONDS = 600.0
 """Longest wait that an endpoint can ask for (Retry-After); after it, the request is tried again."""
 LOOK_AGAIN_SECONDS = 0.05
@@ -78,18 +80,19 @@ class Gateway:
         max_in_flight: int = 64,
         max_tries: int = 12,
         backoff_seconds: float = 0.5,
-        request_seconds: float = 600.0,
+        request_seconds: float | None = None,
         say: Callable[[str], None] = SILENT.say,
     ) -> None:
         """`max_in_flight`: of each endpoint. `backoff_seconds`: the second try comes within so long after the first,
-        and each further one within double that. `request_seconds`: longest try. `say` gets lines worth reading.
+        and each further one within double that. `request_seconds`: longest try; None: the teacher's own
+        limit (its `timeout`), or `MOST_TRY_SECONDS` where it has none. `say` gets lines worth reading.
 
         With `reuse="same_prompt"`, an answer to equal messages and schema serves whatever its parameters were. A run
         that asks for one prompt with several parameters gets one answer for all of them.
         """
         if not teachers:
             raise ConfigError("A gateway needs a teacher.")
-        if max_in_flight < 1 or max_tries < 1 or backoff_seconds < 0 or request_seconds <= 0:
+        if max_in_flight < 1 or max_tries < 1 or backoff_seconds < 0 or (request_seconds or 1) <= 0:
             raise ConfigError("`max_in_flight`, `max_tries`, `request_seconds`: give positive numbers.")
         self.cache, self.max_tries = cache, max_tries
         self.reuse: Reuse = reuse
@@ -104,7 +107,7 @@ class Gateway:
             # A teacher may know that it takes fewer, such as one in this process.
             most = min(max_in_flight, getattr(teacher, "max_in_flight", None) or max_in_flight)
             admission = self._admissions.setdefault(teacher.endpoint, Admission(maximum=most))
-            admission.maximum = min(admission.maximum, most)
+            admission.limit_to(most)
             self._lanes[key] = Lane(teacher, admission)
         if len({lane.name for lane in self._lanes.values()}) < len(self._lanes):
             raise ConfigError(
@@ -327,6 +330,11 @@ class Gateway:
                 values = (await self._send(question, items))[: len(items)]
                 outcome = Outcome.ANSWERED
                 cost, written = self._record(question, items, values)
+            except BadAnswer as fault:
+                if fault.usage is not None:
+                    cost = lane.cost(fault.usage)
+                    self.ledger.wasted(self.ledger.line(question.recipe, lane.name), cost)
+                raise
             finally:
                 self.reservations.settle(estimate, cost)
             if written is not None:
@@ -350,13 +358,16 @@ class Gateway:
         return [Found(question.key(item), value, False) for item, value in zip(items, values, strict=False)]
 
     async def _send(self, question: Question[V], items: list[int]) -> Sequence[V]:
-        limit = asyncio.timeout(self.request_seconds)
+        seconds = self.request_seconds
+        if seconds is None and not question.lane.ends_tries:
+            seconds = MOST_TRY_SECONDS
+        limit = asyncio.timeout(seconds)
         try:
             async with limit:
                 values = await question.send(items)
         except TimeoutError:
             if limit.expired():
-                raise TimedOut(f"No answer within {self.request_seconds:g} seconds.") from None
+                raise TimedOut(f"No answer within {seconds or 0:g} seconds.") from None
             raise
         if not values:
             raise BadAnswer("The teacher gave no answer.")

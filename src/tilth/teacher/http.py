@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import json
+import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
 
+from tilth.errors import TilthError
 from tilth.teacher.answers import error_message, read_answers, read_embeddings, read_models
 from tilth.teacher.connections import Exchange, Response, Server
 from tilth.teacher.dialects import (
@@ -42,7 +44,11 @@ from tilth.teacher.proxy import exchange_with
 from tilth.teacher.request import Answer, GenerationParams, Price, Request
 
 T = TypeVar("T")
+MOST_SAMPLES = 128
+"""Samples that are drawn in one request; hosted APIs refuse more."""
 _ROUTES = {"chat": "/chat/completions", "completions": "/completions"}
+_MODERATED = re.compile(r"moderation|flagged|usage guidelines|content policy", re.IGNORECASE)
+"""Of a 403 that is about the request's content (OpenRouter, xAI) and not about the user."""
 _Held = tuple[str, GenerationParams, int]
 """Key of the prompt, parameters, sample."""
 
@@ -76,6 +82,8 @@ class HttpTeacher:
         self.dialect, self.price, self.n_params = dialect_named(dialect or "openai"), price or Price(), n_params
         self._knows_dialect = dialect is not None
         self.max_in_flight = max_in_flight
+        self.timeout: float | None = timeout
+        """The gateway leaves it to the teacher to end a try."""
         self._key = key
         parts = urlsplit(self.url)
         self.endpoint, self._base = f"{parts.scheme}://{parts.netloc}", parts.path
@@ -101,22 +109,32 @@ class HttpTeacher:
         """The model's name at its server, and the revision where one was given."""
         return {"kind": "http", "model": self.model} | ({"revision": self.revision} if self.revision else {})
 
+    @property
+    def samples_per_call(self) -> int:
+        """So many samples the gateway asks for in one call: where each is a request of its own, each takes a turn."""
+        return MOST_SAMPLES if self._draws_several else 1
+
     async def answer(self, request: Request, *, n: int = 1, first_sample: int = 0) -> list[Answer]:
-        """Makes one try at `n` samples: in one request where the server draws several, else in one each.
+        """Makes one try at `n` samples: in one request where the server draws several, else in one each. Returns fewer
+        where some failed behind the first.
 
         Raises: TeacherFault; AccessRefused; ConfigError for a parameter that the server's dialect lacks.
         """
         if n == 1 and not self._held:
             return (await self._ask(request, 1, first_sample))[:1]
-        if n > 1 and self._draws_several and not self._held:
-            answers = (await self._ask(request, n, first_sample))[:n]
-            if len(answers) == n:
-                return answers
-            # The server does not know `n`. What it gave is kept, the others are asked for one by one, from now on.
+        samples = range(first_sample, first_sample + n)
+        held = self._held and any(self._place(request, sample) in self._held for sample in samples)
+        if n == 1 or held or not self._draws_several:
+            return await self._one_by_one(request, samples)
+        answers = (await self._ask(request, n, first_sample))[:n]
+        if len(answers) == n:
+            return answers
+        if len(answers) == 1:  # the server does not know `n`
             self._draws_several = False
-            for index, answer in enumerate(answers):
-                self._held[self._place(request, first_sample + index)] = answer
-        return await self._one_by_one(request, range(first_sample, first_sample + n))
+        try:
+            return answers + await self._one_by_one(request, samples[len(answers) :])
+        except (TeacherFault, TilthError):
+            return answers  # what was paid for is kept; the next call meets the fault, if it is still there
 
     async def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Returns the embeddings of texts, (texts, dimensions), in one request."""
@@ -144,7 +162,10 @@ class HttpTeacher:
     async def _find_dialect(self) -> None:
         """Asks the server what it is. Raises: TeacherFault where it does not answer at all."""
         try:
-            owner = (await self.models()).get(self.model, "")
+            models = await self.models()
+            # llama.cpp's server answers to any name, and lists its model under its file's.
+            owners = {models[self.model]} if self.model in models else set(models.values())
+            owner = owners.pop() if len(owners) == 1 else ""
         except (AccessRefused, BadAnswer, RequestRefused):
             owner = ""  # it has no list of models
         self.dialect = DIALECTS[DIALECT_OF_OWNER.get(owner, "openai")]
@@ -152,15 +173,27 @@ class HttpTeacher:
         self._knows_dialect = True
 
     async def _one_by_one(self, request: Request, samples: Sequence[int]) -> list[Answer]:
-        """Draws samples side by side; if one fails, the others are kept for the next try."""
+        """Draws samples side by side. If one fails, those before it are returned, and those behind it are kept for the
+        next try. Raises: the first fault if there are none before it."""
+        if len(samples) == 1:
+            return [await self._one(request, samples[0])]
+        outcomes = await asyncio.gather(*(self._one(request, sample) for sample in samples), return_exceptions=True)
+        answers: list[Answer] = []
+        fault: BaseException | None = None
+        for sample, outcome in zip(samples, outcomes, strict=True):
+            if isinstance(outcome, BaseException):
+                fault = fault or outcome
+            elif fault is None:
+                answers.append(outcome)
+            else:
+                self._held[self._place(request, sample)] = outcome
+        if fault is not None and not answers:
+            raise fault
+        return answers
 
-        async def one(sample: int) -> None:
-            place = self._place(request, sample)
-            if place not in self._held:
-                self._held[place] = (await self._ask(request, 1, sample))[0]
-
-        await _all(one, samples)
-        return [self._held.pop(self._place(request, sample)) for sample in samples]
+    async def _one(self, request: Request, sample: int) -> Answer:
+        held = self._held.pop(self._place(request, sample), None) if self._held else None
+        return held or (await self._ask(request, 1, sample))[0]
 
     def _place(self, request: Request, sample: int) -> _Held:
         return request.prompt_key, request.params, sample
@@ -176,7 +209,8 @@ class HttpTeacher:
             try:
                 return read(body_of_answer)
             except BadAnswer as fault:
-                raise BadAnswer(fault.message, raw=body_of_answer.decode("utf-8", "replace")) from None
+                fault.raw = body_of_answer.decode("utf-8", "replace")
+                raise
         except TeacherFault as fault:
             fault.message, fault.raw = bounded(fault.message, self._key), bounded(fault.raw, self._key)
             fault.args = (fault.message,)
@@ -195,6 +229,8 @@ class HttpTeacher:
             return TimedOut(says, raw=raw)
         if status in (409, 424, 425) or (status >= 500 and status not in (501, 505)):
             return ServerFault(says, raw=raw)
+        if status == 403 and _MODERATED.search(raw):
+            return RequestRefused(says, raw=raw)
         if status in (401, 402, 403):
             # Not what the server says: some repeat parts of the key.
             return AccessRefused(
@@ -228,11 +264,3 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         except ValueError:
             return None
     return max(seconds, 0.0) if seconds < float("inf") else None
-
-
-async def _all(do: Callable[[int], Awaitable[None]], samples: Sequence[int]) -> None:
-    """Does all side by side to the end, then raises the first fault."""
-    outcomes = await asyncio.gather(*(do(sample) for sample in samples), return_exceptions=True)
-    for outcome in outcomes:
-        if isinstance(outcome, BaseException):
-            raise outcome

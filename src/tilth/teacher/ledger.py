@@ -13,7 +13,7 @@ class Spending:
     """What one recipe asked of one teacher; the fields are those of `tilth.synthesis.result.Spending`.
 
     A try that failed is not in it, though the provider may bill for it, as for an answer that was cut off: nobody says
-    what it cost.
+    what it cost. Where an answer that cannot be used does say so, it is in `paid_money`.
     """
 
     recipe: str
@@ -66,6 +66,11 @@ class Ledger:
             line.paid_money += cost.money
             self.requests += 1
             self.paid = self.paid.plus(cost)
+
+    def wasted(self, line: Spending, cost: Cost) -> None:
+        """Counts what an answer cost that cannot be used."""
+        line.paid_money += cost.money
+        self.paid = self.paid.plus(cost)
 
     def failed(self, line: Spending) -> None:
         """Counts a dead letter."""

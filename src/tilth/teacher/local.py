@@ -75,6 +75,8 @@ class LocalTeacher:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tilth-teacher")
         self._waiting: list[_Job] = []
         self._pump: asyncio.Task[None] | None = None
+        self.timeout: float | None = None
+        """A batch that was given up would be drawn again, to the same end: the gateway sets no limit."""
         self.batches: list[int] = []
         """Sizes of the batches so far."""
 

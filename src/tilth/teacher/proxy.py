@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import urllib.request
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from tilth.errors import ConfigError
 from tilth.teacher.connections import DirectExchange, Exchange, Response, Server
 from tilth.teacher.endpoint import is_loopback
 from tilth.teacher.faults import BadAnswer, ConnectionFault, TimedOut
@@ -15,15 +17,19 @@ if TYPE_CHECKING:
     import httpx
 
 
+_FIX = "Set `HTTPS_PROXY` or `HTTP_PROXY` to `http://host:port`, or list the server in `NO_PROXY`."
+
+
 def exchange_with(server: Server) -> Exchange:
     """Returns what carries requests to a server: a proxy where the environment names one, except for this machine."""
     parts = urlsplit(server.url)
     host = parts.hostname or ""
     proxies = urllib.request.getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if proxy is None or is_loopback(host) or urllib.request.proxy_bypass(host):
+    if not proxy or is_loopback(host) or urllib.request.proxy_bypass(host):
         return DirectExchange(server)
-    return ProxyExchange(server, proxy)
+    # `proxy.example:3128` is as common as the whole URL.
+    return ProxyExchange(server, proxy if "://" in proxy else f"http://{proxy}")
 
 
 class ProxyExchange:
@@ -69,8 +75,17 @@ class ProxyExchange:
         if self._client is None or loop is not self._loop:
             most = self.server.most_connections
             self._loop = loop
+            try:
+                proxy = httpx.Proxy(self._proxy)
+            except (ValueError, httpx.InvalidURL):
+                # Its text may hold the proxy's password.
+                raise ConfigError("The proxy that the environment names is no URL.", fix=_FIX) from None
+            if proxy.url.scheme.startswith("socks") and importlib.util.find_spec("socksio") is None:
+                raise ConfigError("The environment names a SOCKS proxy.", fix=f"{_FIX} Or `pip install httpx[socks]`.")
             self._client = httpx.AsyncClient(
-                proxy=self._proxy,
+                proxy=proxy,
+                # Authorities of the environment (`SSL_CERT_FILE`), as proxies that look into the traffic need them.
+                verify=httpx.create_ssl_context(),
                 trust_env=False,
                 follow_redirects=False,
                 headers={**self.server.headers, "Content-Type": "application/json", "Accept": "application/json"},

@@ -34,6 +34,8 @@ class Lane:
         self.teacher, self.admission = teacher, admission
         self.name = teacher.name
         self.identity = identity_text(teacher.identity)
+        self.ends_tries = hasattr(teacher, "timeout")
+        """It ends a try by itself after its own time."""
         self._flops_per_token = 2.0 * (teacher.n_params or 0)
 
     def cost(self, usage: Usage) -> Cost:
@@ -96,12 +98,15 @@ class Question(Protocol[V]):
 class Samples:
     """Samples of one prompt; an item is the number of a sample."""
 
-    most_at_once = MOST_SAMPLES
-
     def __init__(self, lane: Lane, recipe: str, request: Request, reuse: Reuse) -> None:
         self.lane, self.recipe, self.request, self.reuse = lane, recipe, request, reuse
         self._keys = RequestKeys(lane.identity, request)
         self._exact: dict[int, bytes] = {}
+
+    @property
+    def most_at_once(self) -> int:
+        """As the teacher says, where it does."""
+        return int(getattr(self.lane.teacher, "samples_per_call", MOST_SAMPLES))
 
     def key(self, item: int) -> bytes:
         """Key of the exact request."""

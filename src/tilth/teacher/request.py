@@ -50,6 +50,10 @@ class GenerationParams:
             raise ConfigError(f"`top_k` is {self.top_k}.", fix="Give 1 or more.")
         if self.repetition_penalty is not None and not 0 < self.repetition_penalty < math.inf:
             raise ConfigError(f"`repetition_penalty` is {self.repetition_penalty}.", fix="Give a positive number.")
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise ConfigError(
+                f"`stop` is {self.stop!r}.", fix='Give a tuple of texts that are not empty, such as `("\\n\\n",)`.'
+            )
         if self.logprobs is not None and self.logprobs < 0:
             raise ConfigError(f"`logprobs` is {self.logprobs}.", fix="Give 0 or more.")
 

@@ -109,14 +109,17 @@ def open_teacher(spec: str, context: Context, *, file: Path | str = TEACHERS) ->
     if kind == "scripted":
         # Without the file's folder: where a script lies decides nothing about its answers.
         return _scripted(f"scripted:{Path(rest).name}", rest, Price())
-    if kind in ("http", "https"):
+    if kind.lower() in ("http", "https"):
         url, _, model = spec.partition("#")
+        if "?" in model:
+            raise ConfigError("The name of the model holds a query.", fix=f"Write it as {FORMS.split(',')[0]}.")
         return _http(model, TeacherEntry(url=url, model=model), context)
     if Path(spec).is_dir():
         return _local(Path(spec).resolve().name, Path(spec), Price(), context)
     close = difflib.get_close_matches(spec, entries, n=2)
     known = f"; there {'is' if len(entries) == 1 else 'are'} {', '.join(close or sorted(entries))}" if entries else ""
-    raise ConfigError(f"There is no teacher `{spec}`.", fix=f"Give {FORMS}in {file}{known}.")
+    named = "by that name" if set(spec) & set("@?") else f"`{spec}`"  # no password into a message
+    raise ConfigError(f"There is no teacher {named}.", fix=f"Give {FORMS}in {file}{known}.")
 
 
 def read_teachers(file: Path) -> dict[str, TeacherEntry]:

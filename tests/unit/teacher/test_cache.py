@@ -16,6 +16,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from tilth.errors import DataError, StepError
+from tilth.teacher import cache_file
 from tilth.teacher.cache import Entry, RequestCache
 from tilth.teacher.cache_rows import pack, unpack
 from tilth.teacher.request import Answer, TokenLogprob, Usage
@@ -158,6 +159,17 @@ def change(path: Path, statement: str, *values: object) -> None:
     connection.close()
 
 
+def test_another_process_that_opens_and_closes_the_file_loses_nothing(tmp_path: Path) -> None:
+    path = filled(tmp_path / "requests.sqlite")
+    count = [sys.executable, "-c", f"from tilth.teacher.cache import RequestCache as C; print(len(C({str(path)!r})))"]
+    with RequestCache(path) as cache, RequestCache(path):
+        put(cache, [entry(50, sample=50)])
+        assert subprocess.run(count, capture_output=True, check=True).stdout == b"4\n"
+        put(cache, [entry(51, sample=51)])
+        # What was written since must be in the file's own log, and not in one that the other process has deleted.
+        assert subprocess.run(count, capture_output=True, check=True).stdout == b"5\n"
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -285,6 +297,21 @@ def test_what_is_no_cache_is_refused_and_left_alone(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder"):
         RequestCache(tmp_path)
     assert before == {path: path.read_bytes() for path in before}
+
+
+def test_on_a_file_system_of_several_machines_there_is_no_shared_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(tmp_path / "before.sqlite")
+    assert not cache_file.is_on_network(tmp_path / "requests.sqlite")
+    monkeypatch.setattr(cache_file, "_NETWORK", ("",))
+    assert cache_file.is_on_network(tmp_path / "requests.sqlite")
+    for path in (tmp_path / "before.sqlite", tmp_path / "requests.sqlite"):
+        with RequestCache(path) as cache, RequestCache(path) as other:
+            put(cache, [entry(50)])
+            put(other, [entry(51)])
+            assert cache.answer(KEYS[51]) == answer("answer 51") and other.answer(KEYS[50]) == answer("answer 50")
+            assert not [file.name for file in tmp_path.iterdir() if file.name.endswith(("-wal", "-shm"))]
 
 
 def test_an_empty_file_becomes_a_cache(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from tilth.teacher.faults import (
     TimedOut,
 )
 from tilth.teacher.ledger import Spending
-from tilth.teacher.request import Answer, Price, Reply, Request
+from tilth.teacher.request import Answer, Price, Reply, Request, Usage
 from unit.teacher.controlled import Controlled, answer, request, run, text_for
 
 Work = Callable[[Gateway], Awaitable[Any]]
@@ -342,6 +342,49 @@ def test_a_try_that_takes_too_long_is_given_up_and_lowers_the_limit() -> None:
         assert gateway.status().limits == {"endpoint": 11}
 
     with_gateway(work, Controlled(hangs), request_seconds=20)
+
+
+def test_a_teacher_with_a_limit_of_its_own_may_take_longer() -> None:
+    async def slow(call: int) -> None:
+        await asyncio.sleep(2000)
+
+    patient = Controlled(slow)
+    patient.timeout = 3000.0  # type: ignore[attr-defined]
+    assert texts(with_gateway(lambda gateway: gateway.ask(request(), recipe="r"), patient)) == ["question -> 0"]
+    with pytest.raises(DeadLetter, match="600 seconds"):
+        with_gateway(lambda gateway: gateway.ask(request(), recipe="r"), Controlled(slow), max_tries=1)
+
+
+def test_an_answer_that_cannot_be_used_counts_against_the_budget() -> None:
+    def too_long() -> BadAnswer:
+        fault = BadAnswer("too long")
+        fault.usage = Usage(prompt_tokens=10, completion_tokens=1000)
+        return fault
+
+    teacher = Controlled(failing(*[too_long() for _ in range(20)]), price=Price(completion=1e6))
+
+    async def ask(gateway: Gateway) -> Spending:
+        with pytest.raises(BudgetSpent):
+            await gateway.ask(request(max_tokens=100), recipe="r")
+        return gateway.spending()[0]
+
+    line = with_gateway(ask, teacher, budget=Budget(max_total_tokens=2500), max_tries=20)
+    assert len(teacher.calls) == 3  # 2 x 1,010 tokens, and then no room for another 100 and the prompt
+    assert (line.requests, line.paid_money, line.money) == (0, 3000, 0)
+
+
+def test_the_lowest_limit_of_an_endpoints_teachers_holds_from_the_start() -> None:
+    async def wait(call: int) -> None:
+        await asyncio.sleep(1)
+
+    many, few = Controlled(wait, name="many"), Controlled(wait, name="few")
+    few.max_in_flight = 4  # type: ignore[attr-defined]
+
+    async def ask(gateway: Gateway) -> None:
+        await asyncio.gather(*(gateway.ask(request(f"{i}"), recipe="r", teacher="many") for i in range(20)))
+
+    with_gateway(ask, many, few)
+    assert many.most_in_flight == 4
 
 
 def test_overload_lowers_the_limit_and_other_faults_do_not() -> None:

@@ -66,3 +66,21 @@ def test_an_answer_serves_wherever_the_model_is_reached(tmp_path: Path) -> None:
     assert [reply.text for reply in two] == ["one", "one"] == [reply.text for reply in one]
     assert first.answered.total() == 2 and second.answered.total() == 0
     assert all(reply.cached for reply in two)
+
+
+def test_samples_that_are_requests_of_their_own_take_turns_and_are_kept_when_another_fails(tmp_path: Path) -> None:
+    async def ask(url: str) -> list[Reply]:
+        teacher = HttpTeacher(url, "scripted", dialect="ollama", max_in_flight=2)
+        with RequestCache(tmp_path / "c") as cache:
+            async with Gateway({"t": teacher}, cache=cache, max_tries=1, backoff_seconds=0) as gateway:
+                return await gateway.ask(request(seed=0), recipe="r", n=8)
+
+    script = lambda *_: "said"  # noqa: E731
+    faults = FaultPlan(rate=0.3, kinds=("server_error",), most_in_a_row=1, seed=2)
+    with LoopbackServer(script, faults=faults) as server:
+        with pytest.raises(DeadLetter):
+            asyncio.run(ask(server.url))
+        assert len(asyncio.run(ask(server.url))) == 8
+        assert server.faults_sent["server_error"] > 0
+        assert server.most_in_flight <= 2
+        assert set(server.answered.values()) == {1}

@@ -1,11 +1,14 @@
 """`HttpTeacher` over real HTTP: routes, dialects, faults, usage, keys."""
 
 import asyncio
+import contextlib
+import gzip
 import json
 import logging
 import pickle
 import time
 import traceback
+import zlib
 from collections.abc import Awaitable, Callable
 from email.utils import formatdate
 from pathlib import Path
@@ -16,6 +19,7 @@ import pytest
 from raw_server import raw_server
 from tilth.errors import ConfigError, TilthError
 from tilth.teacher.cache import RequestCache
+from tilth.teacher.connections import DirectExchange, Server
 from tilth.teacher.dialects import DIALECTS, is_closed
 from tilth.teacher.endpoint import Key, checked_url, find_key, is_loopback, key_variable
 from tilth.teacher.fault_plan import FAULT_KINDS, FaultPlan
@@ -152,11 +156,12 @@ def test_a_sample_that_was_paid_is_not_asked_again_when_another_failed() -> None
     with LoopbackServer(script, faults=plan) as server:
 
         async def tries(teacher: HttpTeacher) -> list[Answer]:
-            for _ in range(4):
-                try:
-                    return await teacher.answer(chat(seed=0), n=6)
-                except ServerFault:
-                    continue
+            got: list[Answer] = []
+            for _ in range(40):
+                with contextlib.suppress(ServerFault):
+                    got += await teacher.answer(chat(seed=0), n=6 - len(got), first_sample=len(got))
+                if len(got) == 6:
+                    return got
             raise AssertionError("all tries failed")
 
         got = run(server.url, tries, dialect="ollama")
@@ -480,11 +485,106 @@ def test_an_empty_answer_is_one_only_if_the_model_wrote_something() -> None:
 
 def test_reasons_and_surrogates() -> None:
     choice = {"text": "a\ud83d", "finish_reason": "eos_token"}
-    odd = {"text": "b", "finish_reason": "abort"}
+    odd = {"text": "b", "finish_reason": "tool_calls"}
     with raw_server(encoded("200 OK", {"choices": [{"index": 0, **choice}, {"index": 1, **odd}]})) as (url, _):
         first, second = answer(url, text(), n=2)
     assert (first.finish_reason, second.finish_reason) == ("stop", "unknown")
     assert first.text == "a\ufffd"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"), [("eos", "stop"), ("model_length", "length"), ("MAX_TOKENS", "length"), (None, "unknown")]
+)
+def test_reasons_of_other_servers(said: str | None, reason: str) -> None:
+    body = {"choices": [{"index": 0, "text": "a", "finish_reason": said}]}
+    with raw_server(encoded("200 OK", body)) as (url, _):
+        assert answer(url, text())[0].finish_reason == reason
+
+
+def test_an_answer_that_the_server_broke_off_is_none_and_says_what_it_cost() -> None:
+    usage = {"prompt_tokens": 3, "completion_tokens": 9}
+    choices = [{"index": i, "text": "half", "finish_reason": reason} for i, reason in enumerate(("stop", "abort"))]
+    both = encoded("200 OK", {"choices": choices, "usage": usage}, "Connection: close")
+    with raw_server(both) as (url, received):
+        assert [a.text for a in answer(url, text(), n=2)] == ["half", "half"] and len(received) == 2
+    body = {"choices": choices[1:], "usage": usage}
+    with raw_server(encoded("200 OK", body)) as (url, _), pytest.raises(BadAnswer, match="abort") as caught:
+        answer(url, text())
+    assert caught.value.usage is not None and caught.value.usage.completion_tokens == 9
+
+
+def test_thoughts_are_no_text_and_not_counted_against_the_limit() -> None:
+    parts = [
+        {"type": "thinking", "thinking": []},
+        {"type": "reasoning", "text": "x"},
+        {"type": "text", "text": "a"},
+        "b",
+    ]
+    usage = {"completion_tokens": 900, "completion_tokens_details": {"reasoning_tokens": 890}}
+    body = {"choices": [{"message": {"content": parts}, "finish_reason": "stop"}], "usage": usage}
+    with raw_server(encoded("200 OK", body)) as (url, _):
+        (got,) = answer(url, chat(max_tokens=10))
+    assert (got.text, got.usage.completion_tokens) == ("ab", 900)
+
+
+def test_a_refusal_is_the_text_where_there_is_no_content() -> None:
+    message = {"content": None, "refusal": "I cannot help with that."}
+    with raw_server(encoded("200 OK", {"choices": [{"message": message, "finish_reason": "stop"}]})) as (url, _):
+        assert answer(url, chat())[0].text == "I cannot help with that."
+
+
+def test_log_probabilities_that_nobody_asked_for_are_not_read() -> None:
+    with raw_server(encoded("200 OK", {"choices": [{"text": "a", "logprobs": [1, 2]}]})) as (url, _):
+        assert answer(url, text())[0].logprobs is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"choices": [{"text": "a", "index": 1e999}]}',
+        b'{"choices": [{"text": "a"}], "usage": {"prompt_tokens": 1e999, "completion_tokens": 1}}',
+    ],
+)
+def test_numbers_that_are_none_are_no_crash(body: bytes) -> None:
+    with raw_server(encoded("200 OK", body)) as (url, _), pytest.raises(BadAnswer):
+        answer(url, text())
+
+
+def test_counts_below_zero_are_not_taken() -> None:
+    usage = {"prompt_tokens": -4, "completion_tokens": -9}
+    with raw_server(encoded("200 OK", completion("abc", usage=usage))) as (url, _):
+        (got,) = answer(url, text())
+    assert got.usage.estimated and got.usage.prompt_tokens >= 0 and got.usage.completion_tokens == 1
+
+
+def test_errors_of_other_forms_are_said() -> None:
+    hidden = encoded("200 OK", {"error": {"message": "upstream is full", "code": 502}})
+    listed = encoded("429 Too Many", [{"error": {"message": "quota of today", "code": 429}}])
+    with raw_server(hidden) as (url, _), pytest.raises(BadAnswer, match="upstream is full"):
+        answer(url, text())
+    with raw_server(listed) as (url, _), pytest.raises(Overloaded, match="quota of today"):
+        answer(url, text())
+    with raw_server(encoded("500 Error", b"[" * 100_000)) as (url, _), pytest.raises(ServerFault):
+        answer(url, text())
+
+
+def test_a_403_about_the_content_refuses_the_request_and_not_the_user() -> None:
+    error = {"error": {"code": 403, "message": "Your input was flagged", "metadata": {"flagged_input": "..."}}}
+    with raw_server(encoded("403 Forbidden", error)) as (url, _), pytest.raises(RequestRefused, match="flagged"):
+        answer(url, text())
+
+
+@pytest.mark.parametrize(
+    ("owner", "field"), [("tensorrt_llm", b'"repetition_penalty":'), ("llamacpp", b'"repeat_penalty":')]
+)
+def test_the_server_is_known_by_its_only_model_whatever_that_is_called(owner: str, field: bytes) -> None:
+    models = {"data": [{"id": "/models/some.gguf", "owned_by": owner}]}
+    with raw_server(encoded("200 OK", models, "Connection: close"), encoded("200 OK", completion("a"))) as (
+        url,
+        received,
+    ):
+        answer(url, text(repetition_penalty=1.5, logprobs=0))
+    assert field in received[1] and b'"logprobs":1' in received[1]  # 0 gives none with these servers
 
 
 def test_retry_after() -> None:
@@ -611,6 +711,39 @@ def test_nothing_is_redirected_with_the_key() -> None:
         assert SECRET.encode() in received[0] and not other.received
 
 
+@pytest.mark.parametrize("stop", ["END", ("",), ("a", "")])
+def test_stop_texts_that_would_empty_every_answer_are_refused(stop: object) -> None:
+    with pytest.raises(ConfigError, match="stop"):
+        text(stop=stop)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+def test_what_a_server_compresses_unasked_is_read(encoding: str) -> None:
+    data = json.dumps(completion("packed")).encode()
+    body = gzip.compress(data) if encoding == "gzip" else zlib.compress(data)
+    with raw_server(encoded("200 OK", body, f"Content-Encoding: {encoding}")) as (url, _):
+        assert answer(url, text())[0].text == "packed"
+    for wrong in (body[:-9], data):
+        damaged = encoded("200 OK", wrong, f"Content-Encoding: {encoding}")
+        with raw_server(damaged) as (url, _), pytest.raises(BadAnswer, match="cannot be read"):
+            answer(url, text())
+    with raw_server(encoded("200 OK", body, "Content-Encoding: br")) as (url, _), pytest.raises(BadAnswer, match="br"):
+        answer(url, text())
+
+
+def test_an_answer_that_inflates_beyond_all_bounds_is_none() -> None:
+    bomb = gzip.compress(json.dumps(completion("a" * (1 << 20))).encode())
+    with raw_server(encoded("200 OK", bomb, "Content-Encoding: gzip")) as (url, _):
+        exchange = DirectExchange(Server(url=url.removesuffix("/v1"), most_bytes=1 << 16))
+        with pytest.raises(BadAnswer, match="longer than"):
+            asyncio.run(exchange.send("POST", "/v1/completions"))
+
+
+def test_a_name_that_no_host_has_ends_the_run() -> None:
+    with pytest.raises(AccessRefused, match="name of a host"):
+        answer("http://a..b:1/v1", text())
+
+
 def test_a_proxy_of_the_environment_carries_all_but_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     with raw_server(encoded("200 OK", completion("by proxy"), "Connection: close")) as (proxy, received):
         for name in ("http_proxy", "HTTP_PROXY"):
@@ -624,3 +757,16 @@ def test_a_proxy_of_the_environment_carries_all_but_loopback(monkeypatch: pytest
         assert len(received) == 1
     with pytest.raises(ConnectionFault, match="ConnectError"):
         answer("http://teacher.example:8000/v1", text())
+
+
+@pytest.mark.parametrize(
+    ("proxy", "said"), [("localhost:1", "ConnectError"), ("ftp://me:secret@p:1", "no URL"), ("socks5://p:1", "SOCKS")]
+)
+def test_proxies_that_cannot_be_used_are_said(proxy: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if said == "SOCKS":
+        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    with pytest.raises((ConnectionFault, ConfigError), match=said) as caught:
+        answer("http://teacher.example:8000/v1", text())
+    assert "secret" not in "".join(traceback.format_exception(caught.value))

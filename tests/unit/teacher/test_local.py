@@ -247,6 +247,28 @@ def test_a_template_runs_in_a_sandbox_and_may_refuse(engine: Engine) -> None:
         strict.encode([SYSTEM], engine.tokenizer)
 
 
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{% for m in messages %}{% if loop.index0 %}{% break %}{% endif %}{{ m.content }}{% endfor %}", "Be brief."),
+        ("{% generation %}{{ messages[1].content | trim }}{% endgeneration %}", "Why?"),
+        ("{% if tools is not none %}tools{% endif %}{{ {'a': '<é>'} | tojson }}", '{"a": "<é>"}'),
+        ("{{ strftime_now('%d %b %Y') }}", "26 Jul 2024"),
+        ("{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% else %}26 Jul{% endif %}", "26 Jul"),
+        ("{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}", "2"),
+    ],
+)
+def test_templates_of_hugging_face_are_rendered(engine: Engine, template: str, expected: str) -> None:
+    ids = ChatFormat(template=template).encode([SYSTEM, USER], engine.tokenizer)
+    assert engine.tokenizer.decode(ids) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("template", ["{{ messages[0].content + 1 }}", "{% for %}", "{{ 1 / 0 }}"])
+def test_a_template_that_fails_refuses_the_request(engine: Engine, template: str) -> None:
+    with pytest.raises(RequestRefused, match="template"):
+        ChatFormat(template=template).encode([USER], engine.tokenizer)
+
+
 def test_a_folders_template_and_end_tokens_are_read(engine: Engine, folder: Path, tmp_path: Path) -> None:
     assert read_chat_format(folder).template is None
     settings = {"chat_template": TEMPLATE, "bos_token": {"content": "<|endoftext|>"}}

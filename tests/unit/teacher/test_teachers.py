@@ -1,5 +1,6 @@
 """What a user writes, and the teacher that it opens: URLs, folders, scripts, `teachers.toml` without keys."""
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,22 @@ def test_an_unknown_dialect_and_a_key_over_http(monkeypatch: pytest.MonkeyPatch)
         open_teacher("big", Context())
     toml('[big]\nurl = "http://10.0.0.5/v1"\nmodel = "m"\nallow_http = true\n')
     assert http_teacher("big").name == "big"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "https://user:SECRET@h/v1#m",
+        "https:///user:SECRET@h/v1",
+        "https:user:SECRET@h",
+        "HTTPS://user:SECRET@h/v1#m",
+        "//user:SECRET@h/v1#m",
+        "http://[::1/v1?x=SECRET",
+        "https://h/v1?api_key=SECRET#m",
+        "https://h/v1#m?api_key=SECRET",
+    ],
+)
+def test_a_password_in_a_url_is_refused_and_not_repeated(spec: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_teacher(spec, Context(), file=tmp_path / "none.toml")
+    assert "secret" not in "".join(traceback.format_exception(caught.value)).lower()
