@@ -101,7 +101,7 @@ def _load_file(path: Path) -> ModuleType:
 
 
 def _may_be_meant(value: object) -> bool:
-    """Whether a file's name may be what a command is given: a function or class, or an object of tilth, such as a recipe."""
+    """Whether a file's name may be what a command is given: a function, a class, or an object of tilth (a recipe)."""
     return callable(value) or type(value).__module__.startswith("tilth")
 
 
