@@ -41,7 +41,7 @@ def load_object(spec: str) -> object:
         raise ConfigError(f"`{spec}` names no object.", fix="Write `path/to/file.py:name` or `package.module:name`.")
     module = _load_file(Path(target)) if target.endswith(".py") else _load_module(target, spec)
     if not hasattr(module, name):
-        names = [key for key, value in vars(module).items() if callable(value) and key[0] != "_"]
+        names = [key for key, value in vars(module).items() if _may_be_meant(value) and key[0] != "_"]
         close = difflib.get_close_matches(name, names, n=2)
         raise ConfigError(
             f"{target} has no `{name}`.",
@@ -100,6 +100,11 @@ def _load_file(path: Path) -> ModuleType:
     return _import(name, str(path))
 
 
+def _may_be_meant(value: object) -> bool:
+    """Whether a file's name may be what a command is given: a function, a class, or an object of tilth (a recipe)."""
+    return callable(value) or type(value).__module__.startswith("tilth")
+
+
 def _load_module(name: str, spec: str) -> ModuleType:
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
@@ -131,6 +136,8 @@ def _import(name: str, file: str) -> ModuleType:
         fix = "Correct the file."
         if isinstance(error, ModuleNotFoundError) and error.name:
             fix = f"Install what has the module `{error.name}`, or correct the file."
+            if (Path(file).parent / f"{error.name}.py").is_file():
+                fix = f"A file is loaded by itself: set `PYTHONPATH={Path(file).parent}` for what is beside it."
         raise ConfigError(
             f"{file}{line}: the import fails with {type(error).__name__}: {error}.{text}", fix=fix
         ) from error

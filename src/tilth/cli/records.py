@@ -32,6 +32,9 @@ _MOST_SHOWN = 5
 """Documents that `show --id` prints whole; of more, the sources are listed."""
 _MOST_LISTED = 40
 
+_BEGINNING = re.compile(r"[0-9a-f]{8,31}")
+"""Of an id, as long as it is told from others."""
+
 
 def ls(words: Sequence[str]) -> None:
     """`tilth ls [--steps] [--runs DIR]`."""
@@ -422,13 +425,14 @@ def _matches(folder: Path, among: Sequence[Path], wanted: str) -> list[tuple[Pat
         raise DataError(
             f"No dataset or table of dropped documents in {folder}, or in what it was made from, has the id {wanted} "
             "or a source that ends in it.",
-            fix="Give an `id`, or a file's name as in `source`, or the end of one: `encodings/cp1006.py`.",
+            fix="Give an `id`, 8 or more characters of its beginning, a file's name as in `source`, or the end of one: "
+            "`encodings/cp1006.py`.",
         )
     return found
 
 
 def _rows(folder: Path, wanted: str) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yields the rows whose id is `wanted`, or whose source is, or ends in it; a part `#n` may be left out."""
+    """Yields the rows whose id is or begins with `wanted`, or whose source is or ends in it, without `#n` too."""
     import pyarrow.parquet as pq
 
     pc: Any = importlib.import_module("pyarrow.compute")  # most of it is made at import, so no type checker knows it
@@ -438,6 +442,8 @@ def _rows(folder: Path, wanted: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         if "id" not in names:  # a table of something else
             continue
         wanted_rows = pc.field("id") == wanted
+        if _BEGINNING.fullmatch(wanted):
+            wanted_rows |= pc.starts_with(pc.field("id"), wanted)
         if "source" in names:
             wanted_rows |= pc.match_substring_regex(pc.field("source"), pattern)
         table = pq.read_table(path, filters=wanted_rows)

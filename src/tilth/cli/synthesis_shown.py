@@ -117,7 +117,7 @@ def _short(text: str, most: int = _LONGEST) -> str:
 def _show_estimate(shown: Preview) -> None:
     estimate = shown.estimate
     rows = estimate_rows(estimate, asked=shown.asked)
-    title = f"All documents ({estimate.documents:,}), reckoned from {len(shown.documents)}"
+    title = f"All documents ({estimate.documents:,}), estimated from {len(shown.documents)}"
     terminal.show_table(title, ("", "about"), rows, right=(1,))
     if not shown.asked:
         terminal.say("Nothing was asked. What a recipe asks once it has an answer is not shown, nor in the figures.")
@@ -238,7 +238,10 @@ def _show_costs(result: SynthesisResult) -> None:
     shown = [tuple(row[index] for index in used) for row in rows]
     if rows:
         right = tuple(range(2, len(used)))
-        terminal.show_table("Answers", [columns[index] for index in used], shown, right=right)
+        title = "Answers; figures include the cached" if any(one.cached for one in result.spending) else "Answers"
+        terminal.show_table(title, [columns[index] for index in used], shown, right=right)
+    if any(one.money for one in result.spending):
+        print(f"This run paid {sum(one.paid_money for one in result.spending):.4g}; what was cached had been paid.\n")
 
 
 def _show_router(folder: Path) -> None:

@@ -74,6 +74,8 @@ def synthesize(words: Sequence[str]) -> None:
         return
     if words[0].startswith("-"):
         raise ConfigError(f"The recipe comes first, before `{words[0]}`.", fix=_USAGE)
+    from tilth.synthesis.door import check_budget
+
     recipe = load(words[0])
     if "-h" in words or "--help" in words:
         synthesis_shown.show_recipe(recipe, words[0])
@@ -83,6 +85,8 @@ def synthesize(words: Sequence[str]) -> None:
     context = options.context()
     asked = replace(asked, dataset=_seeds(asked, context))
     teachers, context = open_checked(asked.teacher, recipe, context)
+    if teachers:
+        check_budget(asked.config.budget, list(teachers.values()))
     if asked.preview is not None:
         _preview(recipe, teachers, asked, context)
         return
@@ -94,6 +98,10 @@ def load(name: str) -> Recipe:
     from tilth.synthesis.define import BUILT_IN, load_recipe
 
     if name not in BUILT_IN and ":" not in name:
+        if Path(name).exists():
+            what = "a file" if Path(name).is_file() else "a folder"
+            own = f"; one of your own is `{name}:NAME`" * (Path(name).suffix == ".py")
+            raise ConfigError(f"`{name}` is {what}, no recipe.", fix=f"The recipe comes first: {_USAGE}{own}.")
         close = difflib.get_close_matches(name, BUILT_IN, n=2)
         hint = f"Did you mean {' or '.join(f'`{word}`' for word in close)}? " if close else ""
         raise ConfigError(
@@ -117,7 +125,7 @@ def _arguments(recipe: Recipe) -> Callable[..., Asked]:
     """Returns a function whose parameters are those of the command, the recipe's options among them."""
     kinds = (TeacherOptions, SynthesisConfig, GateConfig, Budget, Asked)
     taken = {field.name for kind in kinds for field in fields(kind)}
-    # An option named as one of every recipe's is told from it by a prefix, as all of that recipe's then: `--options.`.
+    # An option named as one of every recipe's is told from it by a prefix, as all of that recipe's then: `--recipe.`.
     clash = taken & {field.name for field in fields(recipe.options)}
 
     def build(
@@ -130,25 +138,22 @@ def _arguments(recipe: Recipe) -> Callable[..., Asked]:
         out: Path | None = None,
         preview: int | None = None,
         json: bool = False,
-        options: Any = None,
-        config: tyro.conf.OmitArgPrefixes[SynthesisConfig] = SynthesisConfig(),
+        recipe: Any = None,
+        run: tyro.conf.OmitArgPrefixes[SynthesisConfig] = SynthesisConfig(),
     ) -> Asked:
         """Make a dataset with a teacher. Killed at any moment, the same command continues and pays nothing twice.
 
         Args:
             dataset: A dataset folder, such as `train` in what `tilth curate` wrote.
-            topics: Search the dataset by the topics in this file, one a line (`builtin`: those that come with tilth),
-                and use only what is found; recipes see a document's topic.
+            topics: A file with a topic a line, or `builtin`: only what a search finds is used; recipes see the topic.
             per_topic: Most documents of a topic that are used.
             group_topics: Group the documents into so many topics first; recipes see a document's topic.
-            teacher: Who answers: `http://HOST:PORT/v1#MODEL`, the folder of a model, `scripted:echo`, or a name in
-                `teachers.toml`. Several for a router or a critic.
+            teacher: `http://HOST:PORT/v1#MODEL`, a model's folder, `scripted:echo`, or names in `teachers.toml`.
             out: Folder for the samples, the rejects and the page.
-            preview: Show so many documents with prompts, answers, gates and the cost of the whole; 0: prompts only,
-                nothing is asked.
+            preview: Show so many documents (3) with answers, gates and the cost of all; 0: prompts, nothing is asked.
             json: Print one JSON document.
-            options: The recipe's options.
-            config: How the recipe is run.
+            recipe: The recipe's options.
+            run: How the recipe is run.
         """
         return Asked(
             dataset=dataset,
@@ -159,19 +164,19 @@ def _arguments(recipe: Recipe) -> Callable[..., Asked]:
             out=out,
             preview=preview,
             json=json,
-            options=options,
-            config=config,
+            options=recipe,
+            config=run,
         )
 
     default = recipe.options()
     annotation: Any = recipe.options if clash else tyro.conf.OmitArgPrefixes[recipe.options]
     parameters = inspect.signature(build).parameters
     changed = [
-        parameter.replace(annotation=annotation, default=default) if name == "options" else parameter
+        parameter.replace(annotation=annotation, default=default) if name == "recipe" else parameter
         for name, parameter in parameters.items()
     ]
     build.__signature__ = inspect.Signature(changed)  # pyright: ignore[reportFunctionMemberAccess]
-    build.__annotations__["options"] = annotation
+    build.__annotations__["recipe"] = annotation
     return build
 
 
@@ -281,7 +286,9 @@ def _run(
     identities = {name: teacher.identity for name, teacher in teachers.items()}
     teachers.clear()  # a model in this process is opened again by the step, and is not to be here twice
     step = singles.synthesize(words[0], folder, identities, asked.config, asked.options)
-    clear_if_incomplete(asked.out, step)
+    budget = settle_budget(asked.out, step)
+    if budget is not None:
+        step = singles.synthesize(words[0], folder, identities, replace(asked.config, budget=budget), asked.options)
     done = run_single(step, asked.out, context)
     from tilth.report.synthesis import render_synthesis
 
@@ -289,10 +296,11 @@ def _run(
     synthesis_shown.show_result(done, page, words, as_json=asked.json)
 
 
-def clear_if_incomplete(out: Path, step: Step) -> None:
-    """Removes what a run left that its budget stopped, where this one differs by its budget alone.
+def settle_budget(out: Path, step: Step) -> Budget | None:
+    """Returns the budget of a complete run that is in `out` already, where this one differs by its budget alone.
 
-    The answers are in the request cache: nothing is lost, and nothing is paid again.
+    What a run left that its budget stopped is removed: the answers are in the request cache, so nothing is lost, and
+    nothing is paid again.
     """
     from tilth.perform import full_config
     from tilth.results import read_result
@@ -300,12 +308,17 @@ def clear_if_incomplete(out: Path, step: Step) -> None:
     from tilth.synthesis.result import SYNTHESIS, SynthesisResult
 
     record = read_record(out) if (out / SYNTHESIS).is_file() else None
-    if record is None or record.name != step.name or read_result(SynthesisResult, out / SYNTHESIS).complete:
-        return
+    if record is None or record.name != step.name:
+        return None
     before: dict[str, Any] = dict(record.config)
     now = full_config(step.config)
+    budget: dict[str, Any] = before["config"]["budget"]
     for config in (before, now):
         config["config"] = dict(cast("Mapping[str, Any]", config["config"])) | {"budget": None}
-    if before == now and record.version == step.version:
-        shutil.rmtree(out)
-        terminal.say(f"{out} was stopped by its budget: it is made anew from the answers that were paid for.")
+    if before != now or record.version != step.version:
+        return None
+    if read_result(SynthesisResult, out / SYNTHESIS).complete:
+        return Budget(**budget)
+    shutil.rmtree(out)
+    terminal.say(f"{out} was stopped by its budget: it is made anew from the answers that were paid for.")
+    return None

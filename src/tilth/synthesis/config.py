@@ -28,8 +28,7 @@ class GateConfig:
     against: tuple[str, ...] = ()
     """Datasets made earlier: near duplicates of their documents are dropped, too."""
     critic: Literal["", "rubric", "pairwise", "reward"] = ""
-    """Have a teacher judge each sample that passed so far: by a rubric 0-5, against its source with the order
-    swapped, or by a reward from log-probabilities."""
+    """Have a teacher judge samples: by a rubric (0-5), against the source in both orders, or by log-probabilities."""
     critic_teacher: str | None = None
     """Which teacher judges; None: the one that writes."""
     min_score: float = 3.0
@@ -65,8 +64,7 @@ class SynthesisConfig:
     design: Literal["weighted", "grid", "latin"] = "weighted"
     """How documents are spread over the recipe's axes (topic, audience, format, ...)."""
     router: Literal["fixed", "best", "learned", "bandit"] = "fixed"
-    """Which of several teachers answers: the first; all, and the best by reward is kept; a classifier trained on who
-    won; a bandit on value per FLOP."""
+    """Who answers: the first teacher; all (best is kept); who a classifier says; who gives most per FLOP."""
     router_documents: int = 200
     """Documents that all teachers answer before the learned router chooses alone."""
     temperature: float | None = None

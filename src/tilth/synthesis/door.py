@@ -43,6 +43,20 @@ def opened(teachers: Teachers) -> Mapping[str, Teacher]:
     return found
 
 
+def check_budget(budget: Budget, teachers: Sequence[Teacher]) -> None:
+    """Raises ConfigError where a limit would stop nothing: of money without any price, of FLOPs without parameters."""
+    if budget.max_money is not None and not any(t.price.prompt or t.price.completion for t in teachers):
+        raise ConfigError(
+            "`max_money` limits nothing: no price is known of any teacher.",
+            fix="Give `price_prompt` and `price_completion` in teachers.toml, or limit `max_total_tokens`.",
+        )
+    if budget.max_flops is not None and not any(t.n_params for t in teachers):
+        raise ConfigError(
+            "`max_flops` limits nothing: the parameters of no teacher are known.",
+            fix="Give `n_params` in teachers.toml, or limit `max_total_tokens`.",
+        )
+
+
 def gateway_door(
     teachers: Teachers, config: SynthesisConfig, context: Context
 ) -> Callable[[Budget], AbstractAsyncContextManager[Asker]]:

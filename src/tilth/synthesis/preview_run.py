@@ -19,8 +19,8 @@ from tilth.execute import Context
 from tilth.requests import run_to_end
 from tilth.storage import Dataset
 from tilth.synthesis.config import SynthesisConfig
-from tilth.synthesis.define import Recipe
-from tilth.synthesis.door import Teachers, gateway_door, opened
+from tilth.synthesis.define import Recipe, load_recipe
+from tilth.synthesis.door import Teachers, check_budget, gateway_door, opened
 from tilth.synthesis.gates import make_verifier
 from tilth.synthesis.gates.gate import CriticGate, Gate
 from tilth.synthesis.generate import Made, OpenAsker, Plan, make
@@ -109,7 +109,7 @@ class Preview:
 
 def preview(
     dataset: Dataset | Path | str | None,
-    recipe: Recipe,
+    recipe: Recipe | str,
     teachers: Teachers,
     config: SynthesisConfig,
     context: Context,
@@ -123,6 +123,7 @@ def preview(
 
     Raises: as `synthesize`.
     """
+    recipe = load_recipe(recipe) if isinstance(recipe, str) else recipe
     dataset = Dataset.open(dataset) if isinstance(dataset, Path | str) else dataset
     sources = SourceDocuments.choose(dataset, config.documents, recipe)
     if makes_its_teacher(recipe, teachers):
@@ -131,6 +132,7 @@ def preview(
             fix="Leave `--preview` out.",
         )
     names = opened(teachers)
+    check_budget(config.budget, list(names.values()))
     chosen = recipe.options() if options is None else options
     plan = PlanOf.of(recipe, chosen, config, sources, next(iter(names)))()
     seeds = preview_documents(sources, min(n or ONLY_PROMPTS, len(sources)), recipe)

@@ -110,7 +110,8 @@ def make_router(
         raise ConfigError("There is no teacher.", fix="Name one: `--teacher`.")
     if config.kind != "fixed" and len(teachers) < 2:
         raise ConfigError(
-            f"The router `{config.kind}` has one teacher to choose from.", fix="Give several, or the router `fixed`."
+            f"The router `{config.kind}` has one teacher to choose from.",
+            fix="Give several, or the router `fixed`; one that judges (`critic_teacher`) does not write.",
         )
     if config.kind != "fixed" and reward is None:
         raise ConfigError(f"The router `{config.kind}` has nothing to compare answers by.", fix="Give it a reward.")

@@ -34,7 +34,7 @@ from tilth.storage import Dataset, finish_dataset, shard_name
 from tilth.synthesis.config import Budget, SynthesisConfig
 from tilth.synthesis.define import Recipe, load_recipe
 from tilth.synthesis.design import make_design
-from tilth.synthesis.door import Teachers, gateway_door, opened
+from tilth.synthesis.door import Teachers, check_budget, gateway_door, opened
 from tilth.synthesis.gates import UniquenessMeter
 from tilth.synthesis.gates.gate import CriticGate, Gate
 from tilth.synthesis.generate import (
@@ -105,6 +105,8 @@ def synthesize(
     options = recipe.options() if options is None else options
     work = out / "work"
     given = {} if makes_its_teacher(recipe, teachers) else opened(teachers)
+    if given:
+        check_budget(config.budget, list(given.values()))
     teacher = next(iter(given), None) if config.router == "fixed" else None  # else the router names one
     plan_of = PlanOf.of(recipe, options, config, sources, teacher)
     plan = plan_of()

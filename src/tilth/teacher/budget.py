@@ -11,7 +11,7 @@ from tilth.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Most that a run may spend; None: no limit. What is cached costs nothing. It stops cleanly, see `run`."""
+    """Most that a run may spend; None: no limit. What is cached costs nothing; the same command with more goes on."""
 
     max_total_tokens: int | None = None
     """Prompt and completion tokens."""

@@ -220,7 +220,7 @@ class HttpTeacher:
         """What a status other than success comes to."""
         status, raw = response.status, response.body.decode("utf-8", "replace")
         message, code = error_message(response.body)
-        says = bounded(f"{self.name} answers {status}: {message or 'nothing'}", self._key)
+        says = bounded(f"{self.name} answers {status}: {(message or 'nothing').rstrip('.')}", self._key)
         if status == 429 and code == "insufficient_quota":
             return AccessRefused(f"The account of the teacher `{self.name}` has no credit left (429).")
         if status in (429, 503, 529):
@@ -245,9 +245,8 @@ class HttpTeacher:
                 fix="No key is sent to another address; give the final URL.",
             )
         if status in (404, 405, 501, 505):
-            return AccessRefused(
-                f"{says}.", fix=f"Check the URL {self.url} (it mostly ends in /v1) and the model `{self.model}`."
-            )
+            model = f" and the model `{self.model}`" if self.model else ""
+            return AccessRefused(f"{says}.", fix=f"Check the URL {self.url} (it mostly ends in /v1){model}.")
         return RequestRefused(says, raw=raw)
 
 

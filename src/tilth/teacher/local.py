@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 GATHER_SECONDS = 0.003
 """How long a batch waits for further requests before it begins."""
 _MOST_SEED = 1 << 63
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "*.tiktoken", "vocab.json")
 _MODEL_FILES = ("model.json", "config.json")
 _INSIDE = (".", "export", "model")
 
@@ -94,6 +95,11 @@ class LocalTeacher:
         from tilth.tokenizer import Tokenizer
 
         inner = model_folder(Path(folder))
+        if not any(path for kind in _TOKENIZER_FILES for path in inner.glob(kind)):
+            raise DataError(
+                f"{inner} holds no tokenizer.",
+                fix=f"Give an export, which has one: `tilth export {inner} --tokenizer TOKENIZER --out exported`.",
+            )
         engine = Engine(load_model(inner, device=device), Tokenizer.load(inner), batch_size=batch_size)
         chat = read_chat_format(inner)
         return cls(engine, name=name or Path(folder).name, chat=chat, price=price, batch_size=batch_size)

@@ -30,7 +30,7 @@ from tilth.errors import ConfigError, TilthError
 from tilth.execute import Context
 from tilth.teacher.dialects import DIALECT_OF_OWNER, dialect_named
 from tilth.teacher.endpoint import checked_url, find_key
-from tilth.teacher.faults import AccessRefused, TeacherFault
+from tilth.teacher.faults import AccessRefused, ConnectionFault, TeacherFault
 from tilth.teacher.request import Price, Teacher
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ FORMS = "`http://host:8000/v1#MODEL`, the folder of a model, `scripted:echo`, `s
 """The ways to name a teacher, but for the end of the sentence."""
 _SECRET_FIELD = re.compile(r"key|token|secret|password|authorization|credential", re.IGNORECASE)
 _SECRET_VALUE = re.compile(r"^(sk-|sk_|hf_|gsk_|nvapi-|xai-|AIza|Bearer )|[A-Za-z0-9_-]{40,}")
+_WITHOUT_SCHEME = re.compile(r"[\w.-]+:\d+(/.*)?|[\w-]+(\.[\w-]+)+/v\d+(#.*)?")
+"""An address whose `http://` was left out."""
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -116,10 +118,13 @@ def open_teacher(spec: str, context: Context, *, file: Path | str = TEACHERS) ->
         return _http(model, TeacherEntry(url=url, model=model), context)
     if Path(spec).is_dir():
         return _local(Path(spec).resolve().name, Path(spec), Price(), context)
+    if _WITHOUT_SCHEME.fullmatch(spec):
+        raise ConfigError(f"There is no teacher `{spec}`.", fix=f"A URL has its scheme: `http://{spec}`.")
     close = difflib.get_close_matches(spec, entries, n=2)
-    known = f"; there {'is' if len(entries) == 1 else 'are'} {', '.join(close or sorted(entries))}" if entries else ""
+    hint = f"Did you mean {' or '.join(f'`{name}`' for name in close)}? " if close else ""
+    known = f", which has {', '.join(f'`{name}`' for name in sorted(entries))}" if entries else ""
     named = "by that name" if set(spec) & set("@?") else f"`{spec}`"  # no password into a message
-    raise ConfigError(f"There is no teacher {named}.", fix=f"Give {FORMS}in {file}{known}.")
+    raise ConfigError(f"There is no teacher {named}.", fix=f"{hint}Give {FORMS}in {file}{known}.")
 
 
 def read_teachers(file: Path) -> dict[str, TeacherEntry]:
@@ -245,6 +250,9 @@ def _only_model(name: str, url: str, entry: TeacherEntry, context: Context) -> t
     fix = f"Name the model: `{url}#MODEL`, or `model = ...` in {TEACHERS}."
     try:
         models = _run_apart(ask)
+    except ConnectionFault as fault:
+        fix = "Start the server, or correct the address."
+        raise ConfigError(f"{url} cannot be reached: {fault.message}", fix=fix) from None
     except TeacherFault as fault:
         raise ConfigError(f"{url} does not say which models it has: {fault.message}", fix=fix) from None
     except AccessRefused as error:

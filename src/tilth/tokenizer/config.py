@@ -41,8 +41,7 @@ class TokenizerConfig:
     max_training_bytes: int | None = 200_000_000
     """Stop reading after this many bytes of text (UTF-8); None: read everything."""
     weights: tuple[str, ...] = ()
-    """How often documents count, as NAME=N: those whose kind (code, prose), language or source (`books/*`) is NAME
-    count N times; the first NAME that fits decides."""
+    """NAME=N: documents of that kind (code, prose), language or source (`books/*`) count N times; the first fits."""
     superwords_from: int | None = None
     """Vocabulary size from which on merges may join words (SuperBPE's transition point); None: they never do."""
     byte_fallback: bool = False

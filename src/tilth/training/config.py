@@ -47,11 +47,9 @@ class TrainConfig:
     gradient_clip: float = 1.0
     """Largest norm of the whole gradient."""
     short_rows: int | None = None
-    """Length of the rows in the first half of the training, which must divide the model's context; None: the context.
-    A model learns its first words from few tokens back, and short rows take less time."""
+    """Length of rows in the first half of training (less time), a divisor of the model's context; None: the context."""
     initial_embeddings: Literal["random", "bigrams"] = "bigrams"
-    """What the embeddings and the output matrix of a new model start from; bigrams: counts of token pairs in the
-    training text. Tied embeddings start at random in either case."""
+    """Start of a new model's embeddings and output matrix: random, or counts of token pairs; tied ones are random."""
     seed: int = 0
     """Fixes the first weights and the order of documents."""
     eval_bytes: int = 50_000

@@ -66,6 +66,13 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     for name, content in FILES.items():
         (tmp_path / name).write_text(content)
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "uses.py").write_text("from beside import tidy\n")
+    (tmp_path / "lib" / "beside.py").write_text("def tidy(text): return text\n")
+    (tmp_path / "mine.py").write_text(
+        "from tilth.synthesis import recipe\n\n\n@recipe('glossary', version=1, shape='text')\n"
+        "async def glossary(document, ask): return []\n"
+    )
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("a text")
     return tmp_path
@@ -89,6 +96,8 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
         ("run nomodule:recipe", ["There is no module `nomodule`", "`path/to/file.py:name`"]),
         ("run syntax.py:recipe", ["syntax.py, line 1: invalid syntax. def recipe(:", "Correct the file"]),
         ("run absent.py:recipe", ["absent.py, line 1", "import nonexistent_module", "Install what has the module"]),
+        ("run lib/uses.py:recipe", ["lib/uses.py, line 1", "set `PYTHONPATH=lib` for what is beside it"]),
+        ("synthesize mine.py:glosary data", ["no `glosary`", "`glossary`"]),
         ("run raises.py:recipe", ["raises.py, line 2, in recipe: IndexError", "return [1, 2][n + 5]", "--debug"]),
         ("run other.py:recipe", ["returned None, not a step", "A recipe returns its last `Step`"]),
         ("run other.py:number", ["returned 3, not a step"]),

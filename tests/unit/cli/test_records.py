@@ -201,6 +201,8 @@ def test_a_document_is_looked_for_in_tables_that_have_ids_only(
     assert [found["document"] for found in json.loads(said)] == [{"id": "abc", "text": "found"}]
     code, _, err = run(capsys, "show", str(step), "--id", "nowhere")
     assert (code, "has the id nowhere" in err) == (2, True)
+    pq.write_table(pa.table({"id": ["0123456789abcdef" * 2], "text": ["long"]}), step / "documents.parquet")
+    assert [run(capsys, "show", str(step), "--id", part)[0] for part in ("01234567", "0123456")] == [0, 2]
 
 
 def test_a_narrow_terminal_gets_blocks_instead_of_columns_of_letters(

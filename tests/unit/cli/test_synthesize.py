@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tilth import execute
+from tilth import execute, synthesis
 from tilth.cli import main
 from tilth.storage import Dataset, write_dataset
 from tilth.synthesis.define import BUILT_IN
@@ -115,6 +115,8 @@ def test_a_budget_stops_and_the_same_command_with_more_goes_on(
     assert code == 0 and "made anew from the answers" in err and "Not complete" not in err
     assert sum(server.answered.values()) == 2 * N
     assert Dataset.open(folder / "out" / "samples").n_documents > 0
+    code, _, err = run(capsys, *words)
+    assert code == 0 and "out is there already" in err
 
 
 def test_other_gates_need_no_answers(capsys: pytest.CaptureFixture[str], server: LoopbackServer) -> None:
@@ -130,6 +132,17 @@ def test_the_recipe_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     for wanted in ("Say a passage again", "nothing but a test", "toy/say, version 1", "--shout", "--max-money", "tone"):
         assert wanted in out
+    assert "recipe options" in out and "run options" in out and "options options" not in out
+
+
+def test_help_of_options_is_one_line_in_the_source() -> None:
+    # tyro keeps a line break before an indented line, so that the help would break off in the middle of a sentence.
+    package = Path(synthesis.__file__).parent
+    files = [package / "config.py", package / "topic_config.py", *package.glob("recipes/*.py")]
+    files += [package.parent / "training" / "config.py", package.parent / "tokenizer" / "config.py"]
+    for file in files:
+        for found in re.findall(r'^    \w+: .+\n    """([^"]*)"""', file.read_text(encoding="utf-8"), re.MULTILINE):
+            assert "\n" not in found, f"{file}: {found}"
 
 
 @pytest.mark.parametrize(
@@ -137,6 +150,9 @@ def test_the_recipe_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (("rwap", "data", "--teacher", "scripted:echo", "--out", "o"), "Did you mean `wrap`"),
         (("--out", "o"), "recipe comes first"),
+        (("data", RECIPE, *ECHO), "`data` is a folder, no recipe. The recipe comes first"),
+        ((RECIPE, "data", *ECHO, "--max-money", "1"), "no price is known"),
+        ((RECIPE, "data", "--teacher", "scripted:echo", "--preview", "0", "--max-flops", "1"), "parameters of no"),
         ((RECIPE, "data", "--out", "o"), "No teacher is given"),
         ((RECIPE, "data", "--teacher", "scripted:echo"), "`--out` is not given"),
         ((RECIPE, "nowhere", "--teacher", "scripted:echo", "--out", "o"), "no dataset at nowhere"),

@@ -8,6 +8,7 @@ from tilth.execute import Context
 from tilth.storage import Dataset, write_dataset
 from tilth.synthesis.config import SynthesisConfig
 from tilth.synthesis.preview_run import Preview, preview, preview_documents
+from tilth.synthesis.recipes.wrap import Wrap
 from tilth.synthesis.run import synthesize
 from tilth.synthesis.source_documents import SourceDocuments
 from tilth.teacher.request import Price
@@ -81,6 +82,8 @@ def test_prompts_alone_ask_nothing(source: Path, tmp_path: Path) -> None:
     shown = look(source, door, 0)
     assert not door.answered and not door.budgets and not shown.asked
     assert all("Text" in request.prompt and request.answer is None for d in shown.documents for request in d.requests)
+    by_name = preview(source, "wrap", Priced(), SynthesisConfig(), Context(), 0, options=Wrap(min_passage_tokens=1))
+    assert by_name.recipe == "wrap" and by_name.documents
     assert shown.estimate.completion_tokens == N * 100  # the most of the one prompt that needs no answer before it
 
 

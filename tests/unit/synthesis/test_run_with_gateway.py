@@ -67,6 +67,19 @@ def test_money_is_a_budget(source: Path, tmp_path: Path) -> None:
     assert whole.complete and max(teacher.answered.values()) == 1
 
 
+@pytest.mark.parametrize(("limits", "says"), [({"max_money": 1.0}, "no price"), ({"max_flops": 1.0}, "parameters")])
+def test_a_limit_that_would_stop_nothing_is_refused(
+    source: Path, tmp_path: Path, limits: dict[str, float], says: str
+) -> None:
+    teacher = ScriptedTeacher(scripted)
+    with pytest.raises(ConfigError, match=f"limits nothing: .*{says}"):
+        run(source, tmp_path / "out", teacher, budget=Budget(**limits))  # pyright: ignore[reportArgumentType]
+    assert not teacher.answered
+    priced = ScriptedTeacher(scripted, name="priced", price=Price(prompt=1.0, completion=1.0))
+    if "max_money" in limits:  # a server of one's own beside one that costs
+        assert run(source, tmp_path / "out", teacher, priced, budget=Budget(**limits)).complete  # pyright: ignore[reportArgumentType]
+
+
 def test_the_critic_is_asked_for_survivors_only_and_in_the_ledger(source: Path, tmp_path: Path) -> None:
     def judge(request: Request, sample: int) -> str:
         return f"Well.\nScore: {5 if 'Title' in request.messages[-1].content else 1}"
@@ -93,7 +106,7 @@ def test_a_router_chooses_and_says_whether_the_dearer_one_was_worth_it(source: P
     assert all(entry["answers"][0]["teacher"] == "dear" for entry in entries)
     routed = read_result(RouterResult, tmp_path / "out" / ROUTER)
     assert {row.teacher: row.answers for row in routed.teachers} == {"cheap": 2 * N, "dear": 2 * N}
-    with pytest.raises(ConfigError, match="one teacher to choose from"):
+    with pytest.raises(ConfigError, match=r"one teacher to choose from[\s\S]*one that judges"):
         run(source, tmp_path / "other", dear, router="best")
 
 

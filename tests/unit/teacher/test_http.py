@@ -307,7 +307,7 @@ def test_a_slow_answer_comes_whole_unless_it_takes_too_long() -> None:
         ("422 No", {"error": "inputs", "error_type": "validation"}, RequestRefused, "inputs"),
         ("401 No", {"error": {"message": "key sk-1 is wrong"}}, AccessRefused, "refuses access"),
         ("403 No", b"", AccessRefused, "refuses access"),
-        ("404 No", {"error": {"message": "no model m"}}, AccessRefused, "no model m"),
+        ("404 No", {"error": {"message": "no model m."}}, AccessRefused, r"no model m\.\nCheck"),
         ("302 Found", b"", AccessRefused, "redirects"),
         ("429 Many", {"error": {"message": "x", "code": "insufficient_quota"}}, AccessRefused, "no credit"),
         ("429 Many", b"not json", Overloaded, "not json"),

@@ -202,6 +202,10 @@ def test_a_folder_without_a_model(tmp_path: Path) -> None:
         model_folder(tmp_path)
     with pytest.raises(DataError, match="no folder"):
         model_folder(tmp_path / "gone")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.json").write_text("{}")
+    with pytest.raises(DataError, match=r"model holds no tokenizer[\s\S]*tilth export"):
+        LocalTeacher.load(tmp_path)
 
 
 # Chats

@@ -53,7 +53,7 @@ def test_a_server_with_one_model_need_not_have_it_named() -> None:
 def test_a_server_that_is_not_there() -> None:
     with raw_server(b"") as (url, _):
         pass
-    with pytest.raises(ConfigError, match=r"No connection[\s\S]*#MODEL"):
+    with pytest.raises(ConfigError, match=r"cannot be reached: No connection[\s\S]*Start the server"):
         open_teacher(url, Context())
 
 
@@ -84,8 +84,13 @@ def test_an_unknown_name_lists_the_ways() -> None:
     with pytest.raises(ConfigError, match=r"no teacher `bog`[\s\S]*scripted:echo"):
         open_teacher("bog", Context())
     toml('[big]\nurl = "http://127.0.0.1:1/v1"\nmodel = "m"\n')
-    with pytest.raises(ConfigError, match="there is big"):
+    with pytest.raises(ConfigError, match="Did you mean `big`"):
         open_teacher("bog", Context())
+    with pytest.raises(ConfigError, match="which has `big`"):
+        open_teacher("other", Context())
+    for address in ("localhost:8000/v1", "api.example.com/v1#m"):
+        with pytest.raises(ConfigError, match=f"its scheme: `http://{address}`"):
+            open_teacher(address, Context())
 
 
 def test_an_entry_with_everything(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,8 +51,7 @@ class ExtractJson:
     """Extraction of structured information."""
 
     schema: str = "terms"
-    """people, events, products, places, terms, or a file with a JSON schema of your own, which is read at once: what it
-    says is part of the run's identity."""
+    """people, events, products, places, terms, or a file with a JSON schema (a run's identity has its content)."""
     grounded: bool = True
     """Drop answers with a text or a number in them that does not stand in the document."""
     max_characters: int = 8000

@@ -58,8 +58,7 @@ class Magpie:
     stop: tuple[str, ...] = ()
     """Texts that end a user's turn, beside those of the template; needed with most `pre_query`."""
     system: str = ""
-    """A system message that leads to a kind of instructions (such as `You help with mathematics.`); it is in the
-    samples too."""
+    """A system message, part of the samples too; `You help with mathematics.` leads to such instructions."""
     min_query_words: int = 3
     """Fewest words of an instruction."""
     max_query_words: int = 300

@@ -36,8 +36,7 @@ class Preferences:
     how: Literal["samples", "degraded"] = "samples"
     """Where the worse answer comes from: several samples are drawn and judged, or one is asked for with a weakness."""
     judge: Literal["pairwise", "rubric"] = "pairwise"
-    """How answers are compared: each two of them in both orders, where a win counts if both agree; or by four grades
-    from 1 to 5 each."""
+    """Compare each two answers in both orders (a win counts if both agree), or grade each, four times from 1 to 5."""
     responses: int = 3
     """Samples drawn of the answer (`how=samples`); pairwise judging asks n (n - 1) times."""
     min_margin: float = 0.5

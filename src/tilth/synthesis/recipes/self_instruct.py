@@ -41,8 +41,7 @@ class SelfInstruct:
     """New tasks from tasks written by hand."""
 
     seed_tasks: str = ""
-    """A JSONL file with `instruction` and, where it is one, `is_classification: true` on each line; empty: 42 tasks
-    that come with tilth. With a dataset, each of its documents is one task too, shown in the place of a seed."""
+    """JSONL: `instruction`, and `is_classification: true` where it is one; empty: 42 that come with tilth."""
     shown: int = 8
     """Tasks that are shown to the teacher each time."""
     new: int = 4
