@@ -30,7 +30,15 @@ from typing import Any
 WORDS = 100
 PROMPT = "Passage {}: " + "the pressure of the air is lower on a mountain, so water boils earlier there. " * 8
 OURS = ("tilth gateway + cache", "tilth gateway", "tilth HttpTeacher", "floor: sockets")
-PEERS = ("httpx", "httpx, 125 clients", "httpcore connections", "openai", "distilabel OpenAILLM", "distilabel pipeline")
+PEERS = (
+    "aiohttp",
+    "httpx",
+    "httpx, 125 clients",
+    "httpcore connections",
+    "openai",
+    "distilabel OpenAILLM",
+    "distilabel pipeline",
+)
 SLOW = {"httpx": 1000, "openai": 1000, "distilabel OpenAILLM": 1000, "distilabel pipeline": 1000}
 """Most requests of clients that would take minutes."""
 Ask = Callable[[int], Awaitable[str]]
@@ -139,30 +147,6 @@ def plain_httpx(n_clients: int) -> Any:
     return open_httpx
 
 
-async def plain_httpcore(url: str, in_flight: int) -> tuple[Ask, Callable[[], Awaitable[None]]]:
-    import httpcore
-
-    target = httpcore.URL(f"{url}/chat/completions")
-    idle: list[Any] = []
-
-    async def ask(i: int) -> str:
-        connection = idle.pop() if idle else httpcore.AsyncHTTPConnection(origin=target.origin)
-        headers = {"Host": "x", "Content-Length": str(len(body(i)))}
-        response = await connection.handle_async_request(
-            httpcore.Request("POST", target, headers=headers, content=body(i))
-        )
-        text = json.loads(await response.aread())["choices"][0]["message"]["content"]
-        await response.aclose()
-        idle.append(connection)
-        return text
-
-    async def close() -> None:
-        for connection in idle:
-            await connection.aclose()
-
-    return ask, close
-
-
 async def openai_client(url: str, in_flight: int) -> tuple[Ask, Callable[[], Awaitable[None]]]:
     from openai import AsyncOpenAI
 
@@ -177,14 +161,27 @@ async def openai_client(url: str, in_flight: int) -> tuple[Ask, Callable[[], Awa
     return ask, client.close
 
 
+async def plain_aiohttp(url: str, in_flight: int) -> tuple[Ask, Callable[[], Awaitable[None]]]:
+    import aiohttp
+
+    session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar())
+
+    async def ask(i: int) -> str:
+        headers = {"Content-Type": "application/json"}
+        async with session.post(f"{url}/chat/completions", data=body(i), headers=headers) as response:
+            return json.loads(await response.read())["choices"][0]["message"]["content"]
+
+    return ask, session.close
+
+
 ASYNC_CLIENTS: dict[str, Any] = {
     "tilth gateway + cache": gateway(cached=True),
     "tilth gateway": gateway(cached=False),
     "tilth HttpTeacher": teacher,
     "floor: sockets": floor,
+    "aiohttp": plain_aiohttp,
     "httpx": plain_httpx(1),
     "httpx, 125 clients": plain_httpx(125),
-    "httpcore connections": plain_httpcore,
     "openai": openai_client,
 }
 

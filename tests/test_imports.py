@@ -123,10 +123,10 @@ def test_no_circle_on_the_ground_floor() -> None:
 @pytest.mark.parametrize(
     ("code", "absent"),
     [
-        ("import tilth", ["torch", "pyarrow", "numpy", "rich", "tyro"]),
+        ("import tilth", ["torch", "pyarrow", "numpy", "rich", "tyro", "aiohttp"]),
         (
             "import sys, tilth.cli\ntry: tilth.cli.main(['--help'])\nexcept SystemExit: pass",
-            ["torch", "pyarrow", "numpy"],
+            ["torch", "pyarrow", "numpy", "aiohttp"],
         ),
         ("import sys, tilth.recipes.quickstart as q; q.quickstart()", ["torch"]),
     ],

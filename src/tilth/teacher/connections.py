@@ -1,27 +1,35 @@
-"""HTTP/1.1 to one server, with hundreds of requests in flight: kept connections and little work for each request.
+"""HTTP to one server, with hundreds of requests in flight, by aiohttp.
 
-httpx looks through all connections of its pool whenever a request begins or ends: with 500 in flight that took 24 ms of
-CPU a request, and its HTTP stack alone 0.4 ms, where this takes 0.06 (`benchmarks/teacher_client.py`). A teacher's
-needs are few: a POST with a JSON body, an answer that is read whole, no redirects, no cookies, no compression. httpx
-still makes the TLS context, and carries everything where the environment names a proxy (`proxy.py`).
+Not by httpx: it looks through all connections of its pool whenever a request begins or ends, which takes more than ten
+times the CPU with 500 in flight (`benchmarks/teacher_client.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
-import zlib
-from collections.abc import Mapping
+import urllib.request
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
+import aiohttp
+from aiohttp import http_exceptions
+from aiohttp.connector import Connection
+
+from tilth.errors import ConfigError, TilthError
+from tilth.teacher.endpoint import is_loopback
 from tilth.teacher.faults import AccessRefused, BadAnswer, ConnectionFault, TeacherFault, TimedOut
 
 MOST_ANSWER_BYTES = 64 << 20
 """A longer answer is cut off and counts as none."""
-_MOST_HEAD_BYTES = 1 << 16
-_NO_BODY = (204, 304)
+_READ_BYTES = 1 << 18
+_HEADERS = {
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+    "User-Agent": "tilth",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,20 +38,8 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    """Names in lower case."""
+    """The case of a name does not matter."""
     body: bytes
-
-
-class Exchange(Protocol):
-    """Carries requests to one server."""
-
-    async def send(self, method: str, path: str, body: bytes = b"") -> Response:
-        """Sends a request. Raises: ConnectionFault, TimedOut, BadAnswer, each with what came back as `raw`."""
-        ...
-
-    async def aclose(self) -> None:
-        """Closes all connections."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,269 +51,148 @@ class Server:
     headers: Mapping[str, str] = field(repr=False, default_factory=dict[str, str])
     """Sent with each request; the key is among them."""
     timeout: float = 600.0
-    """Seconds for a whole request."""
+    """Seconds for a whole request, from the moment that it has a place among `most_connections`."""
     connect_timeout: float = 10.0
     most_connections: int = 1024
     most_bytes: int = MOST_ANSWER_BYTES
 
-    @property
-    def address(self) -> tuple[str, int]:
-        """Host and port."""
-        parts = urlsplit(self.url)
-        return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
+class Exchange:
+    """Carries requests to one server: by way of the proxy that the environment names, except to this machine.
 
-class DirectExchange:
-    """Connections of our own to a server. They belong to the event loop that opened them."""
+    Connections belong to the event loop that opened them; a loop that closed without `aclose` leaves its own behind.
+    """
 
     def __init__(self, server: Server) -> None:
+        """Raises: ConfigError where the environment names a proxy that cannot be used."""
         self.server = server
-        self._is_tls = server.url.startswith("https:")
-        self._host, self._port = server.address
-        lines = {"Host": _host_header(server), "Accept": "application/json", "Accept-Encoding": "identity"}
-        pairs = (lines | {"Content-Type": "application/json"} | dict(server.headers)).items()
-        self._headers = "".join(f"{name}: {value}\r\n" for name, value in pairs).encode("latin-1")
-        self._context: ssl.SSLContext | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._idle: list[_Connection] = []
-        self._slots = asyncio.Semaphore(server.most_connections)
+        parts = urlsplit(server.url)
+        host = parts.hostname or ""
+        self._where = f"{host}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        self._proxy = _proxy_for(parts.scheme, host)
+        # With each request and not in the session: aiohttp sends the session's headers, with the key, to a proxy too.
+        self._headers = _HEADERS | dict(server.headers)
+        self._pools: dict[asyncio.AbstractEventLoop, _Pool] = {}
 
     async def send(self, method: str, path: str, body: bytes = b"") -> Response:
-        """Sends a request over a kept connection, or a new one."""
+        """Sends a request.
+
+        Raises: ConnectionFault, TimedOut, BadAnswer, each with what came back as `raw`; AccessRefused for a
+        certificate that is not valid.
+        """
         loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop, self._idle, self._slots = loop, [], asyncio.Semaphore(self.server.most_connections)
-        head = f"{method} {path} HTTP/1.1\r\n".encode() + self._headers + b"Content-Length: %d\r\n\r\n" % len(body)
-        async with self._slots:
-            connection = self._kept() or await self._open(loop)
-            answer = connection.ask(head + body)
-            timer = loop.call_later(self.server.timeout, connection.expire, self.server.timeout)
-            try:
-                response = await answer
-            except BaseException:
-                connection.close()
-                raise
-            finally:
-                timer.cancel()
-            if connection.is_usable:
-                self._idle.append(connection)
-            return response
+        pool = self._pools.get(loop)
+        if pool is None:
+            pool = self._pools[loop] = _Pool(self.server)
+            await self._close([other for other in self._pools if other.is_closed()])
+        raw = bytearray()
+        async with pool.slots:
+            outcome = await self._try(pool.session, method, path, body, raw)
+        if isinstance(outcome, Response):
+            return outcome
+        if isinstance(outcome, TeacherFault):
+            outcome.raw = outcome.raw or raw.decode("utf-8", "replace")
+        # Raised here, where aiohttp's error is not its context: that one holds the request's headers, with the key.
+        raise outcome
 
     async def aclose(self) -> None:
-        """Closes the kept connections."""
-        idle, self._idle = self._idle, []
-        if asyncio.get_running_loop() is self._loop:
-            for connection in idle:
-                connection.close()
-            await asyncio.gather(*(connection.closed for connection in idle))
+        """Closes the connections of this event loop."""
+        loop = asyncio.get_running_loop()
+        await self._close([other for other in self._pools if other is loop or other.is_closed()])
 
-    def _kept(self) -> _Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_usable:
-                return connection
-        return None
+    async def _close(self, loops: Iterable[asyncio.AbstractEventLoop]) -> None:
+        for loop in loops:
+            if (pool := self._pools.pop(loop, None)) is not None:
+                await pool.session.close()
 
-    async def _open(self, loop: asyncio.AbstractEventLoop) -> _Connection:
-        where = f"{self._host}:{self._port}"
+    async def _try(
+        self, session: aiohttp.ClientSession, method: str, path: str, body: bytes, raw: bytearray
+    ) -> Response | TeacherFault | TilthError:
+        """Fills `raw` with the body as it comes, for a fault that breaks it off."""
+        url, data = self.server.url + path, body or None
         try:
-            async with asyncio.timeout(self.server.connect_timeout):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(loop, self.server.most_bytes), self._host, self._port, ssl=self._tls()
+            async with session.request(
+                method, url, data=data, headers=self._headers, proxy=self._proxy, allow_redirects=False
+            ) as answer:
+                async for piece in answer.content.iter_any():
+                    raw += piece
+                    if len(raw) > self.server.most_bytes:
+                        answer.close()
+                        return BadAnswer(f"The answer is longer than {self.server.most_bytes:,} bytes.")
+                return Response(status=answer.status, headers=answer.headers, body=bytes(raw))
+        except (aiohttp.ClientError, TimeoutError, UnicodeError) as error:
+            return self._outcome(error, is_within=bool(raw))
+
+    def _outcome(self, error: Exception, *, is_within: bool) -> TeacherFault | TilthError:
+        """What an error of aiohttp comes to. Its own text is left out where it may hold a header or a password."""
+        match error:
+            case aiohttp.ServerTimeoutError():
+                return TimedOut(f"No connection to {self._where} within {self.server.connect_timeout:g} s.")
+            case TimeoutError():
+                return TimedOut(f"No whole answer within {self.server.timeout:g} s.")
+            case aiohttp.ClientConnectorCertificateError():
+                reason = getattr(error.certificate_error, "verify_message", "") or "it was refused"
+                return AccessRefused(
+                    f"The certificate of {self._where} is not valid: {reason}.",
+                    fix="For an authority of your own, set `SSL_CERT_FILE` to the file with its certificate.",
                 )
-        except TimeoutError:
-            raise TimedOut(f"No connection to {where} within {self.server.connect_timeout:g} s.") from None
-        except ssl.SSLCertVerificationError as error:
-            raise AccessRefused(f"The certificate of {where} is not valid: {error.verify_message}.") from None
-        except UnicodeError:
-            raise AccessRefused(f"`{self._host}` cannot be the name of a host.") from None
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            raise ConnectionFault(f"No connection to {where}: {reason}.") from None
-        return connection
-
-    def _tls(self) -> ssl.SSLContext | None:
-        if self._is_tls and self._context is None:
-            import httpx
-
-            self._context = httpx.create_ssl_context()
-            self._context.set_alpn_protocols(["http/1.1"])
-        return self._context
+            case aiohttp.ClientProxyConnectionError():
+                return ConnectionFault(f"No connection to the proxy of the environment: {_reason(error)}.")
+            case aiohttp.ClientConnectorError():
+                return ConnectionFault(f"No connection to {self._where}: {_reason(error)}.")
+            case aiohttp.ClientHttpProxyError():
+                return ConnectionFault(f"The proxy of the environment answers {error.status}.")
+            case aiohttp.ClientResponseError():
+                return BadAnswer("What came back is not HTTP.", raw=error.message)
+            case aiohttp.InvalidURL() | UnicodeError():  # the latter from a host such as `a..b`
+                return AccessRefused(f"{self._where} is no address that can be asked.", fix="Check the teacher's URL.")
+            case aiohttp.ClientPayloadError() if isinstance(error.__cause__, http_exceptions.ContentEncodingError):
+                return BadAnswer("What came back is not compressed as it says.")
+            case _:
+                within = "within its answer" if is_within else "without an answer"
+                return ConnectionFault(f"The server closed the connection {within}.")
 
 
-class _Connection(asyncio.Protocol):
-    """One connection, with at most one request under way."""
+class _Pool:
+    """The connections of one event loop."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, most_bytes: int) -> None:
-        self._loop, self._most_bytes = loop, most_bytes
-        self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[Response] | None = None
-        self._buffer = bytearray()
-        self._reader: _Body | None = None
-        self.closed: asyncio.Future[None] = loop.create_future()
-        self._is_lost = False
-
-    @property
-    def is_usable(self) -> bool:
-        """Whether another request can go over it."""
-        return not self._is_lost and self._answer is None and not self._buffer
-
-    def ask(self, data: bytes) -> asyncio.Future[Response]:
-        """Writes a request; returns its answer to come."""
-        assert self._transport is not None and self._answer is None
-        self._answer = self._loop.create_future()
-        self._buffer.clear()
-        self._reader = None
-        self._transport.write(data)
-        return self._answer
-
-    def expire(self, seconds: float) -> None:
-        """The answer took too long."""
-        self._fail(TimedOut(f"No whole answer within {seconds:g} s.", raw=self._partial()))
-
-    def close(self) -> None:
-        """Closes the connection, whatever is under way."""
-        self._is_lost = True
-        if self._transport is not None:
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._is_lost = True
-        if self._reader is not None and self._reader.until_close and exc is None:
-            self._finish()
-        raw = self._partial()
-        within = "within its answer" if self._buffer else "without an answer"
-        self._fail(ConnectionFault(f"The server closed the connection {within}.", raw=raw))
-        if not self.closed.done():
-            self.closed.set_result(None)
-
-    def data_received(self, data: bytes) -> None:
-        if self._answer is None or self._answer.done():
-            self.close()  # nothing was asked: whatever this is, it must not be taken for the next answer
-            return
-        self._buffer += data
-        try:
-            if self._reader is None:
-                self._read_head()
-            if self._reader is not None and self._reader.is_whole():
-                self._finish()
-        except ValueError as error:
-            self._fail(BadAnswer(f"What came back is not HTTP: {error}.", raw=self._partial()))
-            self.close()
-        if len(self._buffer) > self._most_bytes:
-            self._fail(BadAnswer(f"The answer is longer than {self._most_bytes:,} bytes.", raw=self._partial()))
-            self.close()
-
-    def _read_head(self) -> None:
-        while self._reader is None and (end := self._buffer.find(b"\r\n\r\n")) >= 0:
-            lines = self._buffer[:end].decode("latin-1").split("\r\n")
-            del self._buffer[: end + 4]
-            version, _, rest = lines[0].partition(" ")
-            status = int(rest[:3])
-            if not version.startswith("HTTP/1."):
-                raise ValueError(f"the answer begins with {lines[0][:40]!r}")
-            if status >= 200:  # those below come before the answer
-                pairs = (line.partition(":") for line in lines[1:])
-                headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
-                self._reader = _Body(self._buffer, status, headers, is_old=version == "HTTP/1.0")
-        if self._reader is None and len(self._buffer) > _MOST_HEAD_BYTES:
-            raise ValueError("a head without an end")
-
-    def _finish(self) -> None:
-        reader, answer = self._reader, self._answer
-        if reader is None or answer is None:
-            return
-        self._answer = None
-        body, left = reader.take()
-        if left or reader.closes:
-            self.close()
-        self._buffer.clear()
-        if answer.done():
-            return
-        try:
-            body = _inflated(body, reader.headers.get("content-encoding", ""), self._most_bytes)
-        except ValueError as error:
-            answer.set_exception(BadAnswer(f"The answer cannot be read: {error}."))
-        else:
-            answer.set_result(Response(status=reader.status, headers=reader.headers, body=body))
-
-    def _fail(self, fault: TeacherFault) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None and not answer.done():
-            answer.set_exception(fault)
-
-    def _partial(self) -> str:
-        return bytes(self._buffer[:_MOST_HEAD_BYTES]).decode("utf-8", "replace")
+    def __init__(self, server: Server) -> None:
+        # Not `limit`, whose waiting aiohttp would count as time of the request, and not `trust_env`, which reads
+        # passwords in ~/.netrc and starts a thread for each request.
+        self.slots = asyncio.Semaphore(server.most_connections)
+        self.session = aiohttp.ClientSession(
+            connector=_Connector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=server.timeout, connect=server.connect_timeout),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            read_bufsize=_READ_BYTES,
+        )
 
 
-class _Body:
-    """How far the body of an answer has come in `buffer`, which holds what follows the head."""
+class _Connector(aiohttp.TCPConnector):
+    """Leaves connections over which something came unasked: aiohttp takes it for the next request's answer (#13656)."""
 
-    def __init__(self, buffer: bytearray, status: int, headers: Mapping[str, str], *, is_old: bool) -> None:
-        """Raises: ValueError for a length that is no number."""
-        self.buffer, self.status, self.headers = buffer, status, headers
-        self.is_chunked = "chunked" in headers.get("transfer-encoding", "").lower()
-        length = headers.get("content-length")
-        self.length = 0 if status in _NO_BODY else None if length is None or self.is_chunked else int(length)
-        if self.length is not None and self.length < 0:
-            raise ValueError("a negative length")
-        self.until_close = self.length is None and not self.is_chunked
-        connection = headers.get("connection", "").lower()
-        self.closes = self.until_close or "close" in connection or (is_old and "keep-alive" not in connection)
-        self._chunks: list[bytes] = []
-        self._at = 0
-        self._end: int | None = None
-
-    def is_whole(self) -> bool:
-        """Whether the body has ended. Raises: ValueError for chunks that cannot be read."""
-        if self.length is not None:
-            return len(self.buffer) >= self.length
-        return self.is_chunked and self._read_chunks()
-
-    def take(self) -> tuple[bytes, bool]:
-        """Returns the body, and whether there is more behind it than the answer."""
-        if self.is_chunked:
-            return b"".join(self._chunks), len(self.buffer) > (self._end or 0)
-        end = len(self.buffer) if self.length is None else self.length
-        return bytes(self.buffer[:end]), len(self.buffer) > end
-
-    def _read_chunks(self) -> bool:
-        while (line_end := self.buffer.find(b"\r\n", self._at)) >= 0:
-            size = int(bytes(self.buffer[self._at : line_end]).partition(b";")[0], 16)
-            if size < 0:
-                raise ValueError("a negative length")
-            if size == 0:
-                # Trailers may follow, each on a line of its own, then an empty line.
-                end = self.buffer.find(b"\r\n\r\n", self._at)
-                self._end = end + 4
-                return end >= 0
-            if len(self.buffer) < line_end + 2 + size + 2:
-                return False
-            self._chunks.append(bytes(self.buffer[line_end + 2 : line_end + 2 + size]))
-            self._at = line_end + 2 + size + 2
-        return False
+    async def connect(self, *args: Any, **options: Any) -> Connection:
+        while True:
+            connection = await super().connect(*args, **options)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
 
 
-def _inflated(body: bytes, encoding: str, most_bytes: int) -> bytes:
-    """Returns what a server has compressed although it was asked not to. Raises: ValueError."""
-    encoding = encoding.strip().lower()
-    if encoding in ("", "identity") or not body:
-        return body
-    if encoding not in ("gzip", "x-gzip", "deflate"):
-        raise ValueError(f"it is compressed as {encoding[:40]!r}")
-    inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip's or zlib's header
-    try:
-        whole = inflater.decompress(body, most_bytes)
-    except zlib.error:
-        raise ValueError(f"it is not {encoding}, as it says") from None
-    if not inflater.eof:
-        raise ValueError(f"it is cut off, or longer than {most_bytes:,} bytes")
-    return whole
+def _reason(error: aiohttp.ClientConnectorError) -> str:
+    return error.os_error.strerror or type(error.os_error).__name__
 
 
-def _host_header(server: Server) -> str:
-    return urlsplit(server.url).netloc
+def _proxy_for(scheme: str, host: str) -> str | None:
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(scheme) or proxies.get("all")
+    if not proxy or is_loopback(host) or urllib.request.proxy_bypass(host):
+        return None
+    proxy = proxy if "://" in proxy else f"http://{proxy}"
+    kind = urlsplit(proxy).scheme
+    if kind not in ("http", "https"):
+        raise ConfigError(
+            f"The environment names a proxy of the kind {kind} for {host}; HTTP proxies can be used.",
+            fix=f"Add {host} to `NO_PROXY`, or set `{scheme.upper()}_PROXY` to an HTTP proxy.",
+        )
+    return proxy

@@ -40,7 +40,6 @@ from tilth.teacher.faults import (
     TeacherFault,
     TimedOut,
 )
-from tilth.teacher.proxy import exchange_with
 from tilth.teacher.request import Answer, GenerationParams, Price, Request
 
 T = TypeVar("T")
@@ -94,7 +93,7 @@ class HttpTeacher:
             connect_timeout=connect_timeout,
             most_connections=most_connections,
         )
-        self._exchange: Exchange = exchange_with(server)
+        self._exchange = Exchange(server)
         # OpenAI's newer models refuse `max_tokens` in a chat; other servers may not know the new name.
         self._limit = "max_completion_tokens" if parts.hostname == "api.openai.com" else "max_tokens"
         self._draws_several = self.dialect.draws_several
