@@ -84,8 +84,8 @@ class Gateway:
         """`max_in_flight`: of each endpoint. `backoff_seconds`: the second try comes within so long after the first,
         and each further one within double that. `request_seconds`: longest try. `say` gets lines worth reading.
 
-        With `reuse="same_prompt"`, an answer to equal messages and schema serves whatever its parameters were. A run
-        that asks for one prompt with several parameters gets one answer for all of them.
+        With `reuse="same_prompt"`, an answer to equal messages, schema and seed serves whatever its other parameters
+        were. A run that asks for one prompt with several parameters gets one answer for all of them.
         """
         if not teachers:
             raise ConfigError("A gateway needs a teacher.")

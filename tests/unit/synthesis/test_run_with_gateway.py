@@ -180,3 +180,27 @@ def test_gates_that_are_given_replace_those_of_the_config(source: Path, tmp_path
     result = synthesize(source, tmp_path / "o", toy, teacher, context=context, gates=[LongEnough(10_000)])
     assert result.samples_kept == 0 and result.complete
     assert [gate.gate for gate in result.gates] == ["parsed", "length"]
+
+
+@recipe("unseeded", version=1, shape="text", prompts=("ask",), needs_documents=False)
+async def unseeded(document: Document, ask: Any) -> list[Draft]:
+    """The same prompt for every document: answers differ by the seed."""
+    reply = await ask.continue_text("A user asks:", str, name="begin")
+    return [Draft(text=reply.value, replies=(reply,))]
+
+
+def test_the_same_prompt_for_many_documents_has_many_answers(tmp_path: Path) -> None:
+    """An answer serves its own document again when a parameter changes, and no other document."""
+    alone = replace(unseeded, prompts=())
+    context = Context(workers=1, max_in_flight=4, cache=tmp_path / "cache")
+
+    def make(name: str, teacher: ScriptedTeacher, **changes: Any) -> list[str]:
+        config = SynthesisConfig(documents=8, gates=ANY_TEXT, reuse="same_prompt", **changes)
+        synthesize(None, tmp_path / name, alone, teacher, config, context)
+        return [row["text"] for row in rows(tmp_path / name / "samples")]
+
+    first = ScriptedTeacher(lambda request, sample: f"question number {request.params.seed}")
+    made = make("first", first)
+    assert len(set(made)) == len(made) == 8
+    again = ScriptedTeacher(scripted)
+    assert make("again", again, temperature=1.3) == made and not again.answered
