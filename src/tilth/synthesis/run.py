@@ -140,7 +140,13 @@ class PlanOf:
     def of(
         cls, recipe: Recipe, options: object, config: SynthesisConfig, sources: SourceDocuments, teacher: str | None
     ) -> PlanOf:
-        """Checks that the options are the recipe's. Raises: ConfigError."""
+        """Checks that options and samples are such as the recipe takes. Raises: ConfigError."""
+        if recipe.shape == "annotation" and config.samples > 1:
+            raise ConfigError(
+                f"The recipe `{recipe.name}` gives back each document under its id: with {config.samples} samples, it "
+                "would be there as often.",
+                fix="Leave `--samples` out.",
+            )
         if not isinstance(options, recipe.options):
             raise ConfigError(
                 f"The options of the recipe `{recipe.name}` are a {type(options).__name__}.",

@@ -155,13 +155,14 @@ class Columns:
             return pa.schema([])
         dataset = Dataset.open(self.extra_from)
         batch = next(dataset.batches(0, rows=1), None)
-        own = {*DOCUMENT_SCHEMA.names, "lineage", "part", *(f"score_{name}" for name in self.scores)}
+        own = {*DOCUMENT_SCHEMA.names, "lineage", *(f"score_{name}" for name in self.scores)}
         return pa.schema([] if batch is None else [field for field in batch.schema if field.name not in own])
 
     def own(self) -> pa.Schema:
         """Returns the columns that are written from the samples."""
         scores = [pa.field(f"score_{name}", pa.float64()) for name in self.scores]
-        rest = [pa.field("part", pa.string()), *_OF_SHAPE[self.shape], *scores, pa.field("lineage", pa.string())]
+        part = [] if "part" in self.extra().names else [pa.field("part", pa.string())]  # that of the source stays
+        rest = [*part, *_OF_SHAPE[self.shape], *scores, pa.field("lineage", pa.string())]
         return pa.schema([*DOCUMENT_SCHEMA, *rest])
 
 

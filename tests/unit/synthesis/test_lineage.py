@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tilth.errors import ConfigError
 from tilth.execute import Context
 from tilth.storage import Dataset, finish_dataset, write_dataset, write_table
 from tilth.synthesis.config import SynthesisConfig
@@ -91,6 +92,37 @@ def test_annotated_documents_keep_id_columns_and_lineage(source: Path, tmp_path:
         assert row["score_depth"] == len(row["text"]) and json.loads(row["meta"]) == {"why": "long"}
         assert [entry["stage"] for entry in json.loads(row["lineage"])] == ["read", "synthesize"]
         assert "gates" not in json.loads(row["lineage"])[-1]  # the gates are about new text
+
+
+async def annotated(document: Document, ask: Any) -> list[Draft]:
+    """Gives the document back."""
+    return [Draft(text=document.text, keeps_id=True)]
+
+
+async def twice(document: Document, ask: Any) -> list[Draft]:
+    """Gives the document back, twice."""
+    return [Draft(text=document.text, keeps_id=True), Draft(text=document.text[:9], keeps_id=True)]
+
+
+def test_an_annotated_document_keeps_its_column_part(source: Path, tmp_path: Path) -> None:
+    """As samples of an earlier run have one."""
+    (path,) = source.glob("*.parquet")
+    table = pq.read_table(path).append_column("part", pa.array(["plain", "titled"]))
+    write_table(tmp_path / "parts" / "a.parquet", table)
+    finish_dataset(tmp_path / "parts", shards=["a.parquet"], made_by="test")
+    rows = run(tmp_path / "parts", tmp_path / "out", recipe("judge", version=1, shape="annotation")(annotated))
+    assert [row["part"] for row in rows] == ["plain", "titled"]
+
+
+def test_no_document_is_there_twice_under_its_id(source: Path, tmp_path: Path) -> None:
+    judge = recipe("judge", version=1, shape="annotation")
+    with pytest.raises(ConfigError, match="2 samples") as error:
+        synthesize(source, tmp_path / "a", judge(annotated), NoTeacher(), SynthesisConfig(samples=2))
+    assert "--samples" in str(error.value)
+    with pytest.raises(ConfigError, match="more than once"):
+        run(source, tmp_path / "b", judge(twice))
+    with pytest.raises(ConfigError, match="shape `text`"):
+        run(source, tmp_path / "c", recipe("judge", version=1, shape="text")(annotated))
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8")), st.data())
