@@ -281,7 +281,7 @@ def _run(
     identities = {name: teacher.identity for name, teacher in teachers.items()}
     teachers.clear()  # a model in this process is opened again by the step, and is not to be here twice
     step = singles.synthesize(words[0], folder, identities, asked.config, asked.options)
-    clear_if_incomplete(asked.out, step)
+    clear_if_incomplete(asked.out, step, context)
     done = run_single(step, asked.out, context)
     from tilth.report.synthesis import render_synthesis
 
@@ -289,11 +289,12 @@ def _run(
     synthesis_shown.show_result(done, page, words, as_json=asked.json)
 
 
-def clear_if_incomplete(out: Path, step: Step) -> None:
+def clear_if_incomplete(out: Path, step: Step, context: Context) -> None:
     """Removes what a run left that its budget stopped, where this one differs by its budget alone.
 
     The answers are in the request cache: nothing is lost, and nothing is paid again.
     """
+    from tilth import steps
     from tilth.perform import full_config
     from tilth.results import read_result
     from tilth.step_record import read_record
@@ -306,6 +307,7 @@ def clear_if_incomplete(out: Path, step: Step) -> None:
     now = full_config(step.config)
     for config in (before, now):
         config["config"] = dict(cast("Mapping[str, Any]", config["config"])) | {"budget": None}
-    if before == now and record.version == step.version:
+    inputs: Mapping[str, str] = steps.Identities(context.runs).of(step)["inputs"]
+    if before == now and record.version == step.version and record.inputs == dict(inputs):
         shutil.rmtree(out)
         terminal.say(f"{out} was stopped by its budget: it is made anew from the answers that were paid for.")

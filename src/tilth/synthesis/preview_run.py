@@ -259,11 +259,11 @@ async def _asked(
     )
     documents: list[PreviewDocument] = []
     for one, recorder in zip(made, recorders, strict=True):
-        if not one.complete:
-            raise BudgetSpent("The budget is spent before the preview is done.", fix="Allow more, or preview less.")
         judged = judge_without_teacher(one, checks.gates)
-        if checks.critic is not None:
+        if checks.critic is not None and one.complete:
             judged = await criticise(judged, checks.critic, recorder)
+        if not judged.complete:
+            raise BudgetSpent("The budget is spent before the preview is done.", fix="Allow more, or preview less.")
         documents.append(_document(one, judged, recorder, checks))
     requests = [request for recorder in recorders for request in recorder.requests]
     kept = sum(sample.kept for document in documents for sample in document.samples)

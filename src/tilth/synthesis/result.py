@@ -56,6 +56,7 @@ class Example:
     prompt: str
     """The rendered prompt of its last answer."""
     text: str
+    """Its beginning."""
     gate: str = ""
     """Which gate dropped it; empty: it was kept."""
     reason: str = ""

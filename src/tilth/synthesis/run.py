@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,10 +39,12 @@ from tilth.synthesis.gates import UniquenessMeter
 from tilth.synthesis.gates.gate import CriticGate, Gate
 from tilth.synthesis.generate import (
     WINDOW,
+    MadeShard,
     OpenAsker,
     Plan,
     Stop,
     generate,
+    left_of,
     made_before,
     make_shard,
     spending_rows,
@@ -65,6 +67,7 @@ from tilth.synthesis.write import (
     finish_shard,
     read_records,
 )
+from tilth.teacher.budget import NOTHING, Cost
 from tilth.teacher.gateway import Gateway
 from tilth.teacher.request import Asker, Teacher
 
@@ -189,12 +192,22 @@ def _prepared(recipe: Recipe, dataset: Dataset | None, options: object, work: Pa
 
 
 def _identity(plan: Plan, teachers: Mapping[str, Teacher]) -> dict[str, object]:
-    """Returns what decides the samples; the budget only decides how many of them there will be."""
+    """Returns what decides the samples; the budget only decides how many of them there will be.
+
+    What gates compare with counts by its content, wherever it is.
+    """
+    gates = plan.config.gates
+    compared = dict[str, object]()
+    if gates.decontaminate or gates.against:
+        from tilth.curation.pipeline import compared_content
+
+        compared = compared_content(gates.decontaminate, gates.against)
     return {
         "recipe": [plan.recipe.name, plan.recipe.version],
         "prompts": {name: file.sha256 for name, file in plan.prompts.items()},
         "options": canonical(plan.options),
-        "config": canonical(replace(plan.config, budget=Budget())),
+        "config": canonical(replace(plan.config, budget=Budget(), gates=replace(gates, decontaminate=(), against=()))),
+        "compared": compared,
         "teachers": {name: dict(teacher.identity) for name, teacher in teachers.items()},
         "dataset": plan.dataset,
     }
@@ -243,7 +256,7 @@ class _Run:
 
     def generate_and_judge(self) -> None:
         """Leaves all documents judged in `work/judged`, and what was counted in `work/judged.json`."""
-        for name in ("judged", "final", "meter", "gates/near_duplicates"):
+        for name in ("judged", "final", "meter"):
             shutil.rmtree(self.work / name, ignore_errors=True)
         (self.work / "gates").mkdir(parents=True, exist_ok=True)
         if self._default_gates:
@@ -254,8 +267,8 @@ class _Run:
         by_shard = self.context.executor == "ray" and self.config.router == "fixed"
         run_to_end(self._judge_all(self._generate_by_shard() if by_shard else None))
 
-    def _generate_by_shard(self) -> list[dict[str, Any]]:
-        """Has shards generated elsewhere, and returns what was spent on it."""
+    def _generate_by_shard(self) -> list[MadeShard]:
+        """Has shards generated elsewhere."""
         fn = partial(
             make_shard,
             work=self.work,
@@ -264,17 +277,17 @@ class _Run:
             open_asker=self.door,
             context=replace(self.context, live=None, progress=SILENT),
         )
-        spending: list[dict[str, Any]] = []
-        for made in map_shards(fn, range(self.sources.n_shards), self.context, name="generate"):
-            spending += made.spending
-            if not made.complete:
-                self.stop.reason = "the budget is spent"
-        return spending
+        made = list(map_shards(fn, range(self.sources.n_shards), self.context, name="generate"))
+        if not all(shard.complete for shard in made):
+            self.stop.reason = "the budget is spent"
+        return made
 
-    async def _judge_all(self, generated: list[dict[str, Any]] | None) -> None:
-        budget = Budget() if generated is not None else self.config.budget
+    async def _judge_all(self, generated: list[MadeShard] | None) -> None:
+        spent = [row for shard in generated or () for row in shard.spending]
+        paid = reduce(Cost.plus, (shard.paid for shard in generated or ()), NOTHING)
+        budget = left_of(self.config.budget, paid)  # for the critic, where the rest was done elsewhere
         window = WINDOW * self.context.max_in_flight
-        files = JudgedFiles(self.work, self._shard_ends)
+        files = JudgedFiles(self.work)
         with self.context.progress.bar("synthesize", len(self.sources), "documents") as bar:
             async with self.door(budget) as asker:
                 router = router_of(self.config, self.teachers, asker, self.gates, self.out)
@@ -291,14 +304,8 @@ class _Run:
                     files.close()
                 if router is not None:
                     router.close()
-                spending = merged_spending([*(generated or []), *spending_rows(asker)])
+                spending = merged_spending([*spent, *spending_rows(asker)])
         self._write_judged(spending)
-
-    def _shard_ends(self) -> None:
-        for gate in self.gates:
-            save: Callable[[], None] | None = getattr(gate, "save", None)
-            if save is not None:
-                save()
 
     def _commit(self, judged: Judged, files: JudgedFiles, bar: Bar, asker: Asker) -> None:
         if judged.complete:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -34,6 +34,8 @@ SAMPLES, REJECTED, DEAD = "samples", "rejects", "dead_letters"
 VERIFIER = "verifier"
 EXAMPLES_OF_PART = 3
 EXAMPLES_OF_REASON = 2
+EXAMPLE_CHARACTERS = 6000
+"""Of an example's text: a page shows dozens of them. The whole text is in the samples or the rejects."""
 _SEED_CHARACTERS = 800
 
 REJECTS_WITH_TEXT = pa.schema(
@@ -75,8 +77,8 @@ _OF_SHAPE: Mapping[str, tuple[pa.Field, ...]] = {
 class JudgedFiles:
     """Appends judged documents to the file of their shard; files of an earlier attempt are written anew."""
 
-    def __init__(self, work: Path, at_end_of_shard: Callable[[], None] = lambda: None) -> None:
-        self.work, self.at_end_of_shard = work, at_end_of_shard
+    def __init__(self, work: Path) -> None:
+        self.work = work
         self._shard = -1
         self._file: IO[bytes] | None = None
 
@@ -95,7 +97,6 @@ class JudgedFiles:
         if self._file is not None:
             self._file.close()
             self._file = None
-            self.at_end_of_shard()
 
 
 def judged_path(work: Path, shard: int) -> Path:
@@ -272,10 +273,10 @@ class _Tables:
                 source_id=row["id"],
                 source_excerpt=row["seed"],
                 prompt=_utf8(part.request),
-                text=_utf8(part.raw),
+                text=_utf8(part.raw)[:EXAMPLE_CHARACTERS],
                 gate=part.stage,
                 reason=part.reason,
-                detail=_utf8(part.detail),
+                detail=_utf8(part.detail)[:EXAMPLE_CHARACTERS],
             )
             self.rejected_examples.append(example)
 
@@ -393,7 +394,7 @@ def _example(row: Mapping[str, Any], candidate: Candidate, one: Mapping[str, Any
         source_id=row["id"],
         source_excerpt=one["seed"],
         prompt=candidate.prompt,
-        text=candidate.sample.text,
+        text=candidate.sample.text[:EXAMPLE_CHARACTERS],
     )
 
 

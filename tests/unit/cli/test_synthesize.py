@@ -117,6 +117,18 @@ def test_a_budget_stops_and_the_same_command_with_more_goes_on(
     assert Dataset.open(folder / "out" / "samples").n_documents > 0
 
 
+def test_what_a_budget_stopped_is_left_alone_by_a_run_over_other_documents(
+    capsys: pytest.CaptureFixture[str], folder: Path, server: LoopbackServer
+) -> None:
+    words = ("--teacher", spec(server), "--out", "out", "--workers", "1", *OPEN)
+    run(capsys, RECIPE, "data", *words, "--max-total-tokens", "1000")
+    kept = (folder / "out" / "synthesis.json").read_bytes()
+    write_dataset(folder / "others", [Document.make("Text 99 about chalk.", "b/99.txt")], made_by="test")
+    code, _, err = run(capsys, RECIPE, "others", *words)
+    assert code == 2 and "another step's output" in err
+    assert (folder / "out" / "synthesis.json").read_bytes() == kept
+
+
 def test_other_gates_need_no_answers(capsys: pytest.CaptureFixture[str], server: LoopbackServer) -> None:
     run(capsys, RECIPE, "data", "--teacher", spec(server), "--out", "a", "--workers", "1")
     code, _, _ = run(capsys, RECIPE, "data", "--teacher", spec(server), "--out", "b", "--workers", "1", *OPEN)

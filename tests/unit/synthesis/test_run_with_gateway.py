@@ -15,9 +15,13 @@ from tilth.results import read_result
 from tilth.storage import finish_dataset, shard_name, write_table
 from tilth.synthesis.config import Budget, GateConfig, SynthesisConfig
 from tilth.synthesis.define import Draft, Recipe, recipe
+from tilth.synthesis.generate import left_of
+from tilth.synthesis.preview_run import preview
 from tilth.synthesis.result import SYNTHESIS, SynthesisResult
 from tilth.synthesis.routing_result import ROUTER, RouterResult
 from tilth.synthesis.run import STATUS, synthesize
+from tilth.teacher.budget import Cost
+from tilth.teacher.faults import BudgetSpent
 from tilth.teacher.request import Price, Request
 from tilth.teacher.scripted import ScriptedTeacher
 from tilth.types import Document, Message, documents_table
@@ -204,3 +208,39 @@ def test_the_same_prompt_for_many_documents_has_many_answers(tmp_path: Path) -> 
     assert len(set(made)) == len(made) == 8
     again = ScriptedTeacher(scripted)
     assert make("again", again, temperature=1.3) == made and not again.answered
+
+
+def test_a_budget_holds_for_the_critic_where_shards_were_made_elsewhere(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tilth import execute
+
+    monkeypatch.setattr(execute, "RayExecutor", execute.LocalExecutor)
+    price = Price(prompt=1000.0, completion=1000.0)
+    writer, critic = ScriptedTeacher(scripted), ScriptedTeacher(well_done, name="judge", price=price)
+    gates = replace(ANY_TEXT, critic="rubric", critic_teacher="judge")
+    context = Context(workers=1, executor="ray", max_in_flight=4, cache=tmp_path / "cache")
+    part = run(source, tmp_path / "out", writer, critic, gates=gates, context=context, budget=Budget(max_money=9.0))
+    assert not part.complete and part.stopped_by and 0 < part.documents_done < N
+    assert 0 < sum(one.paid_money for one in part.spending) <= 9.0
+    whole = run(source, tmp_path / "out", writer, critic, gates=gates, context=context)
+    assert whole.complete and whole.samples_kept == 2 * N
+
+
+def well_done(request: Request, sample: int) -> str:
+    return "Well.\nScore: 5"
+
+
+def test_what_is_left_of_a_budget() -> None:
+    budget = Budget(max_total_tokens=10, max_flops=5.0)
+    assert left_of(budget, Cost(4, 3.0, 7.0)) == Budget(max_total_tokens=6, max_flops=0.0)
+    assert left_of(Budget(), Cost(4, 3.0, 7.0)) == Budget()
+
+
+def test_a_preview_that_the_critic_has_no_budget_for_says_so(source: Path, tmp_path: Path) -> None:
+    price = Price(prompt=1000.0, completion=1000.0)
+    teachers = [ScriptedTeacher(scripted), ScriptedTeacher(well_done, name="judge", price=price)]
+    gates = replace(ANY_TEXT, critic="rubric", critic_teacher="judge")
+    config = SynthesisConfig(gates=gates, budget=Budget(max_money=0.001))
+    with pytest.raises(BudgetSpent, match="before the preview is done"):
+        preview(source, toy, teachers, config, Context(cache=tmp_path / "cache"))
