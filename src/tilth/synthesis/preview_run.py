@@ -15,8 +15,8 @@ from typing import Any
 
 from tilth.curation.operators import Drop
 from tilth.errors import ConfigError
+from tilth.event_loop import run_to_end
 from tilth.execute import Context
-from tilth.requests import run_to_end
 from tilth.storage import Dataset
 from tilth.synthesis.config import SynthesisConfig
 from tilth.synthesis.define import Recipe

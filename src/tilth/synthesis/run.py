@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from tilth.errors import ConfigError
+from tilth.event_loop import run_to_end
 from tilth.execute import Context, map_shards
 from tilth.files import clear_temporaries, read_json, write_json
 from tilth.identity import canonical, claim
 from tilth.progress import SILENT, Bar
-from tilth.requests import run_to_end
 from tilth.results import decode, read_result, write_result
 from tilth.storage import Dataset, finish_dataset, shard_name
 from tilth.synthesis.config import Budget, SynthesisConfig
