@@ -208,7 +208,8 @@ def _identity(plan: Plan, teachers: Mapping[str, Teacher]) -> dict[str, object]:
         "options": canonical(plan.options),
         "config": canonical(replace(plan.config, budget=Budget(), gates=replace(gates, decontaminate=(), against=()))),
         "compared": compared,
-        "teachers": {name: dict(teacher.identity) for name, teacher in teachers.items()},
+        # In their order: the first one answers.
+        "teachers": [{"name": name, "identity": dict(teacher.identity)} for name, teacher in teachers.items()],
         "dataset": plan.dataset,
     }
 

@@ -117,6 +117,16 @@ def test_a_budget_stops_and_the_same_command_with_more_goes_on(
     assert Dataset.open(folder / "out" / "samples").n_documents > 0
 
 
+def test_another_first_teacher_is_another_run(
+    capsys: pytest.CaptureFixture[str], folder: Path, server: LoopbackServer
+) -> None:
+    words = ("--out", "out", "--workers", "1", *OPEN)
+    code, _, _ = run(capsys, RECIPE, "data", "--teacher", spec(server), "scripted:echo", *words)
+    assert code == 0
+    code, _, err = run(capsys, RECIPE, "data", "--teacher", "scripted:echo", spec(server), *words)
+    assert code == 2 and "another step's output" in err
+
+
 def test_what_a_budget_stopped_is_left_alone_by_a_run_over_other_documents(
     capsys: pytest.CaptureFixture[str], folder: Path, server: LoopbackServer
 ) -> None:

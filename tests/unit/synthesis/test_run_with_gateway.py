@@ -244,3 +244,11 @@ def test_a_preview_that_the_critic_has_no_budget_for_says_so(source: Path, tmp_p
     config = SynthesisConfig(gates=gates, budget=Budget(max_money=0.001))
     with pytest.raises(BudgetSpent, match="before the preview is done"):
         preview(source, toy, teachers, config, Context(cache=tmp_path / "cache"))
+
+
+def test_the_order_of_teachers_is_part_of_what_a_run_is(source: Path, tmp_path: Path) -> None:
+    """The first one answers: with another first one, a finished run is another."""
+    one, two = ScriptedTeacher(scripted, name="one"), ScriptedTeacher(scripted, name="two")
+    run(source, tmp_path / "out", one, two)
+    with pytest.raises(ConfigError, match="another call"):
+        run(source, tmp_path / "out", two, one)
