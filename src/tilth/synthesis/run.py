@@ -28,6 +28,7 @@ from tilth.event_loop import run_to_end
 from tilth.execute import Context, map_shards
 from tilth.files import clear_temporaries, read_json, write_json
 from tilth.identity import canonical, claim
+from tilth.paths import is_url
 from tilth.progress import SILENT, Bar
 from tilth.results import decode, read_result, write_result
 from tilth.storage import Dataset, finish_dataset, shard_name
@@ -457,9 +458,16 @@ class _Run:
             stopped_by=self.stop.reason,
             documents_lost=tally.documents_lost,
             samples_lost=tally.samples_lost,
-            dataset="" if self.sources.folder is None else str(self.sources.folder),
+            dataset=_whole_path(self.sources.folder),
             options=cast("dict[str, object]", canonical(self.plan.options, defaults=True)),
         )
+
+
+def _whole_path(folder: Path | str | None) -> str:
+    """A relative path would lead nowhere from another working directory."""
+    if folder is None:
+        return ""
+    return str(folder) if is_url(str(folder)) else str(Path(folder).absolute())
 
 
 def _examples(

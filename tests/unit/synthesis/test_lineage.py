@@ -16,6 +16,7 @@ from tilth.storage import Dataset, finish_dataset, write_dataset, write_table
 from tilth.synthesis.config import SynthesisConfig
 from tilth.synthesis.define import Draft, recipe
 from tilth.synthesis.lineage import is_made, lines, origins, span_text
+from tilth.synthesis.result import SYNTHESIS
 from tilth.synthesis.run import synthesize
 from tilth.types import DOCUMENT_SCHEMA, Document, extend_lineage
 from toy_recipe import LongEnough, NoTeacher, ScriptedDoor, toy
@@ -70,6 +71,19 @@ def test_another_dataset_is_not_taken_for_the_source(source: Path, tmp_path: Pat
     write_dataset(tmp_path / "other", Dataset.open(source).documents(), made_by="test")
     (origin,) = origins(row["lineage"], [tmp_path / "other"])
     assert origin.text is None and "not at hand" in "\n".join(lines(origin))
+
+
+def test_all_answers_of_a_sample_are_in_its_lineage(source: Path, tmp_path: Path) -> None:
+    made = [json.loads(row["lineage"])[-1] for row in run(source, tmp_path / "out") if row["part"] == "titled"]
+    assert made and all([one["prompt"] for one in entry["answers"]] == ["toy/say", "toy/title"] for entry in made)
+
+
+def test_the_source_is_found_from_another_working_directory(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(Path(source.name), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / SYNTHESIS).read_text())["dataset"] == str(source)
 
 
 def test_documents_that_nobody_made_have_no_origin() -> None:
