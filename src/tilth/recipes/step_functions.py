@@ -319,6 +319,7 @@ def synthesize(config: Synthesis, inputs: Inputs, out: Path, context: Context) -
     )
     return {
         "documents": result.documents_done,
+        **({} if result.complete else {"documents_left": result.documents - result.documents_done}),
         "samples": result.samples_kept,
         "bytes": result.bytes_kept,
         "requests": sum(one.requests for one in result.spending),

@@ -263,7 +263,7 @@ class _Run:
         (self.work / "gates").mkdir(parents=True, exist_ok=True)
         if self._default_gates:
             self.gates = gates_of(self.plan, self.work / "gates")
-            self.critic = self.critic or critic_of(self.config, list(self.teachers))
+        self.critic = self.critic or critic_of(self.config, list(self.teachers))
         self.names = [gate.name for gate in self.gates] + ([CRITIC] if self.critic else [])
         self.meter = meter_for(len(self.sources), self.work / "meter")
         by_shard = self.context.executor == "ray" and self.config.router == "fixed"
@@ -359,6 +359,7 @@ class _Run:
             "documents_lost": tally.documents_lost,
             "samples_lost": tally.samples_lost,
             "scores": sorted(tally.scores),
+            "messages": tally.messages,
             "spending": [asdict(one) for one in spending],
             "diversity": [asdict(point) for point in self._diversity(end=True)],
             "stopped_by": self.stop.reason,
@@ -395,7 +396,8 @@ class _Run:
     def _columns(self, state: Mapping[str, Any]) -> Columns:
         folder = self.sources.folder
         extra = str(folder) if self.plan.recipe.shape == "annotation" and folder is not None else None
-        return Columns(shape=self.plan.recipe.shape, scores=tuple(state["scores"]), extra_from=extra)
+        scores = tuple(state["scores"])
+        return Columns(shape=self.plan.recipe.shape, scores=scores, messages=state["messages"], extra_from=extra)
 
     def _take_up(self, state: Mapping[str, Any]) -> None:
         """Sets what an earlier attempt counted, or this one."""

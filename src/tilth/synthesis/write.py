@@ -24,7 +24,7 @@ from tilth.synthesis.config import GateConfig
 from tilth.synthesis.define import Shape
 from tilth.synthesis.gates import make_verifier
 from tilth.synthesis.gates.verified import VerifierGate
-from tilth.synthesis.judge import Counts, Dropped, Judged, verdict_row
+from tilth.synthesis.judge import CRITIC, Counts, Dropped, Judged, verdict_row
 from tilth.synthesis.render import Candidate, candidate_from_row, candidate_row, with_verdicts
 from tilth.synthesis.result import Example
 from tilth.types import DOCUMENT_SCHEMA, Document, Sample
@@ -111,6 +111,9 @@ def _judged_row(judged: Judged) -> dict[str, Any]:
     def row(candidate: Candidate) -> dict[str, Any]:
         return candidate_row(candidate) | {"seed": _seed_text(candidate.sample, document.text)}
 
+    dropped = [(one.candidate, one.gate, one.drop) for one in judged.dropped]
+    # What no critic could judge is a dead letter with the critic's answer, and a reject with the sample's text.
+    dropped += [(candidate, CRITIC, Drop("no_answer", part.error)) for candidate, part in judged.lost]
     return {
         "row": judged.seed.row,
         "id": document.id,
@@ -119,7 +122,7 @@ def _judged_row(judged: Judged) -> dict[str, Any]:
         "seed": document.text[:_SEED_CHARACTERS],
         "bytes": len(document.text.encode()),
         "kept": [row(candidate) for candidate in judged.kept],
-        "dropped": [row(one.candidate) | {"gate": one.gate, "drop": _drop_row(one.drop)} for one in judged.dropped],
+        "dropped": [row(candidate) | {"gate": gate, "drop": _drop_row(drop)} for candidate, gate, drop in dropped],
         "rejected": [asdict(part) for part in judged.made.rejected],
         "lost": [asdict(part) for part in (*judged.made.lost, *(part for _, part in judged.lost))],
     }
@@ -147,6 +150,8 @@ class Columns:
     shape: Shape
     scores: tuple[str, ...] = ()
     """Names, without `score_`."""
+    messages: bool = False
+    """Whether a sample has a conversation beside the columns of its shape."""
     extra_from: str | None = None
     """Dataset whose other columns travel along: the samples are its documents, annotated or edited."""
 
@@ -163,7 +168,10 @@ class Columns:
         """Returns the columns that are written from the samples."""
         scores = [pa.field(f"score_{name}", pa.float64()) for name in self.scores]
         part = [] if "part" in self.extra().names else [pa.field("part", pa.string())]  # that of the source stays
-        rest = [*part, *_OF_SHAPE[self.shape], *scores, pa.field("lineage", pa.string())]
+        of_shape = [*_OF_SHAPE[self.shape]]
+        if self.messages and self.shape not in ("chat", "annotation"):
+            of_shape.append(pa.field("messages", _MESSAGES))
+        rest = [*part, *of_shape, *scores, pa.field("lineage", pa.string())]
         return pa.schema([*DOCUMENT_SCHEMA, *rest])
 
 

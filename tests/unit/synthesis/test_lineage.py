@@ -86,6 +86,14 @@ def test_the_source_is_found_from_another_working_directory(
     assert json.loads((tmp_path / "out" / SYNTHESIS).read_text())["dataset"] == str(source)
 
 
+def test_an_example_shows_the_bytes_of_its_span(source: Path, tmp_path: Path) -> None:
+    run(source, tmp_path / "out")
+    shown = json.loads((tmp_path / "out" / SYNTHESIS).read_text())["kept_examples"]
+    assert {one["source_excerpt"] for one in shown if one["part"] == "plain"} == {
+        f"Säule {i} of sandstone"[:19] for i in range(2)
+    }
+
+
 def test_documents_that_nobody_made_have_no_origin() -> None:
     lineage = extend_lineage(None, stage="read", corpus="books")
     assert not is_made(lineage) and not is_made(None) and origins(lineage, []) == []
