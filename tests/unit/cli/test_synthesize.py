@@ -91,7 +91,8 @@ def test_preview_then_run_pays_once_and_show_walks_a_sample(
     with pytest.raises(SystemExit):
         main(("show", "out", "--id", example["id"]))
     shown = capsys.readouterr().out
-    for wanted in ("prompt toy/say, version 1", "teacher m", "gate", example["source_id"], "in        data", "| Text"):
+    where = f"in        {Path('data').absolute()}"
+    for wanted in ("prompt toy/say, version 1", "teacher m", "gate", example["source_id"], where, "| Text"):
         assert wanted in shown
 
 
