@@ -136,6 +136,16 @@ def test_an_annotated_document_keeps_its_column_part(source: Path, tmp_path: Pat
     assert [row["part"] for row in rows] == ["plain", "titled"]
 
 
+async def without_first(document: Document, ask: Any) -> list[Draft]:
+    """Gives back all documents but the first."""
+    return [] if document.text.startswith("Säule 0") else [Draft(text=document.text, keeps_id=True)]
+
+
+def test_columns_stay_with_their_document_where_others_are_dropped(source: Path, tmp_path: Path) -> None:
+    (row,) = run(source, tmp_path / "out", recipe("judge", version=1, shape="annotation")(without_first))
+    assert row["text"].startswith("Säule 1") and (row["tag"], row["score_quality"]) == ("t1", 3.5)
+
+
 def test_no_document_is_there_twice_under_its_id(source: Path, tmp_path: Path) -> None:
     judge = recipe("judge", version=1, shape="annotation")
     with pytest.raises(ConfigError, match="2 samples") as error:

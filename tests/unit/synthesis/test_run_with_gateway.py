@@ -280,3 +280,19 @@ def test_a_critic_of_the_config_judges_beside_ones_own_gates(source: Path, tmp_p
     config = SynthesisConfig(gates=gates)
     result = synthesize(source, tmp_path / "out", toy, teachers, config, context, gates=[LongEnough()])
     assert [gate.gate for gate in result.gates] == ["parsed", "length", "critic"] and critic.answered
+
+
+@recipe("filed", version=1, shape="problem", prompts=())
+async def filed(document: Document, ask: Any) -> list[Draft]:
+    """Names a verifier that is a file."""
+    return [Draft(prompt="1 + 1", answer="2", verifier=f"{__file__}:anything")]
+
+
+def test_samples_of_a_built_in_recipe_name_no_verifier_in_a_file(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="has no `anything`"):  # of one's own recipe the file is loaded
+        run(source, tmp_path / "own", ScriptedTeacher(scripted), of=filed)
+    monkeypatch.setattr("tilth.synthesis.run.is_built_in", lambda recipe: True)
+    with pytest.raises(ConfigError, match="There is no verifier"):
+        run(source, tmp_path / "built-in", ScriptedTeacher(scripted), of=filed)
