@@ -29,7 +29,7 @@ FLOORS = {
         "user_code",
         "outputs",
         "perform",
-        "requests",
+        "event_loop",
         "workers",
         "environment",
         "jobs",

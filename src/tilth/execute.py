@@ -3,7 +3,7 @@
 A worker gets one shard at a time and writes its results to files; what it returns should be
 small. Work that one machine cannot hold is written as map -> files -> reduce on top of this. Every worker
 imports the function's module, which takes a second or so: `workers=1` runs in this process.
-Work that waits on a network instead has `tilth.requests`.
+Work that waits on a network instead goes through the gateway to teachers (`tilth.teacher.gateway`).
 """
 
 from __future__ import annotations

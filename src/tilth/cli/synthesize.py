@@ -286,7 +286,7 @@ def _run(
     identities = {name: teacher.identity for name, teacher in teachers.items()}
     teachers.clear()  # a model in this process is opened again by the step, and is not to be here twice
     step = singles.synthesize(words[0], folder, identities, asked.config, asked.options)
-    budget = settle_budget(asked.out, step)
+    budget = settle_budget(asked.out, step, context)
     if budget is not None:
         step = singles.synthesize(words[0], folder, identities, replace(asked.config, budget=budget), asked.options)
     done = run_single(step, asked.out, context)
@@ -296,12 +296,13 @@ def _run(
     synthesis_shown.show_result(done, page, words, as_json=asked.json)
 
 
-def settle_budget(out: Path, step: Step) -> Budget | None:
+def settle_budget(out: Path, step: Step, context: Context) -> Budget | None:
     """Returns the budget of a complete run that is in `out` already, where this one differs by its budget alone.
 
     What a run left that its budget stopped is removed: the answers are in the request cache, so nothing is lost, and
     nothing is paid again.
     """
+    from tilth import steps
     from tilth.perform import full_config
     from tilth.results import read_result
     from tilth.step_record import read_record
@@ -315,7 +316,8 @@ def settle_budget(out: Path, step: Step) -> Budget | None:
     budget: dict[str, Any] = before["config"]["budget"]
     for config in (before, now):
         config["config"] = dict(cast("Mapping[str, Any]", config["config"])) | {"budget": None}
-    if before != now or record.version != step.version:
+    inputs: Mapping[str, str] = steps.Identities(context.runs).of(step)["inputs"]
+    if before != now or record.version != step.version or record.inputs != dict(inputs):
         return None
     if read_result(SynthesisResult, out / SYNTHESIS).complete:
         return Budget(**budget)

@@ -74,7 +74,7 @@ def curate(
         raise DataError("There are no files to curate.", fix="Give the path of a file, or a folder that holds some.")
     files = sorted(files, key=lambda file: (file.corpus, file.name))
     identity = {"config": config, "files": len(files), "listing": _listing(files), "operators": _operators(config)}
-    identity |= _compared(config)
+    identity |= compared_content(config.decontaminate, config.against)
     claim(out, identity, kind="curation", outputs=(*SPLITS, "rejects", "dead_letters", "work", LEDGER))
     work = out / "work"
     if not (out / LEDGER).exists():
@@ -120,14 +120,13 @@ def _run(files: Sequence[InputFile], out: Path, work: Path, config: CurationConf
     _finish(files, shards, out, verdicts, held_out, stages)
 
 
-def _compared(config: CurationConfig) -> dict[str, object]:
-    """Returns the content of what documents are compared with, where there is some; raises DataError."""
+def compared_content(decontaminate: Sequence[str], against: Sequence[str]) -> dict[str, object]:
+    """Returns what tells the content of evaluation sets and earlier datasets, where there are any; raises DataError."""
     compared: dict[str, object] = {}
-    if config.decontaminate:
-        sets = [file for path in config.decontaminate for file in list_files(path)]
-        compared["decontaminate"] = _listing(sets)
-    if config.against:
-        compared["against"] = [Dataset.open(path).fingerprint for path in config.against]
+    if decontaminate:
+        compared["decontaminate"] = _listing([file for path in decontaminate for file in list_files(path)])
+    if against:
+        compared["against"] = [Dataset.open(path).fingerprint for path in against]
     return compared
 
 

@@ -128,7 +128,7 @@ def synthesize(
         prompts={name: file.sha256 for name, file in load_prompts(loaded).items()},
         options=replace(cast(Any, options), **dict.fromkeys(folders, "")),
         config=replace(config, gates=bare),
-        teachers={name: dict(identity) for name, identity in teachers.items()},
+        teachers=tuple((name, dict(identity)) for name, identity in teachers.items()),
     )
     return Step("synthesize", step_functions.synthesize, settings, inputs, version=step_functions.SYNTHESIZE_VERSION)
 

@@ -278,8 +278,8 @@ class Synthesis:
     options: object
     """The recipe's."""
     config: SynthesisConfig
-    teachers: Mapping[str, Mapping[str, Any]]
-    """Name -> identity; where they are is in `Context.endpoints`."""
+    teachers: tuple[tuple[str, Mapping[str, Any]], ...]
+    """Names and identities, in their order: the first one answers. Where they are is in `Context.endpoints`."""
 
 
 def option_input(field: str) -> str:
@@ -312,13 +312,14 @@ def synthesize(config: Synthesis, inputs: Inputs, out: Path, context: Context) -
         Dataset.open(inputs[DOCUMENTS]) if DOCUMENTS in inputs else None,
         out,
         load_recipe(config.recipe),
-        partial(open_teachers, config.teachers, elsewhere) if config.teachers else (),
+        partial(open_teachers, dict(config.teachers), elsewhere) if config.teachers else (),
         settings,
         context,
         options=_with_folders(config.options, inputs),
     )
     return {
         "documents": result.documents_done,
+        **({} if result.complete else {"documents_left": result.documents - result.documents_done}),
         "samples": result.samples_kept,
         "bytes": result.bytes_kept,
         "requests": sum(one.requests for one in result.spending),

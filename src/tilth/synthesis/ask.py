@@ -77,8 +77,8 @@ def merged(*params: GenerationParams | None) -> GenerationParams:
 class DocumentAsk:
     """An `Ask` for one document and one of its samples (`tilth.synthesis.define.Ask`).
 
-    `overrides` are the user's; they are set whatever recipe and call say. Sample `i` of a prompt is sample `i` in the
-    request cache, so a run with more samples pays for the new ones only.
+    `overrides` are the user's; they are set whatever recipe and call say, except for a judgement. Sample `i` of a
+    prompt is sample `i` in the request cache, so a run with more samples pays for the new ones only.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class DocumentAsk:
         self._overrides: dict[str, Any] = dict(overrides or {})
         derived = document_seed(seed, recipe.name, document_id)
         self._rng = np.random.default_rng(derived)
-        self._overrides["seed"] = derived % 2**31
+        self._request_seed = derived % 2**31
         self._rejected: list[RejectedPart] = []
         self._lost: list[LostPart] = []
         self._recorded: list[ParseError] = []
@@ -143,10 +143,12 @@ class DocumentAsk:
         params: GenerationParams | None = None,
         schema: Mapping[str, object] | None = None,
         history: Sequence[Message] = (),
+        is_judgement: bool = False,
     ) -> Parsed[T]:
         """Renders a prompt file, asks and parses. Raises: ParseError (recorded), DeadLetter, BudgetSpent."""
         file = self._file(prompt)
-        request = Request(messages=file.render(variables, history), params=self._params(params), schema=schema)
+        chosen = self._params(params, is_judgement=is_judgement)
+        request = Request(messages=file.render(variables, history), params=chosen, schema=schema)
         (reply,) = await self._ask(request, 1)
         return self._parsed(reply, parse, file.name, file.version, variables, file.instructions)
 
@@ -156,12 +158,13 @@ class DocumentAsk:
         parse: Parser[T],
         *,
         params: GenerationParams | None = None,
+        is_judgement: bool = False,
     ) -> list[Parsed[T] | None]:
         """Asks side by side; None where an answer could not be parsed, or none came after all tries (both recorded)."""
 
         async def one(prompt: str, variables: Mapping[str, object]) -> Parsed[T] | None:
             try:
-                return await self(prompt, variables, parse, params=params)
+                return await self(prompt, variables, parse, params=params, is_judgement=is_judgement)
             except ParseError:
                 return None
             except DeadLetter as error:
@@ -214,8 +217,9 @@ class DocumentAsk:
             )
         return self._prompts[prompt]
 
-    def _params(self, of_call: GenerationParams | None) -> GenerationParams:
-        return replace(merged(self._recipe.params, of_call), **self._overrides)
+    def _params(self, of_call: GenerationParams | None, *, is_judgement: bool = False) -> GenerationParams:
+        overrides = {} if is_judgement else self._overrides
+        return replace(merged(self._recipe.params, of_call), **overrides, seed=self._request_seed)
 
     async def _ask(self, request: Request, n: int) -> list[Reply]:
         first: dict[str, Any] = {"first_sample": self._sample * n} if self._sample else {}

@@ -50,4 +50,9 @@ async def attempt(recipe: Recipe, document: Document, ask: DocumentAsk) -> Attem
             f"The recipe `{recipe.name}` returned {[type(draft).__name__ for draft in drafts][:3]}.",
             fix="Return a list of `Draft`.",
         )
+    if sum(draft.keeps_id for draft in drafts) > 1:
+        raise ConfigError(
+            f"The recipe `{recipe.name}` returned the document {document.id} more than once under its id.",
+            fix="Return one draft with `keeps_id`.",
+        )
     return Attempt(drafts=tuple(drafts), rejected=tuple(ask.rejected), lost=tuple(ask.lost))

@@ -68,13 +68,14 @@ class SynthesisConfig:
     router_documents: int = 200
     """Documents that all teachers answer before the learned router chooses alone."""
     temperature: float | None = None
-    """Overrides the recipe's."""
+    """Overrides the recipe's, except for its judgements."""
     max_answer_tokens: int | None = None
-    """Overrides the recipe's most tokens of an answer."""
+    """Overrides the recipe's most tokens of an answer, except for its judgements."""
     gates: GateConfig = field(default_factory=GateConfig)
     budget: Budget = field(default_factory=Budget)
     reuse: Literal["exact", "same_prompt"] = "exact"
-    """Which cached answers serve: those to the same request, or to the same prompt whatever its parameters were."""
+    """Which cached answers serve: those to the same request, or to the same prompt and seed whatever its other
+    parameters were."""
     max_dead_letters: float = 0.05
     """Fail if more than this share of the documents lost a request after all its tries."""
     seed: int = 0

@@ -125,11 +125,14 @@ class Ask(Protocol):
         params: GenerationParams | None = None,
         schema: Mapping[str, object] | None = None,
         history: Sequence[Message] = (),
+        is_judgement: bool = False,
     ) -> Parsed[T]:
         """Renders the recipe's prompt file `prompt`, asks the teacher and parses the answer.
 
-        `params` override what the recipe declares, which the user's options override again. `history` goes between the
-        system message and the user's. Raises: ParseError (the runner records the raw answer as rejected).
+        `params` override what the recipe declares, which the user's options override again, except where the answer
+        `is_judgement` on what was written: a judge keeps its temperature and length whatever the writer's are.
+        `history` goes between the system message and the user's. Raises: ParseError (the runner records the raw answer
+        as rejected).
         """
         ...
 
@@ -139,6 +142,7 @@ class Ask(Protocol):
         parse: Parser[T],
         *,
         params: GenerationParams | None = None,
+        is_judgement: bool = False,
     ) -> list[Parsed[T] | None]:
         """Asks side by side; None where an answer could not be parsed, which is recorded as rejected."""
         ...

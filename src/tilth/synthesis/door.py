@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import cast
 
 from tilth.errors import ConfigError
+from tilth.event_loop import run_to_end
 from tilth.execute import Context
 from tilth.progress import SILENT
-from tilth.requests import run_to_end
 from tilth.synthesis.config import Budget, SynthesisConfig
 from tilth.teacher.faults import AccessRefused, ConnectionFault, TeacherFault, TimedOut
 from tilth.teacher.questions import Reuse

@@ -27,7 +27,9 @@ from tilth.synthesis.prompt_files import PromptFile
 from tilth.synthesis.render import Candidate, candidate_from_row, candidate_row, make_candidate
 from tilth.synthesis.router import Router
 from tilth.synthesis.source_documents import SeedDocument, SourceDocuments
+from tilth.teacher.budget import NOTHING, Cost
 from tilth.teacher.faults import BudgetSpent
+from tilth.teacher.gateway import Gateway
 from tilth.teacher.request import Asker
 
 WINDOW = 4
@@ -169,6 +171,8 @@ class MadeShard:
     complete: bool
     spending: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """`Spending`, as JSON."""
+    paid: Cost = NOTHING
+    """What counts against the budget."""
 
 
 def make_shard(
@@ -185,7 +189,9 @@ def make_shard(
     if not path.exists():
         asyncio.run(_make_shard(shard, path, sources, plan(), open_asker, context))
     head = json.loads(path.read_text().split("\n", 1)[0])
-    return MadeShard(shard=shard, complete=head["complete"], spending=head["spending"])
+    return MadeShard(
+        shard=shard, complete=head["complete"], spending=head["spending"], paid=Cost(*head["paid"])
+    )  # fmt: skip
 
 
 async def _make_shard(
@@ -200,7 +206,8 @@ async def _make_shard(
             complete &= made.complete
             lines.append(json.dumps(_made_row(made), ensure_ascii=True))
         spending = spending_rows(asker)
-    head = json.dumps({"complete": complete and not stop, "spending": spending})
+        paid = asker.reservations.spent if isinstance(asker, Gateway) else NOTHING
+    head = json.dumps({"complete": complete and not stop, "spending": spending, "paid": paid})
     write_bytes(path, "\n".join([head, *lines, ""]).encode())
 
 
@@ -210,6 +217,17 @@ def share_of(budget: Budget, share: float) -> Budget:
     money = None if budget.max_money is None else budget.max_money * share
     flops = None if budget.max_flops is None else budget.max_flops * share
     return replace(budget, max_total_tokens=tokens, max_money=money, max_flops=flops)
+
+
+def left_of(budget: Budget, paid: Cost) -> Budget:
+    """Returns what is left of a budget."""
+    limits = {"max_total_tokens": paid.tokens, "max_money": paid.money, "max_flops": paid.flops}
+    left = {
+        name: max(getattr(budget, name) - spent, 0)
+        for name, spent in limits.items()
+        if getattr(budget, name) is not None
+    }
+    return replace(budget, **left)
 
 
 def spending_rows(asker: Asker) -> list[dict[str, Any]]:

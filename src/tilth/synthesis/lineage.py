@@ -108,7 +108,10 @@ def lines(origin: Origin) -> list[str]:
     shown.append(f"made of   document {entry['source_id']} ({entry['source']}){where}")
     if origin.text is None:
         missing = (
-            f"the source dataset ({entry['dataset'][:16]}...) is not at hand" if "dataset" in entry else "no dataset"
+            f"the source dataset ({entry['dataset'][:16]}...) is not at hand: give the folder of the step that made "
+            "it, too"
+            if "dataset" in entry
+            else "no dataset"
         )
         return [*shown, f"          {missing}"]
     shown.append(f"in        {origin.folder}")

@@ -15,8 +15,8 @@ from typing import Any
 
 from tilth.curation.operators import Drop
 from tilth.errors import ConfigError
+from tilth.event_loop import run_to_end
 from tilth.execute import Context
-from tilth.requests import run_to_end
 from tilth.storage import Dataset
 from tilth.synthesis.config import SynthesisConfig
 from tilth.synthesis.define import Recipe, load_recipe
@@ -261,11 +261,11 @@ async def _asked(
     )
     documents: list[PreviewDocument] = []
     for one, recorder in zip(made, recorders, strict=True):
-        if not one.complete:
-            raise BudgetSpent("The budget is spent before the preview is done.", fix="Allow more, or preview less.")
         judged = judge_without_teacher(one, checks.gates)
-        if checks.critic is not None:
+        if checks.critic is not None and one.complete:
             judged = await criticise(judged, checks.critic, recorder)
+        if not judged.complete:
+            raise BudgetSpent("The budget is spent before the preview is done.", fix="Allow more, or preview less.")
         documents.append(_document(one, judged, recorder, checks))
     requests = [request for recorder in recorders for request in recorder.requests]
     kept = sum(sample.kept for document in documents for sample in document.samples)

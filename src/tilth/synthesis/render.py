@@ -41,7 +41,7 @@ def make_candidate(
 ) -> Candidate:
     """Returns the sample of a draft; `dataset` is the fingerprint of the source dataset, or empty.
 
-    Raises: ConfigError if fields of the recipe's shape are missing.
+    Raises: ConfigError if the draft is not of the recipe's shape.
     """
     _check(recipe, draft)
     document = seed.document
@@ -74,6 +74,12 @@ def _utf8(text: str) -> str:
 
 
 def _check(recipe: Recipe, draft: Draft) -> None:
+    if draft.keeps_id and recipe.shape != "annotation":
+        raise ConfigError(
+            f"The recipe `{recipe.name}` has the shape `{recipe.shape}` and returned a draft that keeps the document's "
+            "id.",
+            fix="Declare the shape `annotation`, or leave `keeps_id` out.",
+        )
     needed = {
         "chat": ("messages",),
         "preference": ("chosen", "rejected"),

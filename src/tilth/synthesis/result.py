@@ -56,6 +56,7 @@ class Example:
     prompt: str
     """The rendered prompt of its last answer."""
     text: str
+    """Its beginning."""
     gate: str = ""
     """Which gate dropped it; empty: it was kept."""
     reason: str = ""
@@ -110,6 +111,6 @@ class SynthesisResult:
     samples_lost: int = 0
     """Samples that no critic could judge, because its request failed after all its tries."""
     dataset: str = ""
-    """Folder of the source dataset, as it was given; empty: there was none."""
+    """Folder of the source dataset, absolute; empty: there was none."""
     options: dict[str, object] = field(default_factory=dict[str, object])
     """The recipe's options, those at their default too."""

@@ -19,16 +19,17 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, cast
 
 from tilth.errors import ConfigError
+from tilth.event_loop import run_to_end
 from tilth.execute import Context, map_shards
 from tilth.files import clear_temporaries, read_json, write_json
 from tilth.identity import canonical, claim
+from tilth.paths import is_url
 from tilth.progress import SILENT, Bar
-from tilth.requests import run_to_end
 from tilth.results import decode, read_result, write_result
 from tilth.storage import Dataset, finish_dataset, shard_name
 from tilth.synthesis.config import Budget, SynthesisConfig
@@ -39,10 +40,12 @@ from tilth.synthesis.gates import UniquenessMeter
 from tilth.synthesis.gates.gate import CriticGate, Gate
 from tilth.synthesis.generate import (
     WINDOW,
+    MadeShard,
     OpenAsker,
     Plan,
     Stop,
     generate,
+    left_of,
     made_before,
     make_shard,
     spending_rows,
@@ -65,6 +68,7 @@ from tilth.synthesis.write import (
     finish_shard,
     read_records,
 )
+from tilth.teacher.budget import NOTHING, Cost
 from tilth.teacher.gateway import Gateway
 from tilth.teacher.request import Asker, Teacher
 
@@ -142,7 +146,13 @@ class PlanOf:
     def of(
         cls, recipe: Recipe, options: object, config: SynthesisConfig, sources: SourceDocuments, teacher: str | None
     ) -> PlanOf:
-        """Checks that the options are the recipe's. Raises: ConfigError."""
+        """Checks that options and samples are such as the recipe takes. Raises: ConfigError."""
+        if recipe.shape == "annotation" and config.samples > 1:
+            raise ConfigError(
+                f"The recipe `{recipe.name}` gives back each document under its id: with {config.samples} samples, it "
+                "would be there as often.",
+                fix="Leave `--samples` out.",
+            )
         if not isinstance(options, recipe.options):
             raise ConfigError(
                 f"The options of the recipe `{recipe.name}` are a {type(options).__name__}.",
@@ -185,13 +195,24 @@ def _prepared(recipe: Recipe, dataset: Dataset | None, options: object, work: Pa
 
 
 def _identity(plan: Plan, teachers: Mapping[str, Teacher]) -> dict[str, object]:
-    """Returns what decides the samples; the budget only decides how many of them there will be."""
+    """Returns what decides the samples; the budget only decides how many of them there will be.
+
+    What gates compare with counts by its content, wherever it is.
+    """
+    gates = plan.config.gates
+    compared = dict[str, object]()
+    if gates.decontaminate or gates.against:
+        from tilth.curation.pipeline import compared_content
+
+        compared = compared_content(gates.decontaminate, gates.against)
     return {
         "recipe": [plan.recipe.name, plan.recipe.version],
         "prompts": {name: file.sha256 for name, file in plan.prompts.items()},
         "options": canonical(plan.options),
-        "config": canonical(replace(plan.config, budget=Budget())),
-        "teachers": {name: dict(teacher.identity) for name, teacher in teachers.items()},
+        "config": canonical(replace(plan.config, budget=Budget(), gates=replace(gates, decontaminate=(), against=()))),
+        "compared": compared,
+        # In their order: the first one answers.
+        "teachers": [{"name": name, "identity": dict(teacher.identity)} for name, teacher in teachers.items()],
         "dataset": plan.dataset,
     }
 
@@ -239,19 +260,19 @@ class _Run:
 
     def generate_and_judge(self) -> None:
         """Leaves all documents judged in `work/judged`, and what was counted in `work/judged.json`."""
-        for name in ("judged", "final", "meter", "gates/near_duplicates"):
+        for name in ("judged", "final", "meter"):
             shutil.rmtree(self.work / name, ignore_errors=True)
         (self.work / "gates").mkdir(parents=True, exist_ok=True)
         if self._default_gates:
             self.gates = gates_of(self.plan, self.work / "gates")
-            self.critic = self.critic or critic_of(self.config, list(self.teachers))
+        self.critic = self.critic or critic_of(self.config, list(self.teachers))
         self.names = [gate.name for gate in self.gates] + ([CRITIC] if self.critic else [])
         self.meter = meter_for(len(self.sources), self.work / "meter")
         by_shard = self.context.executor == "ray" and self.config.router == "fixed"
         run_to_end(self._judge_all(self._generate_by_shard() if by_shard else None))
 
-    def _generate_by_shard(self) -> list[dict[str, Any]]:
-        """Has shards generated elsewhere, and returns what was spent on it."""
+    def _generate_by_shard(self) -> list[MadeShard]:
+        """Has shards generated elsewhere."""
         fn = partial(
             make_shard,
             work=self.work,
@@ -260,17 +281,17 @@ class _Run:
             open_asker=self.door,
             context=replace(self.context, live=None, progress=SILENT),
         )
-        spending: list[dict[str, Any]] = []
-        for made in map_shards(fn, range(self.sources.n_shards), self.context, name="generate"):
-            spending += made.spending
-            if not made.complete:
-                self.stop.reason = "the budget is spent"
-        return spending
+        made = list(map_shards(fn, range(self.sources.n_shards), self.context, name="generate"))
+        if not all(shard.complete for shard in made):
+            self.stop.reason = "the budget is spent"
+        return made
 
-    async def _judge_all(self, generated: list[dict[str, Any]] | None) -> None:
-        budget = Budget() if generated is not None else self.config.budget
+    async def _judge_all(self, generated: list[MadeShard] | None) -> None:
+        spent = [row for shard in generated or () for row in shard.spending]
+        paid = reduce(Cost.plus, (shard.paid for shard in generated or ()), NOTHING)
+        budget = left_of(self.config.budget, paid)  # for the critic, where the rest was done elsewhere
         window = WINDOW * self.context.max_in_flight
-        files = JudgedFiles(self.work, self._shard_ends)
+        files = JudgedFiles(self.work)
         with self.context.progress.bar("synthesize", len(self.sources), "documents") as bar:
             async with self.door(budget) as asker:
                 router = router_of(self.config, self.teachers, asker, self.gates, self.out)
@@ -287,14 +308,8 @@ class _Run:
                     files.close()
                 if router is not None:
                     router.close()
-                spending = merged_spending([*(generated or []), *spending_rows(asker)])
+                spending = merged_spending([*spent, *spending_rows(asker)])
         self._write_judged(spending)
-
-    def _shard_ends(self) -> None:
-        for gate in self.gates:
-            save: Callable[[], None] | None = getattr(gate, "save", None)
-            if save is not None:
-                save()
 
     def _commit(self, judged: Judged, files: JudgedFiles, bar: Bar, asker: Asker) -> None:
         if judged.complete:
@@ -346,6 +361,7 @@ class _Run:
             "documents_lost": tally.documents_lost,
             "samples_lost": tally.samples_lost,
             "scores": sorted(tally.scores),
+            "messages": tally.messages,
             "spending": [asdict(one) for one in spending],
             "diversity": [asdict(point) for point in self._diversity(end=True)],
             "stopped_by": self.stop.reason,
@@ -382,7 +398,8 @@ class _Run:
     def _columns(self, state: Mapping[str, Any]) -> Columns:
         folder = self.sources.folder
         extra = str(folder) if self.plan.recipe.shape == "annotation" and folder is not None else None
-        return Columns(shape=self.plan.recipe.shape, scores=tuple(state["scores"]), extra_from=extra)
+        scores = tuple(state["scores"])
+        return Columns(shape=self.plan.recipe.shape, scores=scores, messages=state["messages"], extra_from=extra)
 
     def _take_up(self, state: Mapping[str, Any]) -> None:
         """Sets what an earlier attempt counted, or this one."""
@@ -445,9 +462,16 @@ class _Run:
             stopped_by=self.stop.reason,
             documents_lost=tally.documents_lost,
             samples_lost=tally.samples_lost,
-            dataset="" if self.sources.folder is None else str(self.sources.folder),
+            dataset=_whole_path(self.sources.folder),
             options=cast("dict[str, object]", canonical(self.plan.options, defaults=True)),
         )
+
+
+def _whole_path(folder: Path | str | None) -> str:
+    """A relative path would lead nowhere from another working directory."""
+    if folder is None:
+        return ""
+    return str(folder) if is_url(str(folder)) else str(Path(folder).absolute())
 
 
 def _examples(

@@ -25,6 +25,8 @@ class Tally:
     bytes: int = 0
     parts: Counter[str] = field(default_factory=Counter[str])
     scores: set[str] = field(default_factory=set[str])
+    messages: bool = False
+    """Whether a sample has a conversation, whatever the recipe's shape is."""
     errors: Counter[str] = field(default_factory=Counter[str])
 
     def add(self, judged: Judged, gates: Sequence[str]) -> None:
@@ -39,6 +41,7 @@ class Tally:
             self.bytes += len(candidate.sample.text.encode())
             self.parts[candidate.part] += 1
             self.scores |= candidate.sample.scores.keys()
+            self.messages |= bool(candidate.sample.messages)
 
     def check_lost(self, total: int, limit: float) -> None:
         """Raises DataError where more of `total` documents lost a request than the share `limit`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -24,7 +24,7 @@ from tilth.synthesis.config import GateConfig
 from tilth.synthesis.define import Shape
 from tilth.synthesis.gates import make_verifier
 from tilth.synthesis.gates.verified import VerifierGate
-from tilth.synthesis.judge import Counts, Dropped, Judged, verdict_row
+from tilth.synthesis.judge import CRITIC, Counts, Dropped, Judged, verdict_row
 from tilth.synthesis.render import Candidate, candidate_from_row, candidate_row, with_verdicts
 from tilth.synthesis.result import Example
 from tilth.types import DOCUMENT_SCHEMA, Document, Sample
@@ -34,6 +34,8 @@ SAMPLES, REJECTED, DEAD = "samples", "rejects", "dead_letters"
 VERIFIER = "verifier"
 EXAMPLES_OF_PART = 3
 EXAMPLES_OF_REASON = 2
+EXAMPLE_CHARACTERS = 6000
+"""Of an example's text: a page shows dozens of them. The whole text is in the samples or the rejects."""
 _SEED_CHARACTERS = 800
 
 REJECTS_WITH_TEXT = pa.schema(
@@ -75,8 +77,8 @@ _OF_SHAPE: Mapping[str, tuple[pa.Field, ...]] = {
 class JudgedFiles:
     """Appends judged documents to the file of their shard; files of an earlier attempt are written anew."""
 
-    def __init__(self, work: Path, at_end_of_shard: Callable[[], None] = lambda: None) -> None:
-        self.work, self.at_end_of_shard = work, at_end_of_shard
+    def __init__(self, work: Path) -> None:
+        self.work = work
         self._shard = -1
         self._file: IO[bytes] | None = None
 
@@ -95,7 +97,6 @@ class JudgedFiles:
         if self._file is not None:
             self._file.close()
             self._file = None
-            self.at_end_of_shard()
 
 
 def judged_path(work: Path, shard: int) -> Path:
@@ -110,6 +111,9 @@ def _judged_row(judged: Judged) -> dict[str, Any]:
     def row(candidate: Candidate) -> dict[str, Any]:
         return candidate_row(candidate) | {"seed": _seed_text(candidate.sample, document.text)}
 
+    dropped = [(one.candidate, one.gate, one.drop) for one in judged.dropped]
+    # What no critic could judge is a dead letter with the critic's answer, and a reject with the sample's text.
+    dropped += [(candidate, CRITIC, Drop("no_answer", part.error)) for candidate, part in judged.lost]
     return {
         "row": judged.seed.row,
         "id": document.id,
@@ -118,7 +122,7 @@ def _judged_row(judged: Judged) -> dict[str, Any]:
         "seed": document.text[:_SEED_CHARACTERS],
         "bytes": len(document.text.encode()),
         "kept": [row(candidate) for candidate in judged.kept],
-        "dropped": [row(one.candidate) | {"gate": one.gate, "drop": _drop_row(one.drop)} for one in judged.dropped],
+        "dropped": [row(candidate) | {"gate": gate, "drop": _drop_row(drop)} for candidate, gate, drop in dropped],
         "rejected": [asdict(part) for part in judged.made.rejected],
         "lost": [asdict(part) for part in (*judged.made.lost, *(part for _, part in judged.lost))],
     }
@@ -146,6 +150,8 @@ class Columns:
     shape: Shape
     scores: tuple[str, ...] = ()
     """Names, without `score_`."""
+    messages: bool = False
+    """Whether a sample has a conversation beside the columns of its shape."""
     extra_from: str | None = None
     """Dataset whose other columns travel along: the samples are its documents, annotated or edited."""
 
@@ -155,13 +161,17 @@ class Columns:
             return pa.schema([])
         dataset = Dataset.open(self.extra_from)
         batch = next(dataset.batches(0, rows=1), None)
-        own = {*DOCUMENT_SCHEMA.names, "lineage", "part", *(f"score_{name}" for name in self.scores)}
+        own = {*DOCUMENT_SCHEMA.names, "lineage", *(f"score_{name}" for name in self.scores)}
         return pa.schema([] if batch is None else [field for field in batch.schema if field.name not in own])
 
     def own(self) -> pa.Schema:
         """Returns the columns that are written from the samples."""
         scores = [pa.field(f"score_{name}", pa.float64()) for name in self.scores]
-        rest = [pa.field("part", pa.string()), *_OF_SHAPE[self.shape], *scores, pa.field("lineage", pa.string())]
+        part = [] if "part" in self.extra().names else [pa.field("part", pa.string())]  # that of the source stays
+        of_shape = [*_OF_SHAPE[self.shape]]
+        if self.messages and self.shape not in ("chat", "annotation"):
+            of_shape.append(pa.field("messages", _MESSAGES))
+        rest = [*part, *of_shape, *scores, pa.field("lineage", pa.string())]
         return pa.schema([*DOCUMENT_SCHEMA, *rest])
 
 
@@ -271,10 +281,10 @@ class _Tables:
                 source_id=row["id"],
                 source_excerpt=row["seed"],
                 prompt=_utf8(part.request),
-                text=_utf8(part.raw),
+                text=_utf8(part.raw)[:EXAMPLE_CHARACTERS],
                 gate=part.stage,
                 reason=part.reason,
-                detail=_utf8(part.detail),
+                detail=_utf8(part.detail)[:EXAMPLE_CHARACTERS],
             )
             self.rejected_examples.append(example)
 
@@ -392,7 +402,7 @@ def _example(row: Mapping[str, Any], candidate: Candidate, one: Mapping[str, Any
         source_id=row["id"],
         source_excerpt=one["seed"],
         prompt=candidate.prompt,
-        text=candidate.sample.text,
+        text=candidate.sample.text[:EXAMPLE_CHARACTERS],
     )
 
 

@@ -39,7 +39,7 @@ class Entry(NamedTuple):
 
     key: bytes
     prompt: bytes
-    """Key of the prompt alone; empty for embeddings."""
+    """Key of the prompt and its seed; empty for embeddings."""
     sample: int
     value: Answer | Vector
 

@@ -87,8 +87,8 @@ class Gateway:
         and each further one within double that. `request_seconds`: longest try; None: the teacher's own
         limit (its `timeout`), or `MOST_TRY_SECONDS` where it has none. `say` gets lines worth reading.
 
-        With `reuse="same_prompt"`, an answer to equal messages and schema serves whatever its parameters were. A run
-        that asks for one prompt with several parameters gets one answer for all of them.
+        With `reuse="same_prompt"`, an answer to equal messages, schema and seed serves whatever its other parameters
+        were. A run that asks for one prompt with several parameters gets one answer for all of them.
         """
         if not teachers:
             raise ConfigError("A gateway needs a teacher.")

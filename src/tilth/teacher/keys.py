@@ -34,7 +34,7 @@ class RequestKeys:
                 request.schema,
             ]
         )
-        self._prompt = _hash("prompt", identity, prompt)
+        self._prompt = _hash("prompt", identity, prompt, _json(request.params.seed))
         self._exact = _hash("request", identity, prompt, _json(_stated(request.params)))
 
     def exact(self, sample: int) -> bytes:
@@ -43,7 +43,10 @@ class RequestKeys:
 
     @property
     def prompt(self) -> bytes:
-        """Key of the prompt whatever the parameters are, 32 bytes."""
+        """Key of the prompt with its seed, whatever the other parameters are, 32 bytes.
+
+        The seed tells draws apart: a recipe that asks one prompt for each of many documents wants many answers.
+        """
         return self._prompt
 
 

@@ -91,7 +91,8 @@ def test_preview_then_run_pays_once_and_show_walks_a_sample(
     with pytest.raises(SystemExit):
         main(("show", "out", "--id", example["id"]))
     shown = capsys.readouterr().out
-    for wanted in ("prompt toy/say, version 1", "teacher m", "gate", example["source_id"], "in        data", "| Text"):
+    where = f"in        {Path('data').absolute()}"
+    for wanted in ("prompt toy/say, version 1", "teacher m", "gate", example["source_id"], where, "| Text"):
         assert wanted in shown
 
 
@@ -117,6 +118,28 @@ def test_a_budget_stops_and_the_same_command_with_more_goes_on(
     assert Dataset.open(folder / "out" / "samples").n_documents > 0
     code, _, err = run(capsys, *words)
     assert code == 0 and "out is there already" in err
+
+
+def test_another_first_teacher_is_another_run(
+    capsys: pytest.CaptureFixture[str], folder: Path, server: LoopbackServer
+) -> None:
+    words = ("--out", "out", "--workers", "1", *OPEN)
+    code, _, _ = run(capsys, RECIPE, "data", "--teacher", spec(server), "scripted:echo", *words)
+    assert code == 0
+    code, _, err = run(capsys, RECIPE, "data", "--teacher", "scripted:echo", spec(server), *words)
+    assert code == 2 and "another step's output" in err
+
+
+def test_what_a_budget_stopped_is_left_alone_by_a_run_over_other_documents(
+    capsys: pytest.CaptureFixture[str], folder: Path, server: LoopbackServer
+) -> None:
+    words = ("--teacher", spec(server), "--out", "out", "--workers", "1", *OPEN)
+    run(capsys, RECIPE, "data", *words, "--max-total-tokens", "1000")
+    kept = (folder / "out" / "synthesis.json").read_bytes()
+    write_dataset(folder / "others", [Document.make("Text 99 about chalk.", "b/99.txt")], made_by="test")
+    code, _, err = run(capsys, RECIPE, "others", *words)
+    assert code == 2 and "another step's output" in err
+    assert (folder / "out" / "synthesis.json").read_bytes() == kept
 
 
 def test_other_gates_need_no_answers(capsys: pytest.CaptureFixture[str], server: LoopbackServer) -> None:

@@ -42,6 +42,17 @@ def test_parameters_of_recipe_call_and_user_override_each_other() -> None:
     assert (params.max_tokens, params.temperature, params.top_p) == (100, 1.5, 0.5)
 
 
+def test_a_judgement_keeps_its_parameters_and_has_the_documents_seed() -> None:
+    ask, asker = ask_over(lambda request, sample: "x", overrides={"temperature": 1.5, "max_tokens": 7})
+    judge = GenerationParams(temperature=0.0)
+    asyncio.run(ask("say", PASSAGE, str, params=judge, is_judgement=True))
+    asyncio.run(ask.each([("say", PASSAGE)], str, params=judge, is_judgement=True))
+    asyncio.run(ask("say", PASSAGE, str, params=judge))
+    params = [(one.params.max_tokens, one.params.temperature) for one in asker.requests]
+    assert params == [(100, 0.0), (100, 0.0), (7, 1.5)]
+    assert len({one.params.seed for one in asker.requests}) == 1 and asker.requests[0].params.seed is not None
+
+
 @given(st.builds(GenerationParams, max_tokens=st.integers(1, 9), top_k=st.none() | st.integers(1, 9)))
 def test_merging_with_nothing_changes_nothing(params: GenerationParams) -> None:
     assert merged(params, None) == merged(None, params) == merged(params, GenerationParams()) == params

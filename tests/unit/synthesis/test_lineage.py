@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tilth.errors import ConfigError
 from tilth.execute import Context
 from tilth.storage import Dataset, finish_dataset, write_dataset, write_table
 from tilth.synthesis.config import SynthesisConfig
 from tilth.synthesis.define import Draft, recipe
 from tilth.synthesis.lineage import is_made, lines, origins, span_text
+from tilth.synthesis.result import SYNTHESIS
 from tilth.synthesis.run import synthesize
 from tilth.types import DOCUMENT_SCHEMA, Document, extend_lineage
 from toy_recipe import LongEnough, NoTeacher, ScriptedDoor, toy
@@ -71,6 +73,27 @@ def test_another_dataset_is_not_taken_for_the_source(source: Path, tmp_path: Pat
     assert origin.text is None and "not at hand" in "\n".join(lines(origin))
 
 
+def test_all_answers_of_a_sample_are_in_its_lineage(source: Path, tmp_path: Path) -> None:
+    made = [json.loads(row["lineage"])[-1] for row in run(source, tmp_path / "out") if row["part"] == "titled"]
+    assert made and all([one["prompt"] for one in entry["answers"]] == ["toy/say", "toy/title"] for entry in made)
+
+
+def test_the_source_is_found_from_another_working_directory(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(Path(source.name), tmp_path / "out")
+    assert json.loads((tmp_path / "out" / SYNTHESIS).read_text())["dataset"] == str(source)
+
+
+def test_an_example_shows_the_bytes_of_its_span(source: Path, tmp_path: Path) -> None:
+    run(source, tmp_path / "out")
+    shown = json.loads((tmp_path / "out" / SYNTHESIS).read_text())["kept_examples"]
+    assert {one["source_excerpt"] for one in shown if one["part"] == "plain"} == {
+        f"Säule {i} of sandstone"[:19] for i in range(2)
+    }
+
+
 def test_documents_that_nobody_made_have_no_origin() -> None:
     lineage = extend_lineage(None, stage="read", corpus="books")
     assert not is_made(lineage) and not is_made(None) and origins(lineage, []) == []
@@ -91,6 +114,47 @@ def test_annotated_documents_keep_id_columns_and_lineage(source: Path, tmp_path:
         assert row["score_depth"] == len(row["text"]) and json.loads(row["meta"]) == {"why": "long"}
         assert [entry["stage"] for entry in json.loads(row["lineage"])] == ["read", "synthesize"]
         assert "gates" not in json.loads(row["lineage"])[-1]  # the gates are about new text
+
+
+async def annotated(document: Document, ask: Any) -> list[Draft]:
+    """Gives the document back."""
+    return [Draft(text=document.text, keeps_id=True)]
+
+
+async def twice(document: Document, ask: Any) -> list[Draft]:
+    """Gives the document back, twice."""
+    return [Draft(text=document.text, keeps_id=True), Draft(text=document.text[:9], keeps_id=True)]
+
+
+def test_an_annotated_document_keeps_its_column_part(source: Path, tmp_path: Path) -> None:
+    """As samples of an earlier run have one."""
+    (path,) = source.glob("*.parquet")
+    table = pq.read_table(path).append_column("part", pa.array(["plain", "titled"]))
+    write_table(tmp_path / "parts" / "a.parquet", table)
+    finish_dataset(tmp_path / "parts", shards=["a.parquet"], made_by="test")
+    rows = run(tmp_path / "parts", tmp_path / "out", recipe("judge", version=1, shape="annotation")(annotated))
+    assert [row["part"] for row in rows] == ["plain", "titled"]
+
+
+async def without_first(document: Document, ask: Any) -> list[Draft]:
+    """Gives back all documents but the first."""
+    return [] if document.text.startswith("Säule 0") else [Draft(text=document.text, keeps_id=True)]
+
+
+def test_columns_stay_with_their_document_where_others_are_dropped(source: Path, tmp_path: Path) -> None:
+    (row,) = run(source, tmp_path / "out", recipe("judge", version=1, shape="annotation")(without_first))
+    assert row["text"].startswith("Säule 1") and (row["tag"], row["score_quality"]) == ("t1", 3.5)
+
+
+def test_no_document_is_there_twice_under_its_id(source: Path, tmp_path: Path) -> None:
+    judge = recipe("judge", version=1, shape="annotation")
+    with pytest.raises(ConfigError, match="2 samples") as error:
+        synthesize(source, tmp_path / "a", judge(annotated), NoTeacher(), SynthesisConfig(samples=2))
+    assert "--samples" in str(error.value)
+    with pytest.raises(ConfigError, match="more than once"):
+        run(source, tmp_path / "b", judge(twice))
+    with pytest.raises(ConfigError, match="shape `text`"):
+        run(source, tmp_path / "c", recipe("judge", version=1, shape="text")(annotated))
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8")), st.data())

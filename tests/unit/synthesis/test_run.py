@@ -17,6 +17,7 @@ from tilth.synthesis.config import Budget, GateConfig, SynthesisConfig
 from tilth.synthesis.define import Recipe
 from tilth.synthesis.result import SYNTHESIS, SynthesisResult
 from tilth.synthesis.run import synthesize
+from tilth.synthesis.write import EXAMPLE_CHARACTERS
 from tilth.types import Document, documents_table
 from toy_recipe import LongEnough, NeverTwice, NoTeacher, ScriptedDoor, Toy, scripted, toy
 
@@ -44,7 +45,8 @@ def run(source: Path | None, out: Path, door: ScriptedDoor, recipe: Recipe = toy
     gates = changes.pop("gates", None) or [LongEnough(), NeverTwice()]
     options = changes.pop("options", None)
     context = changes.pop("context", Context(workers=1, max_in_flight=4))
-    config = SynthesisConfig(**changes)
+    config_gates = changes.pop("config_gates", GateConfig())
+    config = SynthesisConfig(gates=config_gates, **changes)
     return synthesize(
         source, out, recipe, NoTeacher(), config, context, options=options, gates=gates, open_asker=door
     )  # fmt: skip
@@ -255,6 +257,32 @@ def test_recipes_that_need_documents_say_so(tmp_path: Path) -> None:
         None, tmp_path / "out", ScriptedDoor(tmp_path / "cache"), recipe=alone, documents=5, gates=[LongEnough()]
     )
     assert result.documents_done == 5
+
+
+def test_what_gates_compare_with_counts_by_its_content(source: Path, tmp_path: Path) -> None:
+    """An evaluation set that changed is another run; one that lies elsewhere is not."""
+    door, first, moved = ScriptedDoor(tmp_path / "cache"), tmp_path / "a.jsonl", tmp_path / "elsewhere" / "a.jsonl"
+    first.write_text('{"question": "Which of the many kinds of soil holds the most water after rain?"}\n')
+    moved.parent.mkdir()
+    moved.write_bytes(first.read_bytes())
+
+    def again(path: Path) -> SynthesisResult:
+        return run(source, tmp_path / "out", door, config_gates=GateConfig(decontaminate=(str(path),)))
+
+    assert again(first).complete and again(moved).complete
+    first.write_text('{"question": "Which of the few kinds of stone holds the least water after rain?"}\n')
+    with pytest.raises(ConfigError, match="another call"):
+        again(first)
+
+
+def test_examples_are_cut_and_rows_are_not(source: Path, tmp_path: Path) -> None:
+    def script(request: Any, sample: int) -> Any:
+        return "a b" * 9000 if "title" in request.messages[-1].content.split("<<<")[0] else "too short" * 9000
+
+    result = run(source, tmp_path / "out", ScriptedDoor(tmp_path / "cache", script=script))
+    assert {len(one.text) for one in (*result.kept_examples, *result.rejected_examples)} <= {0, EXAMPLE_CHARACTERS}
+    assert (tmp_path / "out" / SYNTHESIS).stat().st_size < 1_000_000
+    assert max(len(row["text"]) for row in rows(tmp_path / "out" / "rejects")) >= 9 * 9000
 
 
 def test_gate_limits_are_checked() -> None:

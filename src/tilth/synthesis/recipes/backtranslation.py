@@ -11,6 +11,8 @@ from tilth.synthesis.recipes.turns import grades, user_message
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message
 
+JUDGE = GenerationParams(temperature=0.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backtranslation:
@@ -63,7 +65,7 @@ async def backtranslation(document: Document, ask: Ask) -> list[Draft]:
     scores = [None] * len(pairs)
     if options.min_curation_score:
         judged = [("score", {"instruction": one.value, "response": passage.text}) for passage, one in pairs]
-        scores = await ask.each(judged, grades("Score"), params=GenerationParams(temperature=0.0))
+        scores = await ask.each(judged, grades("Score"), params=JUDGE, is_judgement=True)
     drafts: list[Draft] = []
     for (passage, one), score in zip(pairs, scores, strict=True):
         if options.min_curation_score and score is None:

@@ -30,6 +30,7 @@ class PreQuery:
         return self.system.replace("{system}", system) + self.user
 
 
+JUDGE = GenerationParams(temperature=0.0)
 TEMPLATES = {
     "chatml": PreQuery(
         system="<|im_start|>system\n{system}<|im_end|>\n", user="<|im_start|>user\n", stop=("<|im_end|>",)
@@ -118,7 +119,7 @@ async def magpie(document: Document, ask: Ask) -> list[Draft]:
     replies: list[Parsed[Any]] = [question]
     meta: dict[str, object] = {}
     if options.tags or options.min_quality or options.min_difficulty:
-        tags = await ask("tags", {"question": question.value}, parse_tags, params=GenerationParams(temperature=0.0))
+        tags = await ask("tags", {"question": question.value}, parse_tags, params=JUDGE, is_judgement=True)
         meta = dict(tags.value)
         replies.append(tags)
         for name, least in (("quality", options.min_quality), ("difficulty", options.min_difficulty)):

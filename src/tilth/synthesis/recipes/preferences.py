@@ -102,7 +102,7 @@ async def _answers(prompt: str, ask: Ask) -> tuple[list[Parsed[str]], str]:
 async def _by_rubric(prompt: str, answers: Sequence[str], ask: Ask) -> tuple[list[float], list[Parsed[Any]]]:
     """Returns the mean grade of each answer. Raises: Rejected where the margin is too small."""
     prompts = [("rubric", {"instruction": prompt, "response": answer}) for answer in answers]
-    judged = await ask.each(prompts, _GRADES, params=JUDGE)
+    judged = await ask.each(prompts, _GRADES, params=JUDGE, is_judgement=True)
     found = [one for one in judged if one is not None]
     if len(found) < len(answers):
         raise Rejected("not_judged", f"{len(found)} of {len(answers)} judgements could be read")
@@ -117,7 +117,7 @@ async def _by_pairs(prompt: str, answers: Sequence[str], ask: Ask) -> tuple[list
     pairs = list(combinations(range(len(answers)), 2))
     orders = [order for a, b in pairs for order in ((a, b), (b, a))]
     prompts = [("compare", {"instruction": prompt, "first": answers[a], "second": answers[b]}) for a, b in orders]
-    judged = await ask.each(prompts, _VERDICT, params=JUDGE)
+    judged = await ask.each(prompts, _VERDICT, params=JUDGE, is_judgement=True)
     if any(one is None for one in judged):
         raise Rejected("not_judged", f"{judged.count(None)} of {len(judged)} judgements could not be read")
     found = [one for one in judged if one is not None]

@@ -19,6 +19,7 @@ from tilth.synthesis.parse import content, prose
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message
 
+CLASSIFY = GenerationParams(temperature=0.0)
 SEED_TASKS = Path(__file__).parent / "seed_tasks.jsonl"
 """Tasks that were written by hand for this package."""
 _BEYOND_TEXT = re.compile(
@@ -100,7 +101,7 @@ async def self_instruct(document: Document, ask: Ask) -> list[Draft]:
     written = await ask("instructions", variables, parse_instructions)
     tasks = _filtered(written.value[: options.new], [*(seed.instruction for seed in seeds), *shown], ask)
     kinds = await ask.each(
-        [("classify", {"task": task}) for task in tasks], parse_yes_no, params=GenerationParams(temperature=0.0)
+        [("classify", {"task": task}) for task in tasks], parse_yes_no, params=CLASSIFY, is_judgement=True
     )
     known = [(task, kind) for task, kind in zip(tasks, kinds, strict=True) if kind is not None]
     asked = [
