@@ -195,13 +195,17 @@ def test_problems_without_a_sure_answer_are_rejected(answers: list[str], reason:
         ("-0", "0"),
         ("100000", "100000"),
         ("none", "none"),
+        ("$1,234.50", "1234.5"),
+        ("\\(42\\)", "42"),
+        ("$\\boxed{42}$", "42"),
+        ("**42**", "42"),
     ],
 )
 def test_results_in_plain_digits(line: str, value: str) -> None:
     assert parse_result(f"Because.\nAnswer: {line}") == value
 
 
-@pytest.mark.parametrize("line", ["12 metres", "about 12", "1/2", "12 or 13", "nan", "1e5", "$5"])
+@pytest.mark.parametrize("line", ["12 metres", "about 12", "1/2", "12 or 13", "nan", "1e5", "50%"])
 def test_what_is_no_result(line: str) -> None:
     with pytest.raises(ParseError) as caught:
         parse_result(f"Answer: {line}")
