@@ -1,5 +1,7 @@
 """Personas from texts and from personas, and what a persona asks."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 
@@ -147,6 +149,15 @@ def test_every_demand_is_one_that_the_verifier_knows() -> None:
         for maker in group:
             demand = maker(np.random.default_rng(0))
             Instructions(constraints=(dict(demand.check),))  # raises for wrong names and arguments
+
+
+def test_no_demand_asks_for_a_word_that_another_forbids() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [demand for _ in range(500) for demand in draw_demands(rng, 5)]
+    forbidden = {word for demand in drawn for word in cast("list[str]", demand.check.get("forbidden_words", []))}
+    endings = {str(demand.check["end_phrase"]).lower() for demand in drawn if "end_phrase" in demand.check}
+    assert forbidden and len(endings) > 3
+    assert not {word for ending in endings for word in ending.rstrip(".!").split()} & forbidden
 
 
 def test_demands_are_of_different_groups() -> None:
