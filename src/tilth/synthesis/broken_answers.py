@@ -27,6 +27,14 @@ _REFUSAL = re.compile(
 )
 
 
+_REQUEST = re.compile(
+    r"\b(?:can|could|would|will) you (?:please )?(?!provide|give|tell me more|share|send|clarify|rephrase)\w+[^.!\n]*\?"
+    r"|\b(?:how|what|where) (?:do|can|could|should|would) i (?!help|assist)\w+[^.!\n]*\?",
+    re.IGNORECASE,
+)
+"""A person who says what they cannot do, and asks for help."""
+
+
 def broken_answer(reply: Reply, instructions: Sequence[str], *, allow_cut_off: bool = False) -> str:
     """Returns `empty`, `cut_off`, `refused` or `echo`; nothing for an answer that can be parsed.
 
@@ -48,7 +56,7 @@ def is_refusal(text: str) -> bool:
     """Whether a text begins as a refusal, and is a short one or says what it cannot do."""
     begin = text.strip()[:_SHORT].replace("’", "'")
     found = _REFUSAL.match(begin)
-    if found is None:
+    if found is None or _REQUEST.search(begin):
         return False
     return len(text) <= _SHORT or re.search(_VERB, begin[: found.end() + 60], re.IGNORECASE) is not None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -31,15 +31,34 @@ _BLANK_LINES = re.compile(r"\n{3,}")
 _COURTESY = r"(?:sure(?: thing)?|certainly|of course|absolutely|okay|ok|great|no problem|got it)[!,.:]"
 _PREAMBLE = re.compile(
     rf"(?:{_COURTESY}(?:[^\n]{{0,150}}\b(?:here|below|following)\b[^\n]{{0,150}}[:.!])?"
-    r"|(?:here(?:['’]s| is| are)|below (?:is|are)|the following (?:is|are)) (?:the|a|an|my|your|one|some)\b"
-    r"[^\n]{0,200}:)[ \t*]{0,9}\n",
+    r"|(?:based on [^\n:]{1,150}, )?(?:here(?:['’]s| is| are)|below (?:is|are)|the following (?:is|are))"
+    r" (?:the|a|an|my|your|one|some)\b[^\n]{0,200}:)[ \t*]{0,9}\n",
     re.IGNORECASE,
 )
+_OWN_TITLE = re.compile(
+    r"[ \t#*_]{0,9}(?:the )?(?:rewritten|rephrased|revised|paraphrased|simplified|condensed|shortened|distilled|edited"
+    r"|transformed|extracted|generated) (?:passage|text|version|paragraph|document|task|knowledge|content|instruction)"
+    r"s?[ \t*_]{0,9}:[ \t*_]{0,9}",
+    re.IGNORECASE,
+)
+"""What models write above what they made of a text; no text of a person begins so."""
 _RUN_ON = re.compile(rf"{_COURTESY} (?:here|below|i)\b", re.IGNORECASE)
+_WORK = (
+    r"(?:this|the|these) (?:rewritten|rephrased|paraphrased|simplified|revised|condensed|rewrite\b|paraphrase\b"
+    r"|version\b"
+    r"|questions and answers\b|question[ -]answer pairs\b|pairs of questions\b)"
+)
+"""What an answer calls itself."""
 _CLOSING = re.compile(
     r"(?:\*|\()?(?:(?:please )?let me know\b|i hope (?:this|that|it|these)\b|feel free to (?:ask|let|reach|contact)"
     r"|is there anything else\b|would you like me to\b|do you want me to\b|if you(?:['’]d| would) like me to\b"
-    r"|if you (?:have|need) (?:any |more |further )+(?:questions|help|information|assistance|changes|details)\b)",
+    r"|if you (?:have|need) (?:any |more |further )+(?:questions|help|information|assistance|changes|details)\b"
+    rf"|note: (?:i\b|these are all\b|{_WORK})|i(?:['’]ve| have) (?:also )?(?:rewritten|rephrased|paraphrased|simplified"
+    r"|kept|preserved|maintained|retained|followed|tried to|made sure)\b[^\n]{0,300}\b(?:(?:the|your) (?:passage"
+    r"|instructions|request|(?:original|source) (?:passage|text|document|meaning|structure)|requested format)"
+    rf"|as (?:you )?(?:asked|requested|instructed))\b|{_WORK} (?:[\w-]+ ){{0,3}}"
+    r"(?:keeps?|covers?|captures?|preserves?|maintains?|retains?|follows?|conveys?|focus(?:es)?|meets?|cover)\b"
+    r"|word count: )",
     re.IGNORECASE,
 )
 _THOUGHTS = re.compile(r"<(?:think|thinking|reasoning)>", re.IGNORECASE)
@@ -107,6 +126,9 @@ def without_courtesies(text: str) -> str:
     opening = _PREAMBLE.match(text)
     if opening is not None and text[opening.end() :].strip():
         text = text[opening.end() :].strip()
+    title = _OWN_TITLE.match(text)
+    if title is not None and text[title.end() :].strip():
+        text = text[title.end() :].strip()
     head, gap, last = text.rpartition("\n\n")
     if gap and len(last) < 400 and _CLOSING.match(last):
         text = head.strip()
@@ -224,13 +246,19 @@ class Pair:
     answer: str
 
 
+_QUESTIONS = "question|frage|pregunta|pergunta|domanda|vraag|вопрос|问题|問題|问|質問|질문"
+_ANSWERS = "answer|réponse|antwort|respuesta|resposta|risposta|antwoord|ответ|答案|答|回答|답변"
 _LABEL = re.compile(
     r"[ \t]{0,9}(?:[-*•>][ \t]{1,9})?(?:\d{1,3}[.)][ \t]{0,9})?"
-    r"(?:(?P<question>question|q)[ \t]{0,3}\d{0,3}[ \t]{0,3}[:.)]|(?P<answer>answer|a)[ \t]{0,3}\d{0,3}[ \t]{0,3}:)"
-    r"[ \t]*",
+    rf"(?:(?P<question>{_QUESTIONS}|q)[ \t]{{0,3}}\d{{0,3}}[ \t]{{0,3}}(?:[:：.)]|$)"
+    rf"|(?P<answer>{_ANSWERS}|a)[ \t]{{0,3}}\d{{0,3}}[ \t]{{0,3}}(?:[:：]|$))[ \t]*",
     re.IGNORECASE,
 )
-"""Beginning of a line. `A)` and `A.` are choices of a question, never the label of an answer."""
+"""Beginning of a line, or all of it. `A)` and `A.` are choices of a question, never the label of an answer. Teachers
+that write in another language translate the labels too, whatever the prompt says."""
+_SAME_LINE = re.compile(rf"(?<=\S)[ \t]+(?=(?:{_ANSWERS})[ \t]{{0,3}}[:：])", re.IGNORECASE)
+_BETWEEN_PAIRS = re.compile(r"(?:\n[ \t]*(?:[-*_=][ \t]*){3,})+\Z")
+"""A rule that a teacher draws below a pair."""
 
 
 def pairs(answer: str) -> list[Pair]:
@@ -246,9 +274,13 @@ def parse_pairs(text: str) -> list[Pair]:
     """`pairs` for a text that is clean already."""
     before: list[str] = []
     parts: list[tuple[str, list[str]]] = []
-    for line in text.split("\n"):
+    short = False
+    for line in _with_own_lines(text):
         label = _LABEL.match(line)
+        if label is not None and (label["answer"] or "").lower() == "a" and not short:
+            label = None  # the first of several choices, where questions have the label `Question:`
         if label is not None:
+            short = short or (label["question"] or "").lower() == "q"
             parts.append(("question" if label["question"] else "answer", [line[label.end() :]]))
         else:
             (parts[-1][1] if parts else before).append(line)
@@ -260,11 +292,21 @@ def parse_pairs(text: str) -> list[Pair]:
     found: list[Pair] = []
     for index in range(0, len(parts), 2):
         kinds = [kind for kind, _ in parts[index : index + 2]]
-        texts = ["\n".join(lines).strip() for _, lines in parts[index : index + 2]]
+        texts = [_BETWEEN_PAIRS.sub("", "\n".join(lines).strip()).strip() for _, lines in parts[index : index + 2]]
         if kinds != ["question", "answer"] or not all(texts):
             raise ParseError("incomplete_pair", f"pair {index // 2 + 1}")
         found.append(Pair(*texts))
     return found
+
+
+def _with_own_lines(text: str) -> Iterator[str]:
+    """The lines of a text; a question and the label of its answer in one line are two."""
+    for line in text.split("\n"):
+        label = _LABEL.match(line)
+        if label is not None and label["question"]:
+            yield from _SAME_LINE.split(line, maxsplit=1)
+        else:
+            yield line
 
 
 def render_pairs(found: Sequence[Pair]) -> str:
@@ -278,21 +320,36 @@ _BULLET = re.compile(r"[ \t]*(?:[-*•‣–]|\d{1,3}[.)])[ \t]+(?=\S)")
 def bullets(answer: str) -> list[str]:
     """Returns the items of a list, whatever marks it has; a first line that is none of them is left aside.
 
-    A line without a mark continues the item before it where it is indented.
+    A line without a mark continues the item before it where it is indented, and so does an indented item below one
+    that is not; headings between items are left aside.
     Raises: as `content`; `not_a_list`.
     """
     items: list[str] = []
-    for number, line in enumerate(strip_markdown(content(answer)).split("\n")):
-        mark = _BULLET.match(line)
-        if mark is not None:
-            items.append(line[mark.end() :])
-        elif line[:1] in (" ", "\t") and items:
-            items[-1] += " " + line.strip()
-        elif line.strip() and number:
+    lines = content(answer).split("\n")
+    marks = [_BULLET.match(line) for line in lines]
+    # The first line has lost its indent: it says nothing about the others.
+    has_levels = (
+        sum(mark is not None and line[:1] not in (" ", "\t") for mark, line in zip(marks, lines, strict=True)) > 1
+    )
+    for number, (line, mark) in enumerate(zip(lines, marks, strict=True)):
+        is_indented = line[:1] in (" ", "\t")
+        text = strip_markdown(line[mark.end() :] if mark else line).strip()
+        if items and is_indented and (mark is None or has_levels):
+            items[-1] += " " + text
+        elif mark is not None:
+            items.append(text)
+        elif text and number and not _is_heading(line):
             raise ParseError("not_a_list", line[:100])
     if not items:
         raise ParseError("not_a_list", "no items")
     return items
+
+
+def _is_heading(line: str) -> bool:
+    """Whether a line is a heading of Markdown, bold as a whole, or short with a colon at its end."""
+    text = line.strip()
+    is_bold = text.startswith("**") and text.rstrip(":").endswith("**") and text.count("**") == 2
+    return len(text) < 100 and (text.startswith("#") or is_bold or text.endswith((":", ":**")))
 
 
 def render_bullets(items: Sequence[str]) -> str:
@@ -300,21 +357,30 @@ def render_bullets(items: Sequence[str]) -> str:
     return "\n".join(f"- {item}" for item in items)
 
 
-_STEP = re.compile(r"^(?:step[ \t]+)?(\d{1,3})[.:)][ \t]+(?=\S)", re.IGNORECASE | re.MULTILINE)
+_STEP = re.compile(r"^(\d{1,3})(?:\\?[.)]|:)[ \t]+(?=\S)", re.MULTILINE)
+_NAMED_STEP = re.compile(r"^step[ \t]+(\d{1,3})[ \t]*(?:[.:)]|[-–—](?=[ \t])|$)[ \t]*", re.IGNORECASE | re.MULTILINE)
 
 
 def steps(text: str) -> list[str]:
     """Returns the steps of a clean text: lines that begin with `1.` or `Step 1:`, numbered from 1 without a gap.
 
-    Indented numbers are parts of a step. Raises: ParseError `no_steps`, `steps_out_of_order`.
+    Indented numbers are parts of a step, and so are all others that interrupt the order of steps called `Step`.
+    Raises: ParseError `no_steps`, `steps_out_of_order`.
     """
-    marks = list(_STEP.finditer(text))
+    named = list(_NAMED_STEP.finditer(text))
+    marks = sorted([*named, *_STEP.finditer(text)], key=lambda mark: mark.start())
     if not marks:
         raise ParseError("no_steps", text[:100])
-    if [int(mark[1]) for mark in marks] != list(range(1, len(marks) + 1)):
+    if not _are_in_order(marks) and named:
+        marks = named
+    if not _are_in_order(marks):
         raise ParseError("steps_out_of_order", ", ".join(mark[1] for mark in marks[:20]))
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     return [text[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=True)]
+
+
+def _are_in_order(marks: Sequence[re.Match[str]]) -> bool:
+    return [int(mark[1]) for mark in marks] == list(range(1, len(marks) + 1))
 
 
 def sections(text: str, names: Sequence[str]) -> dict[str, str]:
@@ -323,7 +389,11 @@ def sections(text: str, names: Sequence[str]) -> dict[str, str]:
     Raises: ParseError `missing_<name>`, `repeated_<name>`, `empty_<name>`, `sections_out_of_order`,
     `text_before_sections`.
     """
-    label = re.compile(rf"^[ \t]*({'|'.join(re.escape(name) for name in names)})[ \t]*:", re.IGNORECASE | re.MULTILINE)
+    label = re.compile(
+        rf"^[ \t]*(?:final[ \t]+|word[ \t]+|step-by-step[ \t]+)?({'|'.join(re.escape(name) for name in names)})"
+        r"[ \t]*(?:[:：]|$)",
+        re.IGNORECASE | re.MULTILINE,
+    )
     marks = list(label.finditer(text))
     found = [mark[1].lower() for mark in marks]
     for name in names:

@@ -104,19 +104,30 @@ def numbers(text: str) -> list[Fraction]:
 def wrong_equation(text: str) -> str | None:
     """Returns the first equation of plain numbers in a text (`3 * 4 + 2 = 14`) that is wrong, or None.
 
-    A result may be rounded to the digits that are written. What is no plain expression is left aside.
+    A result may be rounded to the digits that are written. What is no plain expression is left aside, and so is what is
+    right where a comma is the decimal sign, as in most languages of Europe.
     """
     for match in _EQUATION.finditer(text[:100_000]):
         before = text[: match.start()].rstrip(" \t")[-1:]
         if before and before in "+-*/×÷=^(":
             continue  # the end of a longer expression, with letters in it
-        value, right = _evaluate(match["left"]), match["right"]
-        if value is None or len(right) > _LONGEST_NUMBER:
-            continue
-        digits = len(right.partition(".")[2])
-        if abs(value - _number(right)) > Fraction(1, 2 * 10**digits):
-            return match[0].strip()
+        if _is_wrong(match["left"], match["right"]):
+            swapped = (side.translate(_DECIMAL_COMMA) for side in (match["left"], match["right"]))
+            if not re.search(r"\d[.,]\d", match[0]) or _is_wrong(*swapped) is not False:
+                return match[0].strip()
     return None
+
+
+_DECIMAL_COMMA = str.maketrans(".,", ",.")
+
+
+def _is_wrong(left: str, right: str) -> bool | None:
+    """Whether an equation is wrong; None where it is no plain one."""
+    value = _evaluate(left)
+    if value is None or len(right) > _LONGEST_NUMBER or not _NUMBER.fullmatch(right):
+        return None
+    digits = len(right.partition(".")[2])
+    return abs(value - _number(right)) > Fraction(1, 2 * 10**digits)
 
 
 def _number(text: str) -> Fraction:

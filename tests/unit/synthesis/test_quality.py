@@ -54,6 +54,13 @@ def test_a_rating_is_strict() -> None:
     rating = parse_rating("It explains well.\n\nEducational score: 4", 100)
     assert (rating.score, rating.justification) == (4, "It explains well.")
     assert parse_rating("Fine.\n**Educational score: 2**", 100).score == 2
+    for line in (
+        "**Educational score:** 2",
+        "Educational score: 2/5",
+        "Educational Score: 2.",
+        "Educational score: <2>",
+    ):
+        assert parse_rating(f"<think>Educational score: 4?</think>\n{'word ' * 120}\n\n{line}", 100).score == 2
 
 
 @pytest.mark.parametrize(
@@ -66,7 +73,7 @@ def test_a_rating_is_strict() -> None:
         ("It is good.\nEducational score: 4.5", "no_score"),
         ("Educational score: 4", "no_justification"),
         ("Educational score: 1\nNo, rather:\nEducational score: 3", "several_scores"),
-        ("word " * 101 + "\nEducational score: 3", "justification_too_long"),
+        ("word " * 201 + "\nEducational score: 3", "justification_too_long"),
     ],
 )
 def test_what_is_no_rating(text: str, reason: str) -> None:

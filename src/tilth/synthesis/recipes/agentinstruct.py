@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -55,6 +56,9 @@ TASKS = {
 """Kind of task -> what makes it one."""
 
 
+_LABEL = re.compile(r"\A[*#_ ]{0,6}(?:(?:the|new|edited|revised|final) )?task[*_ ]{0,3}:[*_ \t]*", re.IGNORECASE)
+
+
 @dataclass(frozen=True, kw_only=True)
 class AgentInstruct:
     """Tasks with answers, in three flows: transformation, instruction, refinement."""
@@ -82,10 +86,11 @@ def task_text(answer: str) -> str:
     text = content(answer)
     if len(text.split()) < 5:
         raise ParseError("too_short", text)
+    text = _LABEL.sub("", text).strip()
     last = text.rpartition("\n\n")[2].lower().lstrip("*# ")
     if last.startswith(("answer:", "solution:", "response:", "assistant:")):
         raise ParseError("solved", last[:100])
-    return text.removeprefix("Task:").strip()
+    return text
 
 
 @recipe(

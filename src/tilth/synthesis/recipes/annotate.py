@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 from tilth.errors import ConfigError
 from tilth.synthesis.define import Ask, Draft, ParseError, recipe
+from tilth.synthesis.parse import clean, strip_markdown, without_thoughts
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document
 
-_LAST_LINE = re.compile(r"educational score: *([0-5])", re.IGNORECASE)
+_LAST_LINE = re.compile(r"educational score: *<?([0-5])>?(?: */ *5| out of 5)?\.?", re.IGNORECASE)
+_SOME_SCORE = re.compile(r"educational score: *<?([0-5])", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,7 @@ class Annotate:
     characters: int = 4000
     """How much of a document the teacher reads."""
     justification_words: int = 100
-    """Most words of the justification."""
+    """Words of the justification, at most, that are asked for."""
 
     def __post_init__(self) -> None:
         for name in ("characters", "justification_words"):
@@ -44,19 +46,22 @@ class Rating:
 def parse_rating(text: str, max_words: int) -> Rating:
     """Reads a justification and a last line `Educational score: N`.
 
-    Raises: ParseError for another last line, no justification, or one that is too long.
+    A justification may have twice the words that are asked for: models do not count them.
+    Raises: ParseError for another last line, no justification, one that is too long, or another score in it.
     """
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    found = _LAST_LINE.fullmatch(lines[-1].strip("*_").strip()) if lines else None
+    text = strip_markdown(without_thoughts(clean(text))) if text.strip() else ""
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    found = _LAST_LINE.fullmatch(lines[-1]) if lines else None
     if found is None:
         raise ParseError("no_score", lines[-1][:100] if lines else "")
-    if any(_LAST_LINE.search(line) for line in lines[:-1]):
+    others = {other for line in lines[:-1] for other in _SOME_SCORE.findall(line)}
+    if others - {found[1]}:
         raise ParseError("several_scores")
     words = len(" ".join(lines[:-1]).split())
     if not words:
         raise ParseError("no_justification")
-    if words > max_words:
-        raise ParseError("justification_too_long", f"{words} words > {max_words}")
+    if words > 2 * max_words:
+        raise ParseError("justification_too_long", f"{words} words > 2 * {max_words}")
     return Rating(score=int(found[1]), justification="\n".join(lines[:-1]))
 
 

@@ -65,7 +65,12 @@ def _sections(rng: np.random.Generator) -> Demand:
 def _ending(rng: np.random.Generator) -> Demand:
     phrase = str(
         rng.choice(
-            ["That is all I know.", "Please check it before you use it.", "Write to me if it fails.", "Good luck!"]
+            [
+                "That is all I know.",
+                "Please check it before you use it.",
+                "Write to me if it fails.",
+                "Ask me for more.",
+            ]
         )
     )
     return _demand(

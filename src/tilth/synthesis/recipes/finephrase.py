@@ -26,17 +26,15 @@ MIN_ROWS, MIN_PAIRS, MIN_STEPS = 2, 3, 3
 
 
 def table_with_question(answer: str) -> str:
-    """Returns a table in Markdown with one question about it and the answer.
+    """Returns a table in Markdown with one question about it, the first, and the answer.
 
-    Raises: as `parse.table` and `parse.parse_pairs`; `too_few_rows`, `several_questions`.
+    Raises: as `parse.table` and `parse.parse_pairs`; `too_few_rows`.
     """
     found, rest = table(content(answer))
     if len(found.rows) < MIN_ROWS:
         raise ParseError("too_few_rows", f"{len(found.rows)} < {MIN_ROWS}")
     asked = parse_pairs(strip_markdown(rest))
-    if len(asked) != 1:
-        raise ParseError("several_questions", str(len(asked)))
-    return f"{render_table(found)}\n\n{render_pairs(asked)}"
+    return f"{render_table(found)}\n\n{render_pairs(asked[:1])}"
 
 
 def faq(answer: str) -> str:

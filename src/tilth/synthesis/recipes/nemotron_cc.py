@@ -1,13 +1,16 @@
 """Nemotron-CC: what becomes of a document depends on its quality, with the limits and post rules of each prompt.
 
-Low quality: a paraphrase in the style of Wikipedia. High quality: questions and answers below the original text, a
-distilled version, extracted knowledge, a list of knowledge. Limits in tokens are estimated (`post.estimate_tokens`).
+Low quality: a paraphrase in the style of Wikipedia, whose segments are joined to one text again. High quality: of each
+segment questions and answers below its own text, a distilled version, extracted knowledge, a list of knowledge. Limits
+in tokens are estimated (`post.estimate_tokens`); a segment has what its prompt leaves of the limit for the input.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from tilth.errors import ConfigError, DataError
@@ -15,6 +18,7 @@ from tilth.synthesis.define import Ask, Draft, Parsed, ParseError, Parser, Rejec
 from tilth.synthesis.parse import Pair, after_prefix, bullets, pairs, prose, render_bullets, render_pairs
 from tilth.synthesis.passages import Passage, join_lines
 from tilth.synthesis.post import estimate_tokens, keep_some
+from tilth.synthesis.prompt_files import PromptFile
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document
 
@@ -27,17 +31,18 @@ class Limits:
 
     min_document: int
     min_segment: int
-    max_segment: int
+    max_input: int
+    """Of the prompt with its segment."""
     max_answer: int
     min_result: int
 
 
 LIMITS = {
-    "wikipedia": Limits(min_document=5, min_segment=5, max_segment=512, max_answer=512, min_result=50),
-    "diverse_qa": Limits(min_document=30, min_segment=30, max_segment=1000, max_answer=600, min_result=100),
-    "distill": Limits(min_document=30, min_segment=10, max_segment=2000, max_answer=1600, min_result=50),
-    "extract_knowledge": Limits(min_document=30, min_segment=30, max_segment=1400, max_answer=1400, min_result=50),
-    "knowledge_list": Limits(min_document=30, min_segment=30, max_segment=1000, max_answer=600, min_result=50),
+    "wikipedia": Limits(min_document=5, min_segment=5, max_input=512, max_answer=512, min_result=50),
+    "diverse_qa": Limits(min_document=30, min_segment=30, max_input=1000, max_answer=600, min_result=100),
+    "distill": Limits(min_document=30, min_segment=10, max_input=2000, max_answer=1600, min_result=50),
+    "extract_knowledge": Limits(min_document=30, min_segment=30, max_input=1400, max_answer=1400, min_result=50),
+    "knowledge_list": Limits(min_document=30, min_segment=30, max_input=1000, max_answer=600, min_result=50),
 }
 LOW = ("wikipedia",)
 HIGH = ("diverse_qa", "distill", "extract_knowledge", "knowledge_list")
@@ -76,21 +81,26 @@ def knowledge_list(answer: str) -> str:
     return render_bullets(bullets(answer))
 
 
+_PASSAGE_LINE = re.compile(r"^[ \t]*passages?[ \t]*\d{0,2}[ \t]*(?::[ \t]*$|$|:[ \t]*)", re.IGNORECASE | re.MULTILINE)
+
+
+def passages(answer: str) -> str:
+    """Returns passages of knowledge without the lines that count them (`Passage 1:`). Raises: as `parse.prose`."""
+    return prose(_PASSAGE_LINE.sub("", prose(answer)))
+
+
 PARSERS: dict[str, Parser[str]] = {
     "wikipedia": paraphrase,
     "distill": after_prefix("Paraphrased Text:"),
-    "extract_knowledge": prose,
+    "extract_knowledge": passages,
     "knowledge_list": knowledge_list,
 }
 """How the answers are read that are texts; those to `diverse_qa` are pairs."""
 
 
 def up_to_eight(answer: str) -> list[Pair]:
-    """Returns questions and answers. Raises: as `parse.pairs`; `too_many_pairs`."""
-    found = pairs(answer)
-    if len(found) > 8:
-        raise ParseError("too_many_pairs", f"{len(found)} > 8")
-    return found
+    """Returns questions and answers, the first eight. Raises: as `parse.pairs`."""
+    return pairs(answer)[:8]
 
 
 @recipe(
@@ -110,13 +120,16 @@ async def nemotron_cc(document: Document, ask: Ask) -> list[Draft]:
         raise Rejected("no_prompt_for_bucket", "low quality" if bucket is LOW else "high quality")
     drafts: list[Draft] = []
     for name in names:
-        passages = segments(document.text, LIMITS[name])
-        if not passages:
+        pieces = segments(document.text, name)
+        if not pieces:
             ask.reject("too_short_for_prompt", name)
         elif name == "diverse_qa":
-            drafts += await with_questions(passages, ask)
+            drafts += await with_questions(pieces, ask)
+        elif name in LOW:
+            drafts += await rejoined(name, pieces, ask)
         else:
-            drafts += await rejoined(name, passages, ask)
+            for piece, reply in await _ask_each(name, pieces, PARSERS[name], ask):
+                drafts += _long_enough(name, reply.value, [piece], [reply], ask)
     return drafts
 
 
@@ -133,11 +146,19 @@ def is_low(document: Document, options: NemotronCC) -> bool:
     return score <= options.threshold
 
 
-def segments(text: str, limits: Limits) -> list[Passage]:
+def segments(text: str, name: str) -> list[Passage]:
     """Returns what of a document a prompt is asked about; nothing for one that is too short."""
+    limits = LIMITS[name]
     if estimate_tokens(text) < limits.min_document:
         return []
-    return join_lines(text, max_tokens=limits.max_segment, min_tokens=limits.min_segment)
+    return join_lines(text, max_tokens=max_segment(name), min_tokens=limits.min_segment)
+
+
+@lru_cache
+def max_segment(name: str) -> int:
+    """Returns the most tokens of a segment: what the prompt leaves of its limit, less two."""
+    messages = PromptFile.load("nemotron-cc", name).render({"passage": ""})
+    return LIMITS[name].max_input - estimate_tokens(" ".join(message.content for message in messages)) - 2
 
 
 async def rejoined(name: str, passages: Sequence[Passage], ask: Ask) -> list[Draft]:
@@ -145,7 +166,7 @@ async def rejoined(name: str, passages: Sequence[Passage], ask: Ask) -> list[Dra
     replies = await _ask_each(name, passages, PARSERS[name], ask)
     if not replies:
         return []
-    text = ("\n" if name == "knowledge_list" else "\n\n").join(reply.value for _, reply in replies)
+    text = "\n\n".join(reply.value for _, reply in replies)
     return _long_enough(name, text, [passage for passage, _ in replies], [reply for _, reply in replies], ask)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from decimal import Decimal
@@ -122,12 +123,18 @@ async def persona_problem(document: Document, ask: Ask) -> list[Draft]:
     return [Draft(prompt=problem.value, answer=answer, verifier=VERIFIER, replies=replies, part=level, meta=meta)]
 
 
-_RESULT = last_lines({"Answer": r"none|[-+−]?\d{1,15}(?:,\d{3})*(?:\.\d{1,15})?"})
+_NUMBER = r"[-+−]?\d{1,15}(?:,\d{3})*(?:\.\d{1,15})?"
+_SIGNS = r"(?:\\\(|\\\[|\\boxed\{|\\?[$€£]|\\\)|\\\]|\})"
+_RESULT = last_lines({"Answer": rf"none|{_SIGNS}{{0,3}}[ \t]?{_NUMBER}[ \t]?{_SIGNS}{{0,3}}"})
 
 
 def parse_result(answer: str) -> str:
-    """Returns the number in the last line `Answer: <number>`, in plain digits, or `none`. Raises: as `last_lines`."""
-    value = _RESULT(answer)["Answer"].replace(",", "").replace("−", "-").lstrip("+")
+    """Returns the number in the last line `Answer: <number>`, in plain digits, or `none`.
+
+    A sign of currency, a box and the signs around a formula are left aside; units are not, since they may be others.
+    Raises: as `last_lines`.
+    """
+    value = re.sub(rf"{_SIGNS}|[\s,]", "", _RESULT(answer)["Answer"]).replace("−", "-").lstrip("+")
     if value == "none":
         return value
     number = Decimal(value).normalize()

@@ -20,7 +20,14 @@ from tilth.synthesis.parse import without_thoughts
 
 LONGEST_PROGRAM = 20_000
 """Characters; a program of 256 tokens has about 1,000."""
-_FENCE = re.compile(r"\A```[a-z]*\n(.*?)\n?```\Z", re.DOTALL)
+_FENCE = re.compile(r"\A(?:[^\n`]{1,100}:\n{1,2})?```[a-z]*[ \t]*\n(.*?)\n?```\Z", re.DOTALL)
+_INLINE = re.compile(r"(`|\*\*)([^`*\n]+)\1")
+_REMOVE = re.compile(
+    r"^[ \t]*remove_lines\([ \t]*line_start[ \t]*=[ \t]*\[?0*(\d{1,9})\]?[ \t]*,[ \t]*line_end[ \t]*=[ \t]*"
+    r"\[?0*(\d{1,9})\]?[ \t]*\)",
+    re.MULTILINE,
+)
+"""A call with line numbers as the prompt shows them (`[007]`), which are no numbers of Python."""
 _LINES = {"line_start": int, "line_end": int}
 _STRINGS = {"source_str": str, "target_str": str}
 DOCUMENT_CALLS: Mapping[str, Mapping[str, type]] = {"keep_doc": {}, "drop_doc": {}}
@@ -89,8 +96,9 @@ def parse_chunk_program(answer: str) -> tuple[Call, ...]:
 
 def _parse(answer: str, allowed: Mapping[str, Mapping[str, type]]) -> tuple[Call, ...]:
     program = without_thoughts(answer.strip())
-    fenced = _FENCE.match(program)
-    program = fenced[1] if fenced else program
+    fenced, inline = _FENCE.match(program), _INLINE.fullmatch(program)
+    program = fenced[1] if fenced else inline[2] if inline else program
+    program = _REMOVE.sub(r"remove_lines(line_start=\1, line_end=\2)", program).strip()
     if len(program) > LONGEST_PROGRAM:
         raise ParseError("too_long", f"{len(program)} characters")
     try:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tilth.errors import ConfigError, DataError
 from tilth.synthesis.define import Ask, Draft, Parsed, ParseError, recipe
-from tilth.synthesis.parse import content, prose
+from tilth.synthesis.parse import content, prose, strip_markdown
 from tilth.teacher.request import GenerationParams
 from tilth.types import Document, Message
 
@@ -34,7 +34,7 @@ _BEYOND_TEXT = re.compile(
 _BETWEEN = re.compile(r"(?:(?:example|instance) ?\d{0,3})?", re.IGNORECASE)
 _PIN = re.compile(r"#([0-9a-f]{12})\Z")
 _ITEM = re.compile(r"[ \t]*(?:\d{1,3}[.)]|[-*•])[ \t]+(?=\S)")
-_FIELD = re.compile(r"^[ \t*]*(input|output)[ \t*]*:[ \t*]*", re.IGNORECASE | re.MULTILINE)
+_FIELD = re.compile(r"^[ \t*#]*(?:\d{1,2}[.)][ \t*]+)?(input|output)[ \t*]*:[ \t*]*", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,18 +204,26 @@ def read_seed_tasks(path: str) -> tuple[Task, ...]:
 def parse_instructions(answer: str) -> list[str]:
     """Returns the items of a numbered list. Raises: ParseError `not_a_list`; as `content`."""
     lines = [line for line in content(answer).split("\n") if line.strip()]
-    found = [line[mark.end() :].strip().strip("*").strip() for line in lines if (mark := _ITEM.match(line))]
+    found = [
+        strip_markdown(line[mark.end() :]).strip().strip("*").strip() for line in lines if (mark := _ITEM.match(line))
+    ]
     if not found or len(found) < len(lines) - 1:  # a title before the list is left aside
         raise ParseError("not_a_list", "\n".join(lines)[:100])
     return [task for task in found if task]
 
 
 def parse_yes_no(answer: str) -> bool:
-    """Returns whether an answer is yes. Raises: ParseError `not_yes_or_no`; as `prose`."""
-    word = prose(answer).strip(" .!\"'").lower()
-    if word not in ("yes", "no"):
-        raise ParseError("not_yes_or_no", word[:100])
-    return word == "yes"
+    """Returns whether an answer is yes; what follows the word is left aside.
+
+    Raises: ParseError `not_yes_or_no`; as `prose`.
+    """
+    text = prose(answer)
+    found = re.match(
+        r"(?:answer:[ \t]*)?[\"']?(yes|no)\b[\"']?(?=[\s.,;:!–—-]|$)(?!,? (?:or|and) )", text, re.IGNORECASE
+    )
+    if found is None:
+        raise ParseError("not_yes_or_no", text[:100])
+    return found[1].lower() == "yes"
 
 
 def parse_instances(answer: str) -> list[Instance]:

@@ -23,6 +23,9 @@ _ASSISTANT_LINE = re.compile(
     r"^[ \t*_#]*(?:assistant|ai|chatbot|bot|answer|response|solution)[ \t*_]*:", re.IGNORECASE | re.MULTILINE
 )
 _USER_LINE = re.compile(r"^[ \t*_#]*(?:user|human|customer)[ \t*_]*:", re.IGNORECASE | re.MULTILINE)
+_NEXT_TURN = re.compile(r"^[*_#]*(?:user|human|customer)[ \t*_]*:", re.IGNORECASE | re.MULTILINE)
+"""An indented `user:`, as in configurations and programs, is none."""
+_CODE = re.compile(r"^[ \t]*(```|~~~).*?(?:^[ \t]*\1|\Z)", re.DOTALL | re.MULTILINE)
 _ANSWERS = re.compile(
     r"(?:(?:sure|certainly|of course|absolutely|great question|good question|no problem)[,!.:]"
     r"|as an ai\b|i['’]?(?:m| am) (?:an ai|a large language model|here to help)|i['’]?(?:d| would) be (?:happy|glad) to"
@@ -71,7 +74,7 @@ def assistant_message(answer: str) -> str:
     if MARKS.search(text):
         raise ParseError("echo", "the marks of the material stand in the answer")
     text = re.sub(r"\A\**(?:assistant|ai)[ \t]*:[ \t*]*", "", text, flags=re.IGNORECASE).strip()
-    if _USER_LINE.search(text):
+    if _NEXT_TURN.search(_CODE.sub("", text)):
         raise ParseError("role_confusion", text[:100])
     if not text:
         raise ParseError("empty")
@@ -92,7 +95,7 @@ def last_lines(forms: Mapping[str, str]) -> Parser[dict[str, str]]:
     Raises: ParseError `no_<name>`, `ambiguous_<name>`; as `clean`.
     """
     lines_of = {
-        name: re.compile(rf"{re.escape(name)}[ \t]*:[ \t]*({form})[ \t]*\.?", re.IGNORECASE)
+        name: re.compile(rf"{re.escape(name)}[ \t]*:[ \t]*(?:({form})|<({form})>|\[({form})\])[ \t]*\.?", re.IGNORECASE)
         for name, form in forms.items()
     }
 
@@ -104,11 +107,11 @@ def last_lines(forms: Mapping[str, str]) -> Parser[dict[str, str]]:
         for (name, pattern), line in zip(lines_of.items(), verdict, strict=False):
             match = pattern.fullmatch(line)
             if match is not None:
-                found[name] = match[1].lower()
+                found[name] = _value(match)
         for name, pattern in lines_of.items():
             if name not in found:
                 raise ParseError(f"no_{name.lower()}", text[-100:])
-            others = {match[1].lower() for line in reasons if (match := pattern.fullmatch(line.lstrip("> -*")))}
+            others = {_value(match) for line in reasons if (match := pattern.fullmatch(line.lstrip("> -*")))}
             if others - {found[name]}:
                 raise ParseError(f"ambiguous_{name.lower()}", f"{sorted(others)} and {found[name]}")
         return found
@@ -116,12 +119,17 @@ def last_lines(forms: Mapping[str, str]) -> Parser[dict[str, str]]:
     return parse
 
 
+def _value(match: re.Match[str]) -> str:
+    """What a line says, bare or in the brackets of the prompt's example."""
+    return next(group for group in match.groups() if group is not None).lower()
+
+
 def grades(*names: str) -> Parser[dict[str, int]]:
     """Makes a parser for a judgement that ends with a line `<name>: <1 to 5>` for each name.
 
     Raises: as `last_lines`.
     """
-    parse = last_lines(dict.fromkeys(names, r"[1-5](?!\d)(?:[ \t]*/[ \t]*5)?"))
+    parse = last_lines(dict.fromkeys(names, r"[1-5](?!\d)(?:[ \t]*(?:/|out of)[ \t]*5)?"))
 
     def parse_grades(answer: str) -> dict[str, int]:
         return {name: int(value[0]) for name, value in parse(answer).items()}

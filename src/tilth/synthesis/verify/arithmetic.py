@@ -202,7 +202,8 @@ class Arithmetic:
 def sides(text: str) -> list[str]:
     """Returns the expressions of an answer, at least one: both sides of an `=` on the marked part or the last line."""
     line = (final_answer(text) or "").strip().strip("$`").rstrip(".")
-    return [side.replace(",", "").strip() for side in line.split("=")][-MAX_SIDES:]
+    line = re.sub(r"(?<=\d),(?=\d{3}(?:,\d{3})*(?!\d))", "", line)
+    return [side.strip() for side in line.split("=")][-MAX_SIDES:]
 
 
 def shown(value: Fraction) -> str:

@@ -11,7 +11,7 @@ _MARK = re.compile(
     r"####|\*\*(?:final )?answer:?\*\*:?|\b(?:the )?(?:final |correct )?answer(?: is)?\s*:|\b(?:final )?answer is\b",
     re.IGNORECASE,
 )
-_THOUGHT = re.compile(r"</think>", re.IGNORECASE)
+_THOUGHT = re.compile(r"<(/?)think>", re.IGNORECASE)
 
 
 def marked_answer(text: str) -> str | None:
@@ -19,7 +19,7 @@ def marked_answer(text: str) -> str | None:
 
     A box counts before a tag, and a tag before a mark. What stands before a `</think>` is passed over.
     """
-    text = _without_thoughts(text)
+    text = without_thoughts(text)
     box = _last_box(text)
     if box is not None:
         return box.strip()
@@ -39,14 +39,17 @@ def final_answer(text: str) -> str | None:
     marked = marked_answer(text)
     if marked:
         return marked
-    lines = [line.strip() for line in _without_thoughts(text).split("\n")]
+    lines = [line.strip() for line in without_thoughts(text).split("\n")]
     return next((line for line in reversed(lines) if line), None)
 
 
-def _without_thoughts(text: str) -> str:
+def without_thoughts(text: str) -> str:
+    """Returns the end of a text after its last `</think>`, and before a `<think>` that has no end."""
     text = text[-MAX_CHARS:]
-    ends = [match.end() for match in _THOUGHT.finditer(text)]
-    return text[ends[-1] :] if ends else text
+    begin, end = 0, len(text)
+    for match in _THOUGHT.finditer(text):
+        begin, end = (match.end(), len(text)) if match[1] else (begin, min(end, match.start()))
+    return text[begin:end]
 
 
 def _last_tagged(text: str) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, cast
 
@@ -39,14 +41,14 @@ class JsonSchema:
         try:
             import referencing
             from jsonschema.exceptions import SchemaError
-            from jsonschema.validators import Draft202012Validator, validator_for
+            from jsonschema.validators import Draft202012Validator, extend, validator_for
         except ImportError:
             raise DependencyError(
                 "Schemas of JSON need the package `jsonschema`.", fix='Install it: pip install "tilth[synthesis]".'
             ) from None
         for pattern in _patterns(self.schema):
             # Python's regular expressions can take for ever on a text that somebody else wrote.
-            if len(pattern) > 200 or re.search(r"[+*}]\)?[+*{]|\([^)]*[+*|][^)]*\)[+*{]", pattern):
+            if len(pattern) > 200 or _repeats(pattern) is None:
                 raise ConfigError(
                     f"The pattern {pattern[:80]!r} in the schema may take very long.",
                     fix="Write it without repetitions inside of repetitions.",
@@ -57,7 +59,15 @@ class JsonSchema:
         except SchemaError as error:
             raise ConfigError(f"The schema is none: {error.message[:200]}", fix="Correct the schema.") from None
         # An empty registry: a reference is looked up in the schema itself and nowhere else.
-        return kind(self.schema, registry=cast(Any, referencing.Registry()))
+        limited = extend(
+            kind,
+            {
+                "uniqueItems": _unique_items,
+                "multipleOf": _multiple_of,
+                "pattern": _pattern(kind.VALIDATORS["pattern"]),
+            },
+        )
+        return limited(self.schema, registry=cast(Any, referencing.Registry()))
 
     def verify(self, problem: Problem, answer: str) -> Verdict:
         """Finds JSON in the answer, and validates it; the last piece that fits counts."""
@@ -88,6 +98,79 @@ class JsonSchema:
         if not isinstance(error, ValidationError):
             return ""
         return f"{error.json_path[:60]}: {error.message[:140]}"
+
+
+LONGEST = {0: MAX_CHARS, 1: 10_000, 2: 2_000, 3: 300, 4: 80}
+"""Unbounded repetitions of a pattern -> characters of the longest text that it is looked for in."""
+
+
+def _repeats(pattern: str) -> int | None:
+    """Returns how many unbounded repetitions a pattern has; None for more than four, and where one is in another."""
+    try:
+        parsed: Any = importlib.import_module("re._parser").parse(pattern)
+    except (re.error, RecursionError, OverflowError):
+        return None
+    total, pending = 0, [(parsed, False)]
+    while pending:
+        tree, is_repeated = pending.pop()
+        for operation, argument in tree:
+            name, inner = str(operation), is_repeated
+            if name in ("MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT"):
+                if is_repeated:
+                    return None
+                total += argument[1] > 50 and argument[1] != argument[0]
+                inner = is_repeated or argument[1] > 1
+            elif name == "BRANCH" and is_repeated:
+                return None
+            pending += [(part, inner) for part in _parts(argument)]
+    return total if total <= max(LONGEST) else None
+
+
+def _parts(argument: Any) -> list[Any]:
+    """The patterns within an operation of a parsed pattern."""
+    if hasattr(argument, "getwidth"):
+        return [argument]
+    return [part for item in argument for part in _parts(item)] if isinstance(argument, list | tuple) else []
+
+
+def _pattern(check: Any) -> Any:
+    def limited(validator: Any, pattern: str, instance: object, schema: object) -> Iterator[Any]:
+        from jsonschema.exceptions import ValidationError
+
+        if isinstance(instance, str) and len(instance) > LONGEST[_repeats(pattern) or 0]:
+            yield ValidationError(f"a text of {len(instance):,} characters is too long for the pattern {pattern!r}")
+        else:
+            yield from check(validator, pattern, instance, schema) or ()
+
+    return limited
+
+
+def _unique_items(validator: Any, wanted: object, instance: object, schema: object) -> Iterator[Any]:
+    """`uniqueItems` in linear time; the package compares each object of a list with each other one."""
+    from jsonschema.exceptions import ValidationError
+
+    if wanted and isinstance(instance, list):
+        items = cast("list[object]", instance)
+        if len({_key(item) for item in items}) < len(items):
+            yield ValidationError("the list has an item twice")
+
+
+def _multiple_of(validator: Any, step: float, instance: object, schema: object) -> Iterator[Any]:
+    """`multipleOf` by the digits that are written: 0.3 is a multiple of 0.1, which floats do not say."""
+    from jsonschema.exceptions import ValidationError
+
+    is_number = isinstance(instance, int | float) and not isinstance(instance, bool)
+    if is_number and (Fraction(str(instance)) / Fraction(str(step))).denominator != 1:
+        yield ValidationError(f"{instance!r} is not a multiple of {step!r}")
+
+
+def _key(value: object) -> object:
+    """A value that is equal for equal JSON: 1 and 1.0 are, 1 and true are not, and the order of keys is nothing."""
+    if isinstance(value, dict):
+        return ("object", frozenset((key, _key(item)) for key, item in cast("dict[str, object]", value).items()))
+    if isinstance(value, list):
+        return ("list", tuple(_key(item) for item in cast("list[object]", value)))
+    return (isinstance(value, bool), value)
 
 
 def json_in(text: str) -> object:

@@ -17,6 +17,7 @@ import sympy
 MEMORY_BYTES = 1 << 31
 MAX_BITS = 4096
 POINTS = ("0.7310585786", "1.6180339887", "2.7951084971")
+NEGATIVE = "-1.3247179572"
 DIGITS = 30
 
 
@@ -97,6 +98,11 @@ def equal(left: Any, right: Any) -> bool:
         scale = 1 + abs(right.evalf(DIGITS, subs=values))
         if value.free_symbols or not value.is_number or not abs(value) < scale * sympy.Float(10) ** (5 - DIGITS):
             return bool(sympy.simplify(difference) == 0)
+    # Where both are real for negative numbers too, they are compared there: |x| is not x, while log(x) says nothing.
+    values = {symbol: sympy.Float(NEGATIVE, DIGITS) - index for index, symbol in enumerate(symbols)}
+    found = [side.evalf(DIGITS, subs=values) for side in (left, right)] if symbols else []
+    if found and all(value.is_Float for value in found):
+        return bool(abs(found[0] - found[1]) < (1 + abs(found[1])) * sympy.Float(10) ** (5 - DIGITS))
     return True
 
 

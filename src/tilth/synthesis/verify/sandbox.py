@@ -19,6 +19,7 @@ import platform
 import selectors
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -296,7 +297,10 @@ class _Run:
             self._end = ("output", f"more than {self.limits.output_bytes:,} bytes on {key.data}")
 
     def _check_folder(self) -> None:
-        count = total = 0
+        count, total = 0, self._unnamed_bytes()
+        if total > self.limits.folder_bytes:
+            self._end = ("output", "too many bytes of files")
+            return
         pending = [self.folder]
         while pending:
             with contextlib.suppress(OSError), os.scandir(pending.pop()) as entries:
@@ -311,6 +315,17 @@ class _Run:
                         what = "files" if count > self.limits.files else "bytes of files"
                         self._end = ("output", f"too many {what}")
                         return
+
+    def _unnamed_bytes(self) -> int:
+        """Bytes of files that are open and have no name any more: no folder shows them, and the disk holds them."""
+        total = 0
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{self._process.pid}/fd") as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    found = entry.stat()
+                    if stat.S_ISREG(found.st_mode) and not found.st_nlink:
+                        total += found.st_size
+        return total
 
     def _wait(self) -> None:
         """Waits for a process that has closed its streams, until it ends or the time is over."""

@@ -1,5 +1,7 @@
 """Personas from texts and from personas, and what a persona asks."""
 
+from typing import cast
+
 import numpy as np
 import pytest
 
@@ -149,6 +151,15 @@ def test_every_demand_is_one_that_the_verifier_knows() -> None:
             Instructions(constraints=(dict(demand.check),))  # raises for wrong names and arguments
 
 
+def test_no_demand_asks_for_a_word_that_another_forbids() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [demand for _ in range(500) for demand in draw_demands(rng, 5)]
+    forbidden = {word for demand in drawn for word in cast("list[str]", demand.check.get("forbidden_words", []))}
+    endings = {str(demand.check["end_phrase"]).lower() for demand in drawn if "end_phrase" in demand.check}
+    assert forbidden and len(endings) > 3
+    assert not {word for ending in endings for word in ending.rstrip(".!").split()} & forbidden
+
+
 def test_demands_are_of_different_groups() -> None:
     for seed in range(30):
         names = [demand.check["id"] for demand in draw_demands(np.random.default_rng(seed), 5)]
@@ -195,13 +206,17 @@ def test_problems_without_a_sure_answer_are_rejected(answers: list[str], reason:
         ("-0", "0"),
         ("100000", "100000"),
         ("none", "none"),
+        ("$1,234.50", "1234.5"),
+        ("\\(42\\)", "42"),
+        ("$\\boxed{42}$", "42"),
+        ("**42**", "42"),
     ],
 )
 def test_results_in_plain_digits(line: str, value: str) -> None:
     assert parse_result(f"Because.\nAnswer: {line}") == value
 
 
-@pytest.mark.parametrize("line", ["12 metres", "about 12", "1/2", "12 or 13", "nan", "1e5", "$5"])
+@pytest.mark.parametrize("line", ["12 metres", "about 12", "1/2", "12 or 13", "nan", "1e5", "50%"])
 def test_what_is_no_result(line: str) -> None:
     with pytest.raises(ParseError) as caught:
         parse_result(f"Answer: {line}")

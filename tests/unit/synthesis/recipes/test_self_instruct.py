@@ -1,6 +1,7 @@
 """Self-instruct: hand-written tasks are shown, new ones filtered, instances made input or output first."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -165,11 +166,28 @@ def test_what_is_no_list_of_instructions(answer: str) -> None:
     assert caught.value.reason == "not_a_list"
 
 
-@pytest.mark.parametrize("answer", ["maybe", "yes and no", "yes, because it has labels", "Is it a classification?"])
+@pytest.mark.parametrize("answer", ["maybe", "yes and no", "yes or no", "nothing", "Is it a classification?"])
 def test_what_is_not_yes_or_no(answer: str) -> None:
     with pytest.raises(ParseError) as caught:
         parse_yes_no(answer)
     assert caught.value.reason == "not_yes_or_no"
+
+
+@pytest.mark.parametrize("answer", ["No, the answer is written freely.", "**No**", "Answer: no", "no\n\nIt is free."])
+def test_a_reason_after_yes_or_no_is_left_aside(answer: str) -> None:
+    assert not parse_yes_no(answer) and parse_yes_no(re.sub("no", "yes", answer, count=1, flags=re.IGNORECASE))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "### Input:\na\n### Output:\nb\n### Input:\nc\n### Output:\nd",
+        "1. Input: a\n   Output: b\n2. Input: c\n   Output: d",
+        "**Example 1**\n**Input:** a\n**Output:** b\n\n**Example 2**\n**Input:** c\n**Output:** d",
+    ],
+)
+def test_instances_as_models_number_them(answer: str) -> None:
+    assert [(one.input, one.output) for one in parse_instances(answer)] == [("a", "b"), ("c", "d")]
 
 
 def test_instances_with_several_lines() -> None:

@@ -77,6 +77,32 @@ def test_options_of_exact() -> None:
         ("0.333", "1/3", False),
         ("7", "seven", False),
         ("7", "1/0", False),
+        ("0.5", "½", True),
+        ("2.5", "2½ hours", True),
+        ("1234567", "1.234.567", True),
+        ("1234", "1\u202f234", True),
+        ("1234", "1'234", True),
+        ("3000000", "Answer: 3 million", True),
+        ("3", "Answer: 3 million", False),
+        ("0.5", "Answer: 50 percent", True),
+        ("-5", "Answer: minus 5", True),
+        ("12", "Answer: 12 or 13", False),
+        ("13", "12 apples or 13", False),
+        ("12", "Answer: between 12 and 13", False),
+        ("12", "Answer: not 12", False),
+        ("5", "Answer: > 5", False),
+        ("5", "Answer: 5 ± 1", False),
+        ("2", "Answer: 2 + 3", False),
+        ("2", "Answer: 2^3", False),
+        ("2", "Answer: \\sqrt{2}", False),
+        ("3", "Answer: 3x", False),
+        ("14", "Answer: 14:30", False),
+        ("4", "Answer: x = 3, y = 4", False),
+        ("3", "Answer: x = 3", True),
+        ("12", "Answer: 12 (rounded from 11.97)", True),
+        ("42", "<think>It is 42.</think> I do not know.", False),
+        ("42", "<think>It could be 42", False),
+        ("42", "<think>41</think> It is 42.", True),
         ("5", "1,5", True),  # a list, not a separator of thousands
         ("15", "1,5", False),
     ],
@@ -216,3 +242,16 @@ def test_names_of_verifiers(tmp_path: Path) -> None:
         verifier(f"{own}:three")
     with pytest.raises(ConfigError, match="There is no verifier"):
         verifier(f"{own}:even", allow_files=False)
+
+
+@pytest.mark.parametrize(
+    ("reference", "answer"), [("5", "-5"), ("3.14", "314"), ("1/2", "12"), ("50%", "50"), ("12", "1,2")]
+)
+def test_punctuation_of_numbers_counts(reference: str, answer: str) -> None:
+    assert not verdict("exact", reference, answer).passed and not verdict("exact", answer, reference).passed
+    assert verdict("exact", f"It is {reference}!", f"it is {reference}").passed
+
+
+def test_grouped_digits_are_one_number() -> None:
+    assert verdict("exact", "1,234,567", "1234567").passed and verdict("exact", "-5", "−5.").passed
+    assert verdict("arithmetic", "1234", "1,234").passed and not verdict("arithmetic", "12", "1,2").passed

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 
 import pytest
 
 from tilth.errors import ConfigError, DependencyError
 from tilth.synthesis.verify import isolation, verifier
 from tilth.synthesis.verify.code_tests import code_in, same
-from tilth.synthesis.verify.json_schema import json_in
+from tilth.synthesis.verify.json_schema import JsonSchema, json_in
 from tilth.types import Problem
 
 isolated = pytest.mark.skipif(
@@ -167,3 +168,36 @@ def test_schemas_that_do_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jsonschema.validators", None)
     with pytest.raises(DependencyError, match="jsonschema"):
         verdict("json_schema", {"schema": {"type": "array"}}, "1")
+
+
+@pytest.mark.parametrize("pattern", ["^((a+)b?)+$", "^([a-z]?[a-z]?)*$", "(a?){30}a{30}", ".*.*.*.*.*=x"])
+def test_patterns_that_could_take_for_ever(pattern: str) -> None:
+    with pytest.raises(ConfigError, match="may take very long"):
+        JsonSchema(schema={"type": "string", "pattern": pattern})
+
+
+def test_a_long_text_is_not_searched_for_a_slow_pattern() -> None:
+    checker = JsonSchema(schema={"type": "string", "pattern": "(.*),(.*),(.*)=x"})
+    assert checker.verify(Problem.make("p", verifier="json_schema"), '"a,b,c=x"').passed
+    assert (
+        "too long for the pattern"
+        in checker.verify(Problem.make("p", verifier="json_schema"), f'"{"a," * 20_000}"').detail
+    )
+
+
+def test_unique_items_in_linear_time() -> None:
+    checker = JsonSchema(schema={"type": "array", "uniqueItems": True})
+    began = time.monotonic()
+    assert checker.verify(Problem.make("p", verifier="json_schema"), json.dumps([{"a": n} for n in range(9000)])).passed
+    assert time.monotonic() - began < 20  # minutes, where each is compared with each
+    assert checker.verify(Problem.make("p", verifier="json_schema"), '[1, true, "1", [1], {"a": 1}]').passed
+    for twice in ("[1, 1.0]", '[{"a": 1, "b": 2}, {"b": 2, "a": 1}]'):
+        assert not checker.verify(Problem.make("p", verifier="json_schema"), twice).passed
+
+
+def test_multiples_by_their_digits() -> None:
+    checker = JsonSchema(schema={"multipleOf": 0.01})
+    assert (
+        checker.verify(Problem.make("p", verifier="json_schema"), "19.99").passed
+        and not checker.verify(Problem.make("p", verifier="json_schema"), "0.005").passed
+    )

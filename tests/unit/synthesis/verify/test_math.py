@@ -57,6 +57,10 @@ def test_without_sympy(reference: str, answer: str, right: bool, monkeypatch: py
 @pytest.mark.parametrize(
     ("reference", "answer", "right"),
     [
+        ("|x|", "x", False),
+        ("\\sqrt{x^2}", "x", False),
+        ("\\sqrt{x^2}", "|x|", True),
+        ("\\ln(x^2)", "2\\ln x", True),
         ("\\frac{\\sqrt{3}}{3}", "1/\\sqrt3", True),
         ("2\\sqrt{2}", "\\sqrt{8}", True),
         ("2\\sqrt{2}", "2.828427", False),

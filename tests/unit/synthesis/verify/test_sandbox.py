@@ -360,3 +360,21 @@ def test_numbers_of_system_calls() -> None:
     for table in (syscalls._ALLOWED, syscalls._LIMITED, syscalls._KILLED):
         for name, number in syscalls._numbers(table, "x86_64").items():
             assert known[f"__NR_{name}"] == str(number), name
+
+
+@pytest.mark.parametrize("flags", ["os.O_CREAT | os.O_RDWR", "os.O_TMPFILE | os.O_RDWR"])
+def test_files_without_a_name_count(flags: str) -> None:
+    code = f"""
+import os, time
+os.unlink('main.py')
+for n in range(50):
+    flags = {flags}
+    path = f'f{{n}}' if flags & os.O_CREAT else '.'
+    file = os.open(path, flags)
+    if path != '.':
+        os.unlink(path)
+    os.write(file, bytes(1 << 20))
+time.sleep(20)
+"""
+    done = run_code(code, limits=Limits(folder_bytes=10 << 20, wall_seconds=15))
+    assert (done.reason, done.detail) == ("output", "too many bytes of files")
