@@ -28,7 +28,7 @@ def test_it_is_the_budget_of_a_synthesis_run() -> None:
     assert SynthesisConfig().budget == Budget()
 
 
-@pytest.mark.parametrize("limits", [{"max_tokens": -1}, {"max_money": math.nan}, {"max_flops": math.inf}])
+@pytest.mark.parametrize("limits", [{"max_total_tokens": -1}, {"max_money": math.nan}, {"max_flops": math.inf}])
 def test_limits_that_cannot_be(limits: dict[str, float]) -> None:
     with pytest.raises(ConfigError, match=next(iter(limits))):
         Budget(**limits)  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ def test_what_is_granted_in_the_moment_in_which_it_is_cancelled_is_given_back() 
 @pytest.mark.parametrize(
     ("budget", "said", "field"),
     [
-        (LIMITED[0], "0 of 100 tokens are spent", "max_tokens"),
+        (LIMITED[0], "0 of 100 tokens are spent", "max_total_tokens"),
         (LIMITED[1], "0 of 1 (money) are spent", "max_money"),
         (LIMITED[2], "0 of 1e+21 FLOPs are spent", "max_flops"),
     ],
