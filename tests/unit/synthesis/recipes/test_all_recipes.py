@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 import torch
 
-from real_data import FOLDER, MISSING
 from tilth import ModelConfig, Tokenizer, Transformer
 from tilth.execute import Context
 from tilth.inference import Completion, Engine, SamplingParams
@@ -42,7 +41,6 @@ from unit.synthesis.recipes.test_text_recipes_end_to_end import PARTS, real_docu
 from unit.synthesis.recipes.text_answers import ANSWERS
 from unit.synthesis.recipes.text_answers import plausible as write
 
-real = pytest.mark.skipif(not FOLDER.is_dir(), reason=MISSING)
 ASKING = sorted(set(BUILT_IN) - {"bootstrap"})
 """Recipes that ask a teacher that they are given."""
 GATES = ["parsed", "length", "language", "copy"]
@@ -108,7 +106,7 @@ class AnsweringEngine(Engine):
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    texts = [document.text for document in real_documents()] if FOLDER.is_dir() else ["no documents"]
+    texts = [document.text for document in real_documents()]
     return Tokenizer.train(texts, vocab_size=512, special_tokens=["<|endoftext|>"])
 
 
@@ -138,7 +136,6 @@ def test_every_recipe_is_tried_end_to_end() -> None:
     assert {*PARTS, *SOURCE_OF, "annotate", "bootstrap"} == set(BUILT_IN)
 
 
-@real
 @pytest.mark.parametrize("name", ASKING)
 def test_a_recipe_with_the_engine_in_this_process(
     name: str, sources: dict[str, Path | None], tokenizer: Tokenizer, model: Transformer, tmp_path: Path
@@ -166,7 +163,6 @@ def test_a_recipe_with_the_engine_in_this_process(
         assert origin.text is not None or source is None
 
 
-@real
 @pytest.mark.parametrize("name", ASKING)
 def test_a_recipe_with_an_untrained_model(
     name: str, sources: dict[str, Path | None], tokenizer: Tokenizer, model: Transformer, tmp_path: Path
@@ -184,7 +180,6 @@ def test_a_recipe_with_an_untrained_model(
     assert all(row["reason"] and (row["text"] or row["reason"] == "empty") for row in rejects if row["key"])
 
 
-@real
 def test_related_documents_by_a_model_of_ones_own(tokenizer: Tokenizer, tmp_path: Path) -> None:
     """The recipe that needs no teacher: trains on pairs of real documents and writes, in this process alone."""
     pieces = [
@@ -212,7 +207,6 @@ def test_related_documents_by_a_model_of_ones_own(tokenizer: Tokenizer, tmp_path
         assert entry["recipe"] == "bootstrap" and entry["source_id"] in {piece.id for piece in pieces}
 
 
-@real
 def test_annotation_of_real_documents_over_http(sources: dict[str, Path | None], tmp_path: Path) -> None:
     documents = {document.id: document.text for document in real_documents()}
     with LoopbackServer(rate) as server:
