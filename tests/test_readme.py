@@ -72,6 +72,17 @@ def test_stage_by_stage(place: Path) -> None:
 
 
 @pytest.mark.slow
+def test_synthetic_data(place: Path) -> None:
+    if not (place / "curated").exists():
+        tilth("curate", "texts", "--out", "curated", cwd=place)
+    lines = commands("tilth", section("Synthetic data"))
+    assert len(lines) == 3
+    for words in lines:
+        tilth(*words[1:], cwd=place)
+    assert (place / "wrapped" / "report.html").is_file() and (place / "wrapped" / "samples" / "dataset.json").is_file()
+
+
+@pytest.mark.slow
 def test_your_own_text(place: Path) -> None:
     """As it stands, but with a recipe that is the same chain in seconds."""
     lines = commands("tilth", section("Your own text"))
