@@ -99,7 +99,7 @@ class AnsweringEngine(Engine):
             text=text,
             tokens=tokens,
             logprobs=(-1.0,) * len(tokens),
-            finish_reason=reason,
+            finish_reason="length" if reason == "length" else "stop",
             prompt_tokens=tuple(ids),
         )
 
@@ -114,8 +114,9 @@ def tokenizer() -> Tokenizer:
 def model(tokenizer: Tokenizer) -> Transformer:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        shape = {"d_model": 16, "n_layers": 1, "n_heads": 1, "context_length": 8192}
-        return Transformer(ModelConfig(vocab_size=tokenizer.vocab_size, **shape))
+        return Transformer(
+            ModelConfig(vocab_size=tokenizer.vocab_size, d_model=16, n_layers=1, n_heads=1, context_length=8192)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -192,8 +193,8 @@ def test_related_documents_by_a_model_of_ones_own(tokenizer: Tokenizer, tmp_path
     tokenizer.save(own)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        shape = {"d_model": 32, "n_layers": 1, "n_heads": 2, "context_length": 192}
-        save_model(Transformer(ModelConfig(vocab_size=tokenizer.vocab_size, **shape)), own)
+        small = ModelConfig(vocab_size=tokenizer.vocab_size, d_model=32, n_layers=1, n_heads=2, context_length=192)
+        save_model(Transformer(small), own)
     gates = GateConfig(min_words=1, languages=(), near_duplicate_threshold=None)
     result = synthesize(
         written(pieces, tmp_path / "pieces"), tmp_path / "out", "bootstrap", [],
