@@ -1,8 +1,8 @@
 """What decontamination finds and what it takes by mistake, on planted questions of real evaluation sets.
 
-    python benchmarks/decontamination.py FOLDER [--questions 300]
+    python benchmarks/decontamination.py [FOLDER] [--questions 300]
 
-FOLDER is that of the tests' real data (`TILTH_TEST_DATA`): evaluation sets (gsm8k, mmlu, math, core_tasks) and texts
+FOLDER is that of the tests' real data (`TILTH_TEST_DATA` by default): evaluation sets (gsm8k, mmlu, math, core_tasks) and texts
 that are none (textbooks, Wikipedia). First the texts as they are: what is found in them is a mistake, or the text
 really holds an item; each is printed. Then questions are put between the lines of clean texts, verbatim and changed,
 and the share that is found is counted.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import random
 import re
 import time
@@ -24,6 +25,7 @@ import pyarrow as pa
 from tilth.curation.decontamination import Contamination, EvaluationIndex, words_of
 from tilth.curation.evaluation_sets import Item, read_items
 
+DATA = Path(os.environ.get("TILTH_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 SHOWN = 20
 """Findings in texts that are printed."""
 Rewrite = Callable[[str, random.Random], str]
@@ -121,10 +123,13 @@ def recall(index: EvaluationIndex, items: list[Item], hosts: list[str], n: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=DATA)
     parser.add_argument("--questions", type=int, default=300, help="planted of each kind")
     options = parser.parse_args()
     folder: Path = options.folder
+    if not folder.is_dir():
+        print(f"Left out: there is no {folder}.")
+        return
     sets = ["gsm8k/train.jsonl.zst", "mmlu/val.jsonl.zst", "mmlu/dev.jsonl.zst", "math/competition_math_5k.jsonl.zst"]
     paths = [*(folder / name for name in sets), *sorted(folder.glob("core_tasks/*/*.zst"))]
     begin = time.process_time()

@@ -1,8 +1,8 @@
 """The quality classifier, topic clustering and BM25 search on real texts: how well, and in how many CPU seconds.
 
-    python benchmarks/seeds.py FOLDER
+    python benchmarks/seeds.py [FOLDER]
 
-FOLDER is that of the tests' real data (`TILTH_TEST_DATA`). The classifier learns two-valued labels that people (or a
+FOLDER is that of the tests' real data (`TILTH_TEST_DATA` by default). The classifier learns two-valued labels that people (or a
 source) gave, and is measured on a fifth of the texts that it did not see, beside one that knows only their length.
 Topics are measured by how far they agree with the textbooks that the texts came from (purity).
 """
@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import io
 import json
+import os
 import tempfile
 import time
 from collections import Counter, defaultdict
@@ -27,6 +28,7 @@ from tilth.synthesis.search import read_topics, seeds_by_topic
 from tilth.synthesis.topics import TopicConfig, cluster_topics
 from tilth.types import Document
 
+DATA = Path(os.environ.get("TILTH_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
 GOOD, BAD = 4.0, 1.0
 PIECE_CHARACTERS = 600
 
@@ -99,8 +101,11 @@ def topics(documents: list[Document], work: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("folder", type=Path, nargs="?", default=DATA)
     folder: Path = parser.parse_args().folder
+    if not folder.is_dir():
+        print(f"Left out: there is no {folder}.")
+        return
     books = rows(folder / "textbooks_openstax/openstax_ccby.jsonl.zst")
     labels = {"objective": GOOD, "subjective": BAD}
     sentences = rows(folder / "sentence_labels/subjectivity_polarity.jsonl.zst")
