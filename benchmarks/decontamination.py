@@ -2,7 +2,7 @@
 
     python benchmarks/decontamination.py [FOLDER] [--questions 300]
 
-FOLDER is that of the tests' real data (`TILTH_TEST_DATA` by default): evaluation sets (gsm8k, mmlu, math, core_tasks) and texts
+FOLDER is that of the tests' real data (`TILTH_TEST_DATA`): evaluation sets (gsm8k, mmlu, math, core_tasks) and texts
 that are none (textbooks, Wikipedia). First the texts as they are: what is found in them is a mistake, or the text
 really holds an item; each is printed. Then questions are put between the lines of clean texts, verbatim and changed,
 and the share that is found is counted.

@@ -2,7 +2,7 @@
 
     python benchmarks/seeds.py [FOLDER]
 
-FOLDER is that of the tests' real data (`TILTH_TEST_DATA` by default). The classifier learns two-valued labels that people (or a
+FOLDER is that of the tests' real data (`TILTH_TEST_DATA`). The classifier learns two-valued labels that people (or a
 source) gave, and is measured on a fifth of the texts that it did not see, beside one that knows only their length.
 Topics are measured by how far they agree with the textbooks that the texts came from (purity).
 """
