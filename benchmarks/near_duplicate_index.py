@@ -1,6 +1,6 @@
 """Time and memory of the index of near duplicates, in memory and with its shingles on disk.
 
-    python benchmarks/near_duplicate_index.py 100000 [--save]
+    python benchmarks/near_duplicate_index.py [100000] [--save]
 
 Texts of 200 words drawn from 20,000, none a near duplicate of another; each is looked for, then added.
 """
@@ -27,7 +27,7 @@ def resident_kb() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("documents", type=int)
+    parser.add_argument("documents", type=int, nargs="?", default=10_000)
     parser.add_argument("--save", action="store_true", help="move shingles to disk, every 5,000 documents")
     options = parser.parse_args()
     rng, index, before = random.Random(0), NearDuplicateIndex(), resident_kb()

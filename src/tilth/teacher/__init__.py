@@ -1,4 +1,4 @@
-"""Teachers: the one door to every language model.
+"""Teachers: one interface to every language model.
 
     teacher = open_teacher("http://localhost:8000/v1#MODEL", Context())  # or a model folder, or `scripted:echo`
     async with Gateway({"big": teacher}, cache=RequestCache("requests.sqlite")) as gateway:
