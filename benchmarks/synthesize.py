@@ -247,7 +247,7 @@ def fingerprint(out: Path) -> str:
         content = path.read_bytes()
         if path.name == "synthesis.json":
             found = json.loads(content)
-            found["seconds"] = 0
+            found.update(seconds=0, dataset="")
             for line in found["spending"]:
                 line.update(requests=0, cached=0, retries=0, paid_money=0)
             content = json.dumps(found).encode()
@@ -296,7 +296,9 @@ def stages(options: argparse.Namespace, folder: Path, url: str | None) -> None:
 
 
 def sizes(options: argparse.Namespace, folder: Path) -> None:
-    passages = [found for text in texts_of(options.corpus) for found in re.findall(r"[^\n].{600,1200}?[.\n]", text, re.S)]
+    passages = [
+        found for text in texts_of(options.corpus) for found in re.findall(r"[^\n].{600,1200}?[.\n]", text, re.S)
+    ]
     rng = random.Random(0)
     print("| documents | | s wall | CPU s per 1,000 | MB before | peak MB (without files) | cache MB |")
     print("|---|---|---|---|---|---|---|")

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tilth.curation.dedup import U64, sequence_hashes, word_hashes, words_of
+from tilth.curation.dedup import U64
 from tilth.curation.near_duplicates import NearDuplicateIndex
+from tilth.synthesis.gates.text_hashes import hashes_of
 from tilth.synthesis.result import DiversityPoint
 
 WINDOW = 1000
 """Samples that a point tells about: the latest."""
-OPENING = 5
-"""Words of an opening."""
 _LEVEL = 3
 _THRESHOLD = 0.7
 _SAVED = 5000
@@ -41,14 +40,15 @@ class UniquenessMeter:
 
     def add(self, id: str, text: str) -> DiversityPoint | None:
         """Takes a kept sample; returns the point that is due with it, if one is."""
-        sketch = self._index.sketch(text)
+        hashes = hashes_of(text)
+        sketch = self._index.sketch(hashes)
         is_new = self._index.find(sketch) is None
         self._index.add(id, sketch)
         if self.work is not None and len(self._index) % _SAVED == 0:
             self._index.save(self.work)
-        words = words_of(text)
-        sequences = sequence_hashes(word_hashes(words), min(4, len(words))) if words else np.empty(0, np.uint64)
-        self._texts.append((text.encode("utf-8", "replace"), is_new, tuple(words[:OPENING]), sequences))
+        n = min(4, len(hashes.words))
+        sequences = hashes.sequences(n) if n else np.empty(0, np.uint64)
+        self._texts.append((text.encode("utf-8", "replace"), is_new, hashes.opening, sequences))
         self.samples += 1
         if self.samples % self.every:
             return None
