@@ -23,7 +23,6 @@ import json
 import os
 import random
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -217,8 +216,7 @@ def _one_request(recipe: Any) -> Any:
 
 
 def _rss() -> float:
-    with open("/proc/self/status") as file:
-        return int(re.findall(r"VmRSS:\s*(\d+)", file.read())[0]) / 1e3
+    return int(re.findall(r"VmRSS:\s*(\d+)", Path("/proc/self/status").read_text())[0]) / 1e3
 
 
 class _Peak:
@@ -231,8 +229,9 @@ class _Peak:
 
     def _look(self) -> None:
         while not self._done.wait(0.1):
-            with open("/proc/self/status") as file:
-                self._most = max(self._most, int(re.findall(r"RssAnon:\s*(\d+)", file.read())[0]) / 1e3)
+            self._most = max(
+                self._most, int(re.findall(r"RssAnon:\s*(\d+)", Path("/proc/self/status").read_text())[0]) / 1e3
+            )
 
     def stop(self) -> float:
         self._done.set()

@@ -7,7 +7,7 @@ from tilth.curation.dedup import TextHashes
 LENGTHS = (4, 5, 8, 12)
 """Words of the sequences of the meter, of near duplicates, and of the gate `copy` (twice)."""
 HELD_CHARACTERS = 2_000_000
-"""Most characters of the texts whose hashes are held: samples come to the meter after the gates, some documents later."""
+"""Most characters of the texts whose hashes are held: the meter gets a sample after the gates, perhaps much later."""
 
 _held: dict[str, TextHashes] = {}
 _held_characters = 0
