@@ -317,7 +317,7 @@ class _Keys:
 
     def find(self, keys: U64) -> list[int]:
         """Returns the documents that share a key, the earliest `BUCKET_LEADERS` of each key, in order."""
-        keys = np.unique(keys)
+        keys = dedup.distinct(keys)
         left = np.full(len(keys), BUCKET_LEADERS, np.int64)
         found: set[int] = set()
         for run, numbers in self._runs:

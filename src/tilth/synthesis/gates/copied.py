@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tilth.curation.dedup import U64, sequence_hashes, word_hashes, words_of
+from tilth.curation.dedup import U64, distinct, sequence_hashes, word_hashes, words_of
 from tilth.curation.operators import Drop
 from tilth.synthesis.gates.gate import Pass
 from tilth.synthesis.gates.text_hashes import hashes_of
@@ -41,7 +41,7 @@ class CopyGate:
         self.max_copied = max_copied
         parts = [word_hashes(words_of(part)) for text in instructions for part in _MARKUP.split(text)]
         sequences = [sequence_hashes(part, ECHO) for part in parts if len(part) >= ECHO]
-        self._instructions = np.unique(np.concatenate([np.empty(0, np.uint64), *sequences]))
+        self._instructions = distinct(np.concatenate([np.empty(0, np.uint64), *sequences]))
         self._source = _Source("")
 
     def judge(self, sample: Sample, seed: Document) -> Drop | Pass:
@@ -93,7 +93,7 @@ class _Source:
 
     def sequences(self, n: int) -> U64:
         if n not in self._sequences:
-            self._sequences[n] = np.unique(sequence_hashes(self._words, n))
+            self._sequences[n] = distinct(sequence_hashes(self._words, n))
         return self._sequences[n]
 
 

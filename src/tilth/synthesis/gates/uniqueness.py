@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tilth.curation.dedup import U64
+from tilth.curation.dedup import U64, distinct
 from tilth.curation.near_duplicates import NearDuplicateIndex
 from tilth.synthesis.gates.text_hashes import hashes_of
 from tilth.synthesis.result import DiversityPoint
@@ -69,7 +69,7 @@ class UniquenessMeter:
         return DiversityPoint(
             samples=self.samples,
             unique_share=sum(is_new for _, is_new, _, _ in self._texts) / n,
-            distinct_4=len(np.unique(sequences)) / len(sequences) if len(sequences) else 1.0,
+            distinct_4=len(distinct(sequences)) / len(sequences) if len(sequences) else 1.0,
             opening_share=most / n,
             bytes_per_compressed=len(content) / len(compressed),
         )

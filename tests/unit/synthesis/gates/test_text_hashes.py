@@ -46,3 +46,10 @@ def test_the_hashes_of_the_latest_texts_are_held(monkeypatch: pytest.MonkeyPatch
     hashes_of("b" * 60)
     hashes_of("c" * 1000)
     assert list(held) == ["b" * 60]
+
+
+def test_distinct_hashes_are_sorted_and_each_once() -> None:
+    rng = np.random.default_rng(0)
+    for n in (0, 1, 2, 1000):
+        hashes = rng.integers(0, max(n // 2, 1), n, dtype=np.uint64)
+        assert np.array_equal(dedup.distinct(hashes), np.unique(hashes))
