@@ -44,7 +44,10 @@ from tilth.types import Document, document_id
 
 SENTENCE = re.compile(r"[A-Z][^.!?\n]{30,180}[.!?]")
 STAGES = {
-    "passages": [("tilth.synthesis.recipes.wrap", "split_passages"), ("tilth.synthesis.recipes.finephrase", "first_characters")],
+    "passages": [
+        ("tilth.synthesis.recipes.wrap", "split_passages"),
+        ("tilth.synthesis.recipes.finephrase", "first_characters"),
+    ],
     "render prompt": [("tilth.synthesis.prompt_files", "PromptFile.render")],
     "parse": [("tilth.synthesis.ask", "DocumentAsk._parsed")],
     "sample and lineage": [("tilth.synthesis.generate", "make_candidate")],

@@ -15,6 +15,8 @@ from tilth.synthesis.result import DiversityPoint
 
 WINDOW = 1000
 """Samples that a point tells about: the latest."""
+POINTS, MOST_APART = 20, 100
+"""A point costs as much as 20 samples: the next is due when there are a twentieth more, or `MOST_APART`."""
 _LEVEL = 3
 _THRESHOLD = 0.7
 _SAVED = 5000
@@ -31,9 +33,10 @@ class UniquenessMeter:
     def __init__(
         self, every: int = 100, *, threshold: float = _THRESHOLD, window: int = WINDOW, work: Path | None = None
     ) -> None:
-        """`every`: samples from one point to the next; `work`: folder for the index, which may hold an earlier one."""
+        """`every`: fewest samples from one point to the next (`POINTS`); `work`: folder for the index, which may hold
+        an earlier one."""
         self.every, self.window, self.work = every, window, work
-        self.samples = 0
+        self.samples, self._due = 0, every
         self.points: list[DiversityPoint] = []
         self._index = NearDuplicateIndex(threshold)
         self._texts: deque[tuple[bytes, bool, tuple[str, ...], U64]] = deque(maxlen=window)
@@ -50,8 +53,9 @@ class UniquenessMeter:
         sequences = hashes.sequences(n) if n else np.empty(0, np.uint64)
         self._texts.append((text.encode("utf-8", "replace"), is_new, hashes.opening, sequences))
         self.samples += 1
-        if self.samples % self.every:
+        if self.samples < self._due:
             return None
+        self._due += max(self.every, min(self.samples // POINTS, MOST_APART))
         self.points.append(self.point())
         return self.points[-1]
 
