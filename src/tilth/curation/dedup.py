@@ -55,9 +55,13 @@ _UNSPACED = (
 UNSPACED_CHARACTER = re.compile(f"[{_UNSPACED}]")
 """A character of a script that is written without spaces between words."""
 _CHARACTER_OR_WORD = re.compile(f"[{_UNSPACED}]|[^\\W{_UNSPACED}]+")
+OPENING = 5
+"""Words of a text's opening."""
 _CACHED_CHARACTERS = 64
 _SPACE = re.compile(r"\s+")
 _ODD = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLIERS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_SHIFTS = np.uint64(30), np.uint64(27), np.uint64(31)
 _CHUNK = 4096
 
 
@@ -75,13 +79,55 @@ def shingles(text: str, n_words: int = 5) -> U64:
     found = words_of(text)
     if not found:
         return np.empty(0, np.uint64)
-    return np.unique(sequence_hashes(word_hashes(found), min(n_words, len(found))))
+    return distinct(sequence_hashes(word_hashes(found), min(n_words, len(found))))
 
 
 def words_of(text: str) -> list[str]:
     """Returns the words of a text, as shingles are made of them (module docstring)."""
     text = unicodedata.normalize("NFC", text).lower()
     return (_CHARACTER_OR_WORD if UNSPACED_CHARACTER.search(text) else _WORD).findall(text)
+
+
+class TextHashes:
+    """The hashes of one text, each made once however often it is asked for."""
+
+    def __init__(self, text: str, lengths: Sequence[int] = ()) -> None:
+        """`lengths`, rising: of the sequences that will be asked for, made together."""
+        self.text = text
+        words = words_of(text)
+        self.opening = tuple(words[:OPENING])
+        """Its first words."""
+        self.words = word_hashes(words)
+        """Of each word, in their order."""
+        fitting = [n for n in lengths if n <= len(words)]
+        self._sequences = dict(zip(fitting, sequences_of_lengths(self.words, fitting), strict=True))
+        self._shingles: dict[int, U64] = {}
+        self._signatures: dict[tuple[int, int, int], npt.NDArray[np.uint32]] = {}
+
+    @functools.cached_property
+    def digest(self) -> bytes:
+        """`digest` of the text."""
+        return digest(self.text)
+
+    def sequences(self, n: int) -> U64:
+        """Returns the hash of each `n` words in a row, in their order."""
+        if n not in self._sequences:
+            self._sequences[n] = sequence_hashes(self.words, n)
+        return self._sequences[n]
+
+    def shingles(self, n_words: int = 5) -> U64:
+        """Returns `shingles` of the text."""
+        if n_words not in self._shingles:
+            n = min(n_words, len(self.words))
+            self._shingles[n_words] = distinct(self.sequences(n)) if n else np.empty(0, np.uint64)
+        return self._shingles[n_words]
+
+    def signature(self, n_words: int, num_permutations: int, seed: int) -> npt.NDArray[np.uint32]:
+        """Returns the MinHash signature of the shingles."""
+        key = n_words, num_permutations, seed
+        if key not in self._signatures:
+            self._signatures[key] = signature(self.shingles(n_words), num_permutations, seed)
+        return self._signatures[key]
 
 
 def word_hashes(words: Sequence[str]) -> U64:
@@ -91,10 +137,25 @@ def word_hashes(words: Sequence[str]) -> U64:
 
 def sequence_hashes(hashes: U64, n: int) -> U64:
     """Returns the 64-bit hash of each `n` words in a row, in their order, given the words' hashes (`n` or more)."""
-    rolled = np.zeros(max(len(hashes) - n + 1, 0), np.uint64)
-    for offset in range(n):
-        rolled = _mix(rolled + _ODD) + hashes[offset : offset + len(rolled)]
-    return _mix(rolled)
+    (found,) = sequences_of_lengths(hashes, (n,))
+    return found
+
+
+def sequences_of_lengths(hashes: U64, lengths: Sequence[int]) -> list[U64]:
+    """Returns `sequence_hashes` for several lengths, in rising order, at the cost of the longest."""
+    found: list[U64] = []
+    rolled = np.zeros(len(hashes), np.uint64)
+    last = 0
+    for n in lengths:
+        for offset in range(last, n):
+            rolled = rolled[: max(len(hashes) - offset, 0)] + _ODD
+            _mix_in_place(rolled)
+            rolled += hashes[offset : offset + len(rolled)]
+        mixed = rolled.copy()
+        _mix_in_place(mixed)
+        found.append(mixed)
+        last = n
+    return found
 
 
 def _hash_word(word: str) -> int:
@@ -113,9 +174,28 @@ def _hash(word: str) -> int:
 
 def _mix(x: U64) -> U64:
     """Scrambles 64-bit numbers (the finaliser of SplitMix64), modulo 2^64."""
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    x = x.copy()
+    _mix_in_place(x)
+    return x
+
+
+def _mix_in_place(x: U64) -> None:
+    shifted = x >> _SHIFTS[0]
+    x ^= shifted
+    x *= _MULTIPLIERS[0]
+    np.right_shift(x, _SHIFTS[1], out=shifted)
+    x ^= shifted
+    x *= _MULTIPLIERS[1]
+    np.right_shift(x, _SHIFTS[2], out=shifted)
+    x ^= shifted
+
+
+def distinct(hashes: U64) -> U64:
+    """Returns the hashes sorted, each once: `numpy.unique`, which took up to 100 times as long (NumPy 2.4)."""
+    ordered = np.sort(hashes)
+    keep = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=keep[1:])
+    return ordered[keep]
 
 
 def jaccard(a: U64, b: U64) -> float:
@@ -185,7 +265,9 @@ def band_keys(signatures: npt.NDArray[np.uint32], threshold: float) -> U64:
     columns = signatures[:, : n_bands * rows].reshape(len(signatures), n_bands, rows).astype(np.uint64)
     keys = np.broadcast_to(_mix(np.arange(1, n_bands + 1, dtype=np.uint64)), columns.shape[:2])
     for row in range(rows):
-        keys = _mix(keys + _ODD) + columns[:, :, row]
+        keys = keys + _ODD
+        _mix_in_place(keys)
+        keys += columns[:, :, row]
     return _mix(keys)
 
 

@@ -28,7 +28,7 @@ import pyarrow as pa
 
 from tilth.curation import dedup
 from tilth.curation.config import CurationConfig
-from tilth.curation.dedup import BUCKET_LEADERS, U64
+from tilth.curation.dedup import BUCKET_LEADERS, U64, TextHashes
 from tilth.curation.operators import Drop, Operator, Row, judge
 from tilth.errors import ConfigError, DataError
 from tilth.files import atomic_path, read_json, write_json
@@ -114,17 +114,18 @@ class NearDuplicateIndex:
     def _n_saved(self) -> int:
         return self._starts[-1] + len(self._parts[-1]) if self._parts else 0
 
-    def sketch(self, text: str) -> TextSketch:
+    def sketch(self, text: str | TextHashes) -> TextSketch:
         """Returns the sketch of a text, which `find`, `nearest` and `add` take in its place."""
-        digest = dedup.digest(text)
+        hashes = TextHashes(text) if isinstance(text, str) else text
+        digest = hashes.digest
         own = np.frombuffer(digest, "<u8").astype(np.uint64)[:1] ^ np.frombuffer(digest, "<u8").astype(np.uint64)[1:]
         if self.threshold is None:
             return TextSketch(digest=digest, shingles=np.empty(0, np.uint64), keys=own)
-        shingles = dedup.shingles(text, self.shingle_words)
+        shingles = hashes.shingles(self.shingle_words)
         if not len(shingles):  # alike only to its copies; as many keys as others have
             n_bands, _ = dedup.bands(self.num_permutations, self.threshold)
             return TextSketch(digest=digest, shingles=shingles, keys=np.repeat(own, 1 + n_bands))
-        signature = dedup.signature(shingles, self.num_permutations, self.seed)
+        signature = hashes.signature(self.shingle_words, self.num_permutations, self.seed)
         (bands,) = dedup.band_keys(signature[None], self.threshold)
         return TextSketch(digest=digest, shingles=shingles, keys=np.concatenate([own, bands]))
 
@@ -316,7 +317,7 @@ class _Keys:
 
     def find(self, keys: U64) -> list[int]:
         """Returns the documents that share a key, the earliest `BUCKET_LEADERS` of each key, in order."""
-        keys = np.unique(keys)
+        keys = dedup.distinct(keys)
         left = np.full(len(keys), BUCKET_LEADERS, np.int64)
         found: set[int] = set()
         for run, numbers in self._runs:

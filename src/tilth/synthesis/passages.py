@@ -10,12 +10,16 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from tilth.synthesis.define import Span
 from tilth.synthesis.post import BYTES_PER_TOKEN, TOKENS_PER_WORD
 
 _PARAGRAPH_END = re.compile(r"\n[ \t\r]*\n\s*")
 _SENTENCE_END = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’)\]]*\s+|[。！？]+[”’」』）]*\s*|\n\s*")
 _WORD_END = re.compile(r"\s+")
+_BLANK = np.array([chr(code).isspace() for code in range(0x3002)])
+"""Which characters are blank, by their code; the last of those is U+3000."""
 
 Range = tuple[int, int]
 """Begin and end in the text, in characters."""
@@ -34,16 +38,11 @@ class _Tokens:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.n_bytes = [0]
-        self.n_words = [0]
-        in_word = False
-        for character in text:
-            code = ord(character)
-            width = 1 if code < 0x80 else 2 if code < 0x800 else 3 if code < 0x10000 else 4
-            self.n_bytes.append(self.n_bytes[-1] + width)
-            begins = not in_word and not character.isspace()
-            in_word = not character.isspace()
-            self.n_words.append(self.n_words[-1] + begins)
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        widths = 1 + (codes >= 0x80).astype(np.int64) + (codes >= 0x800) + (codes >= 0x10000)
+        blank = np.concatenate([[True], _BLANK[np.minimum(codes, len(_BLANK) - 1)]])
+        self.n_bytes: list[int] = [0, *np.cumsum(widths).tolist()]
+        self.n_words: list[int] = [0, *np.cumsum(blank[:-1] & ~blank[1:]).tolist()]
 
     def of(self, begin: int, end: int) -> float:
         within = 0 < begin < end and not (self.text[begin - 1].isspace() or self.text[begin].isspace())

@@ -327,7 +327,8 @@ class _Run:
         if self.meter is None or not self.meter.samples:
             return ()
         points = tuple(self.meter.points)
-        return (*points, self.meter.point()) if end and self.meter.samples % self.meter.every else points
+        covered = points[-1].samples if points else 0
+        return (*points, self.meter.point()) if end and covered < self.meter.samples else points
 
     def _facts(self, asker: Asker) -> dict[str, str | float]:
         facts: dict[str, str | float] = {"kept": f"{self.tally.kept:,}"}

@@ -1,5 +1,6 @@
 """Passages are slices of the document, with their bytes."""
 
+from tilth.synthesis import passages
 from tilth.synthesis.passages import first_characters, join_lines, split_passages
 from tilth.synthesis.post import estimate_tokens
 
@@ -39,3 +40,11 @@ def test_the_beginning_ends_with_a_sentence_or_a_word() -> None:
     assert first_characters("x" * 50, 30).text == "x" * 30
     assert first_characters("  ä. " + "b" * 10, 4).span == (2, 5)
     assert first_characters("   ", 10).text == ""
+
+
+def test_words_and_bytes_are_counted_as_characters_say() -> None:
+    text = "ab é中\u3000\u3001\n\t\x85\u2028\xa0\u200b\ud800😀 .!? x" * 3
+    tokens = passages._Tokens(text)  # pyright: ignore[reportPrivateUsage]
+    assert tokens.n_bytes == [len(text[:end].encode("utf-8", "surrogatepass")) for end in range(len(text) + 1)]
+    # A word counts where it begins; `str.split` parts words at the same characters.
+    assert tokens.n_words == [len(text[:end].split()) for end in range(len(text) + 1)]

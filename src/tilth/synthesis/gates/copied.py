@@ -8,9 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from tilth.curation.dedup import U64, sequence_hashes, word_hashes, words_of
+from tilth.curation.dedup import U64, distinct, sequence_hashes, word_hashes, words_of
 from tilth.curation.operators import Drop
 from tilth.synthesis.gates.gate import Pass
+from tilth.synthesis.gates.text_hashes import hashes_of
 from tilth.types import Document, Sample
 
 SEQUENCE = 8
@@ -40,25 +41,30 @@ class CopyGate:
         self.max_copied = max_copied
         parts = [word_hashes(words_of(part)) for text in instructions for part in _MARKUP.split(text)]
         sequences = [sequence_hashes(part, ECHO) for part in parts if len(part) >= ECHO]
-        self._instructions = np.unique(np.concatenate([np.empty(0, np.uint64), *sequences]))
+        self._instructions = distinct(np.concatenate([np.empty(0, np.uint64), *sequences]))
+        self._source = _Source("")
 
     def judge(self, sample: Sample, seed: Document) -> Drop | Pass:
         """Drops: `copies_source` (measure: share of sequences), `only_source`, `echoes_instruction` (words)."""
         if sample.id == seed.id:
             return Pass(detail="the source itself")
-        hashes = word_hashes(words_of(sample.text))
+        hashes = hashes_of(sample.text)
         if not sample.meta.get(QUOTES_PROMPT):
-            echo = longest_run(np.isin(sequence_hashes(hashes, ECHO), self._instructions), ECHO)[0]
+            echo = longest_run(_among(hashes.sequences(ECHO), self._instructions), ECHO)[0]
             if echo:
                 return Drop("echoes_instruction", f"{echo} words in a row of its prompt ≥ {ECHO}", echo, ECHO)
-        source = word_hashes(words_of(seed.text))
+        if self._source.text != seed.text:  # the samples of a document come one after another
+            self._source = _Source(seed.text)
+        source, words = self._source, hashes.words
         if sample.meta.get(APPENDS_SOURCE):
-            hashes = _without_longest(hashes, source)
-            if not len(hashes):
+            words = _without_longest(words, source)
+            if not len(words):
                 return Drop("only_source", "nothing beside the source", 1.0, self.max_copied)
-        if not len(hashes):
+        if not len(words):
             return Pass(measure=0.0, limit=self.max_copied)
-        copied, n = _copied(hashes, source)
+        n = min(SEQUENCE, len(words))
+        sequences = hashes.sequences(n) if words is hashes.words else sequence_hashes(words, n)
+        copied = _among(sequences, source.sequences(n))
         share, (span, _) = float(copied.mean()), longest_run(copied, n)
         detail = f"the longest span has {span} words" if span else ""
         if share > self.max_copied:
@@ -77,14 +83,30 @@ def longest_run(hits: npt.NDArray[np.bool_], n: int) -> tuple[int, int]:
     return int(ends[longest] - begins[longest]) + n - 1, int(begins[longest])
 
 
-def _copied(hashes: U64, source: U64) -> tuple[npt.NDArray[np.bool_], int]:
-    n = min(SEQUENCE, len(hashes))
-    return np.isin(sequence_hashes(hashes, n), sequence_hashes(source, n)), n
+class _Source:
+    """A source document's sequences, sorted, each length made once."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._words = word_hashes(words_of(text))
+        self._sequences: dict[int, U64] = {}
+
+    def sequences(self, n: int) -> U64:
+        if n not in self._sequences:
+            self._sequences[n] = distinct(sequence_hashes(self._words, n))
+        return self._sequences[n]
 
 
-def _without_longest(hashes: U64, source: U64) -> U64:
+def _among(hashes: U64, of: U64) -> npt.NDArray[np.bool_]:
+    """Which of the hashes are among others, which are sorted."""
+    if not len(of):
+        return np.zeros(len(hashes), np.bool_)
+    return of[np.minimum(np.searchsorted(of, hashes), len(of) - 1)] == hashes
+
+
+def _without_longest(hashes: U64, source: _Source) -> U64:
     if not len(hashes):
         return hashes
-    copied, n = _copied(hashes, source)
-    words, begin = longest_run(copied, n)
+    n = min(SEQUENCE, len(hashes))
+    words, begin = longest_run(_among(sequence_hashes(hashes, n), source.sequences(n)), n)
     return np.concatenate([hashes[:begin], hashes[begin + words :]])

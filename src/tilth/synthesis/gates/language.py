@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 from tilth.curation.language import identify
@@ -66,5 +67,10 @@ def detect(text: str) -> tuple[str, float] | str:
 def _language_of(seed: Document) -> tuple[str, ...]:
     if seed.language:
         return (seed.language,)
-    known = detect(seed.text)
+    return _language_of_text(seed.text)
+
+
+@functools.lru_cache(maxsize=1)  # the samples of a document come one after another
+def _language_of_text(text: str) -> tuple[str, ...]:
+    known = detect(text)
     return () if isinstance(known, str) else known[:1]

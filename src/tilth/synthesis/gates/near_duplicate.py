@@ -7,6 +7,7 @@ from pathlib import Path
 from tilth.curation.near_duplicates import NearDuplicateIndex, duplicate
 from tilth.curation.operators import Drop
 from tilth.synthesis.gates.gate import Pass
+from tilth.synthesis.gates.text_hashes import hashes_of
 from tilth.types import Document, Sample
 
 _SAVED = 5000
@@ -35,7 +36,7 @@ class NearDuplicateGate:
 
     def judge(self, sample: Sample, seed: Document) -> Drop | Pass:
         """Drops: `exact_duplicate`, `near_duplicate`. Measure: Jaccard similarity to the most similar found."""
-        sketch = self.index.sketch(sample.text)
+        sketch = self.index.sketch(hashes_of(sample.text))
         nearest = 0.0
         for index in (self.index, self.earlier):
             match = None if index is None else index.nearest(sketch)

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from tilth.curation.dedup import U64, sequence_hashes, word_hashes, words_of
+from tilth.curation.dedup import U64, distinct
 from tilth.curation.near_duplicates import NearDuplicateIndex
+from tilth.synthesis.gates.text_hashes import hashes_of
 from tilth.synthesis.result import DiversityPoint
 
 WINDOW = 1000
 """Samples that a point tells about: the latest."""
-OPENING = 5
-"""Words of an opening."""
+POINTS, MOST_APART = 20, 100
+"""A point costs as much as 20 samples: the next is due when there are a twentieth more, or `MOST_APART`."""
 _LEVEL = 3
 _THRESHOLD = 0.7
 _SAVED = 5000
@@ -32,26 +33,29 @@ class UniquenessMeter:
     def __init__(
         self, every: int = 100, *, threshold: float = _THRESHOLD, window: int = WINDOW, work: Path | None = None
     ) -> None:
-        """`every`: samples from one point to the next; `work`: folder for the index, which may hold an earlier one."""
+        """`every`: fewest samples from one point to the next (`POINTS`); `work`: folder for the index, which may hold
+        an earlier one."""
         self.every, self.window, self.work = every, window, work
-        self.samples = 0
+        self.samples, self._due = 0, every
         self.points: list[DiversityPoint] = []
         self._index = NearDuplicateIndex(threshold)
         self._texts: deque[tuple[bytes, bool, tuple[str, ...], U64]] = deque(maxlen=window)
 
     def add(self, id: str, text: str) -> DiversityPoint | None:
         """Takes a kept sample; returns the point that is due with it, if one is."""
-        sketch = self._index.sketch(text)
+        hashes = hashes_of(text)
+        sketch = self._index.sketch(hashes)
         is_new = self._index.find(sketch) is None
         self._index.add(id, sketch)
         if self.work is not None and len(self._index) % _SAVED == 0:
             self._index.save(self.work)
-        words = words_of(text)
-        sequences = sequence_hashes(word_hashes(words), min(4, len(words))) if words else np.empty(0, np.uint64)
-        self._texts.append((text.encode("utf-8", "replace"), is_new, tuple(words[:OPENING]), sequences))
+        n = min(4, len(hashes.words))
+        sequences = hashes.sequences(n) if n else np.empty(0, np.uint64)
+        self._texts.append((text.encode("utf-8", "replace"), is_new, hashes.opening, sequences))
         self.samples += 1
-        if self.samples % self.every:
+        if self.samples < self._due:
             return None
+        self._due += max(self.every, min(self.samples // POINTS, MOST_APART))
         self.points.append(self.point())
         return self.points[-1]
 
@@ -69,7 +73,7 @@ class UniquenessMeter:
         return DiversityPoint(
             samples=self.samples,
             unique_share=sum(is_new for _, is_new, _, _ in self._texts) / n,
-            distinct_4=len(np.unique(sequences)) / len(sequences) if len(sequences) else 1.0,
+            distinct_4=len(distinct(sequences)) / len(sequences) if len(sequences) else 1.0,
             opening_share=most / n,
             bytes_per_compressed=len(content) / len(compressed),
         )

@@ -1,4 +1,5 @@
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,15 @@ def test_a_point_in_one_line() -> None:
     point = meter.add("a", fresh(1))
     assert point is not None
     assert diversity_line(point).startswith("100% unique, distinct-4 1.00, most common opening 100.0%, compresses ")
+
+
+def test_points_of_many_samples_are_further_apart_up_to_a_limit() -> None:
+    meter = UniquenessMeter(every=2, window=5)
+    for n in range(2500):
+        meter.add(str(n), f"{n} {n * 7} words")
+    at = [point.samples for point in meter.points]
+    assert at[:3] == [2, 4, 6]
+    steps = [b - a for a, b in pairwise(at)]
+    assert steps == sorted(steps)
+    assert steps[-1] == uniqueness.MOST_APART
+    assert len(at) < 120
