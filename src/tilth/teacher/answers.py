@@ -24,6 +24,10 @@ _REASONS: dict[str, FinishReason] = {
 }
 """Servers' reasons; TGI has its own."""
 _MOST_CHARACTERS_PER_TOKEN = 64
+_MOST_TOKENS = 1 << 31
+"""A usage from here on is no count."""
+_WRONG_FORM = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+"""What reading raises where values are not of the API's form; `int` of an infinity overflows."""
 
 
 def read_answers(body: bytes, request: Request) -> list[Answer]:
@@ -43,9 +47,9 @@ def read_answers(body: bytes, request: Request) -> list[Answer]:
         texts = [_text(choice, request) for choice in choices]
         logprobs = [_read_logprobs(choice.get("logprobs")) for choice in choices]
         usages = _usages(data.get("usage"), texts, logprobs, request)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+    except _WRONG_FORM as error:
         raise BadAnswer(f"The answer is not of the API's form ({type(error).__name__}).") from None
-    model = str(data.get("model") or "")
+    model = _storable(str(data.get("model") or ""))
     answers = [
         Answer(
             text=text,
@@ -67,10 +71,11 @@ def read_embeddings(body: bytes, n: int) -> npt.NDArray[np.float32]:
         rows.sort(key=lambda row: int(row["index"]))
         if [row["index"] for row in rows] != list(range(n)):
             raise BadAnswer(f"{len(rows)} embeddings came back for {n} texts.")
-        vectors = np.array([row["embedding"] for row in rows], dtype=np.float32)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        with np.errstate(over="ignore"):  # too large for a float32 is infinite, which is refused below
+            vectors = np.array([row["embedding"] for row in rows], dtype=np.float32)
+    except _WRONG_FORM as error:
         raise BadAnswer(f"The answer holds no embeddings ({type(error).__name__}).") from None
-    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+    if vectors.ndim != 2 or not vectors.size or not np.isfinite(vectors).all():
         raise BadAnswer("The embeddings are not vectors of finite numbers.")
     return vectors
 
@@ -90,7 +95,7 @@ def error_message(body: bytes) -> tuple[str, str]:
     """Returns what an error says and its code, as far as it has the form of OpenAI's, TGI's or FastAPI's."""
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return body[:200].decode("utf-8", "replace").strip(), ""
     fields = cast("dict[str, Any]", data) if isinstance(data, dict) else {}
     error: Any = fields.get("error", fields.get("detail", fields.get("message", "")))
@@ -113,11 +118,15 @@ def _object(body: bytes) -> dict[str, Any]:
 def _text(choice: dict[str, Any], request: Request) -> str:
     content = choice["text"] if request.prompt is not None else choice["message"].get("content")
     if isinstance(content, list):
-        content = "".join(str(part.get("text", "")) for part in cast("list[dict[str, Any]]", content))
+        content = "".join(str(part.get("text") or "") for part in cast("list[dict[str, Any]]", content))
     if content is not None and not isinstance(content, str):
         raise TypeError("content is not text")
-    # Half a surrogate pair has no UTF-8, so it could not be stored.
-    return (content or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _storable(content or "")
+
+
+def _storable(text: str) -> str:
+    """Half a surrogate pair has no UTF-8."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _read_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...] | None:
@@ -147,8 +156,8 @@ def _read_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...] | None:
 
 def _number(value: Any) -> float:
     number = float(value)
-    if math.isnan(number):
-        raise ValueError("a log-probability is NaN")
+    if math.isnan(number) or number == math.inf:
+        raise ValueError(f"a log-probability is {number}")
     return number
 
 
@@ -156,7 +165,7 @@ def _usages(
     usage: Any, texts: Sequence[str], logprobs: Sequence[tuple[TokenLogprob, ...] | None], request: Request
 ) -> list[Usage]:
     counts = cast("dict[str, Any]", usage or {})
-    prompt, completion = counts.get("prompt_tokens"), counts.get("completion_tokens")
+    prompt, completion = _counted(counts.get("prompt_tokens")), _counted(counts.get("completion_tokens"))
     estimated = prompt is None or completion is None
     sizes = [
         len(tokens) if tokens else -(-len(text.encode()) // _BYTES_PER_TOKEN)
@@ -165,11 +174,17 @@ def _usages(
     if prompt is None:
         said = [request.prompt] if request.prompt is not None else [m.content for m in request.messages]
         prompt = sum(-(-len(text.encode()) // _BYTES_PER_TOKEN) for text in said)
-    shares = sizes if completion is None else _divided(int(completion), sizes)
+    shares = sizes if completion is None else _divided(completion, sizes)
     return [
-        Usage(prompt_tokens=0 if index else int(prompt), completion_tokens=share, estimated=estimated)
+        Usage(prompt_tokens=0 if index else prompt, completion_tokens=share, estimated=estimated)
         for index, share in enumerate(shares)
     ]
+
+
+def _counted(tokens: Any) -> int | None:
+    """Returns a server's count; None for a number that can be none, which would give money back or spend all of it."""
+    count = None if tokens is None or tokens in (math.inf, -math.inf) else int(tokens)
+    return count if count is not None and 0 <= count < _MOST_TOKENS else None
 
 
 def _divided(total: int, sizes: Sequence[int]) -> list[int]:

@@ -492,6 +492,7 @@ def test_retry_after() -> None:
     assert retry_after({"retry-after": "1.5"}) == 1.5 and retry_after({"retry-after": "-3"}) == 0
     assert retry_after({"retry-after": formatdate(time.time() - 60, usegmt=True)}) == 0
     assert retry_after({"retry-after": "inf"}) is None
+    assert retry_after({"retry-after": f"Wed, 21 Oct {'9' * 20} 07:28:00 GMT"}) is None
 
 
 # Keys
