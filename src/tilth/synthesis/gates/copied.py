@@ -41,6 +41,7 @@ class CopyGate:
         parts = [word_hashes(words_of(part)) for text in instructions for part in _MARKUP.split(text)]
         sequences = [sequence_hashes(part, ECHO) for part in parts if len(part) >= ECHO]
         self._instructions = np.unique(np.concatenate([np.empty(0, np.uint64), *sequences]))
+        self._source = _Source("")
 
     def judge(self, sample: Sample, seed: Document) -> Drop | Pass:
         """Drops: `copies_source` (measure: share of sequences), `only_source`, `echoes_instruction` (words)."""
@@ -51,14 +52,15 @@ class CopyGate:
             echo = longest_run(np.isin(sequence_hashes(hashes, ECHO), self._instructions), ECHO)[0]
             if echo:
                 return Drop("echoes_instruction", f"{echo} words in a row of its prompt ≥ {ECHO}", echo, ECHO)
-        source = word_hashes(words_of(seed.text))
+        if self._source.text != seed.text:  # a long document has thousands of samples, one after another
+            self._source = _Source(seed.text)
         if sample.meta.get(APPENDS_SOURCE):
-            hashes = _without_longest(hashes, source)
+            hashes = _without_longest(hashes, self._source)
             if not len(hashes):
                 return Drop("only_source", "nothing beside the source", 1.0, self.max_copied)
         if not len(hashes):
             return Pass(measure=0.0, limit=self.max_copied)
-        copied, n = _copied(hashes, source)
+        copied, n = self._source.sequences_in(hashes)
         share, (span, _) = float(copied.mean()), longest_run(copied, n)
         detail = f"the longest span has {span} words" if span else ""
         if share > self.max_copied:
@@ -77,14 +79,29 @@ def longest_run(hits: npt.NDArray[np.bool_], n: int) -> tuple[int, int]:
     return int(ends[longest] - begins[longest]) + n - 1, int(begins[longest])
 
 
-def _copied(hashes: U64, source: U64) -> tuple[npt.NDArray[np.bool_], int]:
-    n = min(SEQUENCE, len(hashes))
-    return np.isin(sequence_hashes(hashes, n), sequence_hashes(source, n)), n
+class _Source:
+    """The sequences of a source document, by their number of words."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._hashes = word_hashes(words_of(text))
+        self._sequences: dict[int, U64] = {}
+
+    def sequences_in(self, hashes: U64) -> tuple[npt.NDArray[np.bool_], int]:
+        """Returns which sequences of a text the source has, given the hashes of its words, and their words."""
+        n = min(SEQUENCE, len(hashes))
+        if n not in self._sequences:
+            self._sequences[n] = np.unique(sequence_hashes(self._hashes, n))
+        known, asked = self._sequences[n], sequence_hashes(hashes, n)
+        if not len(known):
+            return np.zeros(len(asked), np.bool_), n
+        places = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+        return known[places] == asked, n
 
 
-def _without_longest(hashes: U64, source: U64) -> U64:
+def _without_longest(hashes: U64, source: _Source) -> U64:
     if not len(hashes):
         return hashes
-    copied, n = _copied(hashes, source)
+    copied, n = source.sequences_in(hashes)
     words, begin = longest_run(copied, n)
     return np.concatenate([hashes[:begin], hashes[begin + words :]])
