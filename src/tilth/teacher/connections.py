@@ -285,12 +285,20 @@ class _Body:
                 # Trailers may follow, each on a line of its own, then an empty line.
                 end = self.buffer.find(b"\r\n\r\n", self._at)
                 self._end = end + 4
+                if end < 0:
+                    self._check_line()
                 return end >= 0
             if len(self.buffer) < line_end + 2 + size + 2:
                 return False
             self._chunks.append(bytes(self.buffer[line_end + 2 : line_end + 2 + size]))
             self._at = line_end + 2 + size + 2
+        self._check_line()
         return False
+
+    def _check_line(self) -> None:
+        """A line is searched for its end whenever more of it comes, so it must not grow with the answer."""
+        if len(self.buffer) - self._at > _MOST_HEAD_BYTES:
+            raise ValueError("a line of a chunk without an end")
 
 
 def _host_header(server: Server) -> str:

@@ -330,6 +330,8 @@ def test_each_status_has_its_kind(status: str, body: object, raised: type[Except
         (b"HTTP/1.1 200 OK\r\nContent-Length: -4\r\n\r\n", BadAnswer),
         (b"HTTP/1.1 200 OK\r\nContent-Le", ConnectionFault),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", ConnectionFault),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 70_000, BadAnswer),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"a: b\r\n" * 15_000, BadAnswer),
         (encoded("200 OK", [1]), BadAnswer),
         (encoded("200 OK", {"choices": [7]}), BadAnswer),
         (encoded("200 OK", {"choices": [{"text": 3}]}), BadAnswer),
