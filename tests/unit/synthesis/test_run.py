@@ -293,3 +293,9 @@ def test_recipes_that_need_documents_say_so(tmp_path: Path) -> None:
 def test_gate_limits_are_checked() -> None:
     with pytest.raises(ConfigError):
         GateConfig(min_words=5, max_words=4)
+
+
+@pytest.mark.parametrize("field", [{"temperature": float("nan")}, {"temperature": -1.0}, {"max_answer_tokens": 0}])
+def test_how_answers_are_drawn_is_checked_before_anything_runs(field: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(field))):
+        SynthesisConfig(**field)
