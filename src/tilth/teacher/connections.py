@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -79,13 +80,14 @@ class DirectExchange:
         self._context: ssl.SSLContext | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle: list[_Connection] = []
-        self._slots = asyncio.Semaphore(server.most_connections)
+        self._most = min(server.most_connections, _most_sockets())
+        self._slots = asyncio.Semaphore(self._most)
 
     async def send(self, method: str, path: str, body: bytes = b"") -> Response:
         """Sends a request over a kept connection, or a new one."""
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            self._loop, self._idle, self._slots = loop, [], asyncio.Semaphore(self.server.most_connections)
+            self._loop, self._idle, self._slots = loop, [], asyncio.Semaphore(self._most)
         head = f"{method} {path} HTTP/1.1\r\n".encode() + self._headers + b"Content-Length: %d\r\n\r\n" % len(body)
         async with self._slots:
             connection = self._kept() or await self._open(loop)
@@ -299,6 +301,16 @@ class _Body:
         """A line is searched for its end whenever more of it comes, so it must not grow with the answer."""
         if len(self.buffer) - self._at > _MOST_HEAD_BYTES:
             raise ValueError("a line of a chunk without an end")
+
+
+def _most_sockets() -> int:
+    """Connections that leave the process files for all else: with none left, a run could not write its answers."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return sys.maxsize
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(soft - 64, soft // 4, 1)
 
 
 def _host_header(server: Server) -> str:

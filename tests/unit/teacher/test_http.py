@@ -16,6 +16,7 @@ import pytest
 from raw_server import raw_server
 from tilth.errors import ConfigError, TilthError
 from tilth.teacher.cache import RequestCache
+from tilth.teacher.connections import DirectExchange, Server
 from tilth.teacher.dialects import DIALECTS, is_closed
 from tilth.teacher.endpoint import Key, checked_url, find_key, is_loopback, key_variable
 from tilth.teacher.fault_plan import FAULT_KINDS, FaultPlan
@@ -448,6 +449,14 @@ def test_many_in_flight_with_a_limit_of_connections() -> None:
         answers = run(server.url, many, most_connections=40)
         assert server.n_connections <= 40 and server.most_in_flight > 20
     assert [a[0].text.split()[0] for a in answers] == [str(i) for i in range(300)]
+
+
+@pytest.mark.parametrize(("files", "connections"), [(64, 16), (256, 192), (1024, 960), (1 << 20, 1024)])
+def test_connections_leave_files_for_all_else(files: int, connections: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    slots = DirectExchange(Server(url="http://127.0.0.1:1"))._slots  # pyright: ignore[reportPrivateUsage]
+    assert slots._value == connections
 
 
 def test_a_teacher_works_in_one_event_loop_after_another() -> None:
