@@ -153,7 +153,7 @@ _FIXES = {
     errno.ENOTDIR: _OTHER_PATH,
     errno.ENOENT: "Check the path: it, or a folder on the way to it, does not exist.",
     errno.ENAMETOOLONG: "Name a shorter path.",
-    errno.EMFILE: "Allow more open files (`ulimit -n`), or use fewer `--workers`.",
+    errno.EMFILE: "Allow more open files (`ulimit -n`), or use fewer `--workers` or a smaller `--max-in-flight`.",
 }
 
 _FULL = re.compile(

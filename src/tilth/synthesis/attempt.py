@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from tilth.errors import ConfigError, TilthError
 from tilth.synthesis.ask import DocumentAsk, LostPart, RejectedPart
@@ -45,14 +46,21 @@ async def attempt(recipe: Recipe, document: Document, ask: DocumentAsk) -> Attem
     except Exception as error:
         error.add_note(f"The recipe `{recipe.name}` raised it for the document {document.id} ({document.source}).")
         raise
-    if not all(isinstance(draft, Draft) for draft in drafts):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise ConfigError(
-            f"The recipe `{recipe.name}` returned {[type(draft).__name__ for draft in drafts][:3]}.",
-            fix="Return a list of `Draft`.",
-        )
+    _check(recipe, drafts)
     if sum(draft.keeps_id for draft in drafts) > 1:
         raise ConfigError(
             f"The recipe `{recipe.name}` returned the document {document.id} more than once under its id.",
             fix="Return one draft with `keeps_id`.",
         )
     return Attempt(drafts=tuple(drafts), rejected=tuple(ask.rejected), lost=tuple(ask.lost))
+
+
+def _check(recipe: Recipe, drafts: object) -> None:
+    if not isinstance(drafts, list | tuple):
+        said = f"`{type(drafts).__name__}`"
+    else:
+        found = cast("Sequence[object]", drafts)
+        if all(isinstance(draft, Draft) for draft in found):
+            return
+        said = f"a list of {', '.join(sorted({f'`{type(draft).__name__}`' for draft in found}))}"
+    raise ConfigError(f"The recipe `{recipe.name}` returned {said}.", fix="Return a list of `Draft`.")

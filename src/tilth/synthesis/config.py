@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -84,6 +85,10 @@ class SynthesisConfig:
     def __post_init__(self) -> None:
         if self.samples < 1:
             raise ConfigError(f"`samples` is {self.samples}.", fix="Draw 1 or more.")
+        if self.temperature is not None and not 0 <= self.temperature < math.inf:
+            raise ConfigError(f"`temperature` is {self.temperature}.", fix="Give 0 (greedy) or a positive number.")
+        if self.max_answer_tokens is not None and self.max_answer_tokens < 1:
+            raise ConfigError(f"`max_answer_tokens` is {self.max_answer_tokens}.", fix="Ask for 1 token or more.")
         if self.router_documents < 1:
             raise ConfigError(f"`router_documents` is {self.router_documents}.", fix="Give 1 or more.")
         if self.documents is not None and self.documents < 1:

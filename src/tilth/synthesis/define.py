@@ -12,6 +12,7 @@ change none of them. Everything random comes from `ask.rng`, which the document'
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -227,6 +228,11 @@ def recipe(
     """Makes a recipe of an async function."""
 
     def wrap(fn: RecipeFunction) -> Recipe:
+        if not inspect.iscoroutinefunction(fn):
+            raise ConfigError(
+                f"The recipe `{name}` is no `async def` function, or it has a `yield`.",
+                fix="Write `async def recipe(document, ask)`, and return a list of `Draft`.",
+            )
         return Recipe(
             name=name,
             fn=fn,

@@ -8,7 +8,7 @@ teacher, parameters, key in the request cache, tokens), and what each gate measu
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
@@ -41,7 +41,7 @@ def make_candidate(
 ) -> Candidate:
     """Returns the sample of a draft; `dataset` is the fingerprint of the source dataset, or empty.
 
-    Raises: ConfigError if the draft is not of the recipe's shape.
+    Raises: ConfigError if the draft is not of the recipe's shape, or a field holds something else than it is to.
     """
     _check(recipe, draft)
     document = seed.document
@@ -85,6 +85,11 @@ def _check(recipe: Recipe, draft: Draft) -> None:
         "preference": ("chosen", "rejected"),
         "problem": ("prompt", "verifier"),
     }.get(recipe.shape, ())
+    for name in _wrong_fields(draft):
+        raise ConfigError(
+            f"The recipe `{recipe.name}` returned a draft whose `{name}` is {str(getattr(draft, name))[:80]!r}.",
+            fix=f"Give it as `Draft.{name}` declares it; `meta` must be JSON.",
+        )
     missing = [name for name in needed if not getattr(draft, name)]
     if recipe.shape == "preference" and not (draft.prompt or draft.messages):
         missing.insert(0, "prompt")
@@ -94,6 +99,31 @@ def _check(recipe: Recipe, draft: Draft) -> None:
             f"{', '.join(f'`{name}`' for name in missing)}.",
             fix="Set them in `Draft(...)`, or declare another shape.",
         )
+
+
+def _wrong_fields(draft: Draft) -> Iterator[str]:
+    """Yields the fields of a user's recipe that no dataset could hold."""
+    for name in ("text", "part", "prompt", "chosen", "rejected", "answer", "verifier"):
+        if not isinstance(getattr(draft, name), str | None) or (
+            name in ("text", "part") and getattr(draft, name) is None
+        ):
+            yield name
+    if not all(isinstance(message, Message) for message in draft.messages):  # pyright: ignore[reportUnnecessaryIsInstance]
+        yield "messages"
+    for name, write in (("scores", _as_numbers), ("meta", _as_json)):
+        try:
+            write(getattr(draft, name))
+        except (TypeError, ValueError, AttributeError, RecursionError):
+            yield name
+
+
+def _as_numbers(scores: Mapping[str, Any]) -> None:
+    for value in scores.values():
+        float(value)
+
+
+def _as_json(meta: Mapping[str, object]) -> None:
+    json.dumps(dict(meta), allow_nan=False)
 
 
 def _text(recipe: Recipe, draft: Draft) -> str:

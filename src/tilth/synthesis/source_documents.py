@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tilth.errors import ConfigError, DataError
 from tilth.storage import Dataset
@@ -111,8 +112,24 @@ class SourceDocuments:
         wanted = None if self.chosen is None else self.chosen[shard]
         for row, fields in enumerate(self._rows(shard)):
             if wanted is None or row in wanted:
-                yield _seed(fields, index, shard, row)
+                yield self._seed(fields, index, shard, row)
                 index += 1
+
+    def _seed(self, fields: Mapping[str, Any], index: int, shard: int, row: int) -> SeedDocument:
+        for name, what, is_valid in _JSON_COLUMNS:
+            if fields.get(name) and not is_valid(fields[name]):
+                raise DataError(
+                    f"{self.folder}: the column `{name}` of the document {fields['id']} is not {what}, as JSON.",
+                    fix="Rename the column: in a dataset, this one has a meaning.",
+                )
+        extra = {
+            name: value
+            for name, value in fields.items()
+            if name not in DOCUMENT_SCHEMA.names and name != "lineage" and _travels(value)
+        }
+        lineage = tuple(json.loads(fields["lineage"])) if fields.get("lineage") else ()
+        document = Document.from_row(fields)
+        return SeedDocument(index=index, shard=shard, row=row, document=document, lineage=lineage, extra=extra)
 
     def _rows(self, shard: int) -> Iterator[Mapping[str, Any]]:
         assert self.dataset is not None
@@ -129,19 +146,29 @@ def _hashes(dataset: Dataset) -> Iterator[tuple[bytes, int, int]]:
                 row += 1
 
 
-def _seed(fields: Mapping[str, Any], index: int, shard: int, row: int) -> SeedDocument:
-    lineage = json.loads(fields["lineage"]) if fields.get("lineage") else []
-    extra = {
-        name: value
-        for name, value in fields.items()
-        if name not in DOCUMENT_SCHEMA.names and name != "lineage" and _travels(value)
-    }
-    document = Document.from_row(fields)
-    return SeedDocument(index=index, shard=shard, row=row, document=document, lineage=tuple(lineage), extra=extra)
+def _is_object(text: object) -> bool:
+    return isinstance(_read(text), dict)
+
+
+def _is_list_of_objects(text: object) -> bool:
+    value = _read(text)
+    return isinstance(value, list) and all(isinstance(one, dict) for one in cast("list[object]", value))
+
+
+def _read(text: object) -> object:
+    try:
+        return json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+
+
+_JSON_COLUMNS = (("meta", "an object", _is_object), ("lineage", "a list of objects", _is_list_of_objects))
 
 
 def _travels(value: object) -> bool:
-    return isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= _LONGEST_VALUE)
+    if isinstance(value, float):
+        return math.isfinite(value)  # else the samples' `meta`, where it ends up, would be no JSON
+    return isinstance(value, bool | int) or (isinstance(value, str) and len(value) <= _LONGEST_VALUE)
 
 
 def _numbered_document(number: int, shard: int, row: int) -> SeedDocument:

@@ -118,7 +118,7 @@ def _judged_row(judged: Judged) -> dict[str, Any]:
         "row": judged.seed.row,
         "id": document.id,
         "source": document.source,
-        "corpus": corpus,
+        "corpus": _utf8(corpus),
         "seed": document.text[:_SEED_CHARACTERS],
         "bytes": len(document.text.encode()),
         "kept": [row(candidate) for candidate in judged.kept],

@@ -31,6 +31,10 @@ _REASONS: dict[str, FinishReason] = {
 _BROKEN_OFF = ("abort", "cancelled", "error", "insufficient_system_resource")
 """Reasons of an answer that the server itself gave up: vLLM's, Mistral's and OpenRouter's, DeepSeek's."""
 _MOST_CHARACTERS_PER_TOKEN = 64
+_MOST_TOKENS = 1 << 31
+"""A usage from here on is no count."""
+_WRONG_FORM = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+"""What reading raises where values are not of the API's form; `int` of an infinity overflows."""
 
 
 def read_answers(body: bytes, request: Request) -> list[Answer]:
@@ -54,9 +58,9 @@ def read_answers(body: bytes, request: Request) -> list[Answer]:
         logprobs = [_read_logprobs(choice.get("logprobs")) if wanted else None for choice in choices]
         reasons = [str(choice.get("finish_reason")).lower() for choice in choices]
         usages = _usages(data.get("usage"), texts, logprobs, request)
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
+    except _WRONG_FORM as error:
         raise BadAnswer(f"The answer is not of the API's form ({type(error).__name__}).") from None
-    model = str(data.get("model") or "")
+    model = _storable(str(data.get("model") or ""))
     answers = [
         Answer(
             text=text,
@@ -85,8 +89,9 @@ def read_embeddings(body: bytes, n: int) -> npt.NDArray[np.float32]:
         rows.sort(key=lambda row: int(row["index"]))
         if [row["index"] for row in rows] != list(range(n)):
             raise BadAnswer(f"{len(rows)} embeddings came back for {n} texts.")
-        vectors = np.array([row["embedding"] for row in rows], dtype=np.float32)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        with np.errstate(over="ignore"):  # too large for a float32 is infinite, which is refused below
+            vectors = np.array([row["embedding"] for row in rows], dtype=np.float32)
+    except _WRONG_FORM as error:
         raise BadAnswer(f"The answer holds no embeddings ({type(error).__name__}).") from None
     if vectors.ndim != 2 or not vectors.size or not np.isfinite(vectors).all():
         raise BadAnswer("The embeddings are not vectors of finite numbers.")
@@ -138,8 +143,12 @@ def _text(choice: dict[str, Any], request: Request) -> str:
         content = "".join(map(_part, cast("list[Any]", content)))
     if content is not None and not isinstance(content, str):
         raise TypeError("content is not text")
-    # Half a surrogate pair has no UTF-8, so it could not be stored.
-    return (content or "").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _storable(content or "")
+
+
+def _storable(text: str) -> str:
+    """Half a surrogate pair has no UTF-8."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _part(part: Any) -> str:
@@ -176,8 +185,8 @@ def _read_logprobs(logprobs: Any) -> tuple[TokenLogprob, ...] | None:
 
 def _number(value: Any) -> float:
     number = float(value)
-    if math.isnan(number):
-        raise ValueError("a log-probability is NaN")
+    if math.isnan(number) or number == math.inf:
+        raise ValueError(f"a log-probability is {number}")
     return number
 
 
@@ -202,9 +211,9 @@ def _usages(
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens; None for what cannot be one. Raises: TypeError, ValueError, OverflowError."""
-    count = None if value is None else int(value)
-    return count if count is None or count >= 0 else None
+    """A number of tokens; None for what cannot be one, which would give money back or spend all of it."""
+    count = None if value is None or value in (math.inf, -math.inf) else int(value)
+    return count if count is not None and 0 <= count < _MOST_TOKENS else None
 
 
 def _reasoning_tokens(usage: Any) -> int:

@@ -71,7 +71,7 @@ def trouble(path: Path, error: Exception) -> StepError:
     if isinstance(error, filelock.Timeout) or "locked" in said or "busy" in said:
         said = f"another process has kept it locked for {LOCK_SECONDS:.0f} seconds"
         fix = "End the other process, or give this run a cache of its own; what was answered is kept."
-    elif "readonly" in said or "unable to open" in said or isinstance(error, PermissionError):
+    elif "readonly" in said or "Read-only" in said or "unable to open" in said or isinstance(error, PermissionError):
         fix = "Make the file and its folder writable, or choose another path for the cache."
     return StepError(f"The request cache {path} cannot be used: {said}.", fix=fix)
 

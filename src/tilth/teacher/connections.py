@@ -7,6 +7,7 @@ times the CPU with 500 in flight (`benchmarks/teacher_client.py`).
 from __future__ import annotations
 
 import asyncio
+import sys
 import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -159,7 +160,7 @@ class _Pool:
     def __init__(self, server: Server) -> None:
         # Not `limit`, whose waiting aiohttp would count as time of the request, and not `trust_env`, which reads
         # passwords in ~/.netrc and starts a thread for each request.
-        self.slots = asyncio.Semaphore(server.most_connections)
+        self.slots = asyncio.Semaphore(min(server.most_connections, most_sockets()))
         self.session = aiohttp.ClientSession(
             connector=_Connector(limit=0),
             timeout=aiohttp.ClientTimeout(total=server.timeout, connect=server.connect_timeout),
@@ -177,6 +178,16 @@ class _Connector(aiohttp.TCPConnector):
             if connection.protocol is None or not connection.protocol.should_close:
                 return connection
             connection.close()
+
+
+def most_sockets() -> int:
+    """Connections that leave the process files for all else: with none left, a run could not write its answers."""
+    try:
+        import resource
+    except ImportError:  # not a Unix
+        return sys.maxsize
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(soft - 64, soft // 4, 1)
 
 
 def _reason(error: aiohttp.ClientConnectorError) -> str:

@@ -51,6 +51,8 @@ LOOK_AGAIN_SECONDS = 0.05
 """After a longer wait for its turn, a request looks whether another process has paid for its answer by now."""
 SAID_SECONDS = 5.0
 """Pauses of an endpoint from this length on are said."""
+SAID_TRIES = 3
+"""A request that has got so many answers that are none is said, once for each teacher."""
 SHOW_SECONDS = 0.2
 """How often a bar is told what was done."""
 
@@ -115,6 +117,7 @@ class Gateway:
                 fix="Give each a name of its own.",
             )
         self._refused: dict[str, AccessRefused] = {}
+        self._said: set[str] = set()
         self._flights: dict[object, _Flight] = {}
         self._open: set[_Flight] = set()
         self._closed = False
@@ -304,6 +307,7 @@ class Gateway:
                     key, name = question.key(left[0]).hex(), question.lane.name
                     raise DeadLetter(fault, tries=tries, key=key, teacher=name) from fault
                 line.retries += 1
+                self._say_fault(question.lane, fault, tries)
                 # What was begun is ended first; but while a server is down, no request is to use up all its tries.
                 first = not isinstance(fault, ConnectionFault | ServerFault)
                 await asyncio.sleep(self._backoff(tries))
@@ -426,9 +430,16 @@ class Gateway:
         longest = min(MOST_BACKOFF_SECONDS, self.backoff_seconds * 2 ** min(tries - 1, 30))
         return self._jitter.uniform(0, longest)
 
+    def _say_fault(self, lane: Lane, fault: TeacherFault, tries: int) -> None:
+        """Else a server that answers everything with the page of its proxy would look like a slow one for minutes."""
+        if tries >= SAID_TRIES and isinstance(fault, BadAnswer) and lane.name not in self._said:
+            self._said.add(lane.name)
+            self.say(f"`{lane.name}` answers, but: {fault} A request is tried {self.max_tries} times.")
+
     def _pause(self, lane: Lane, seconds: float) -> None:
         if seconds >= SAID_SECONDS and lane.admission.paused_until <= asyncio.get_running_loop().time():
-            self.say(f"{lane.teacher.endpoint} asks to wait {seconds:.0f} seconds.")
+            longest = f"; the next try is in {MOST_PAUSE_SECONDS:.0f}" if seconds > MOST_PAUSE_SECONDS else ""
+            self.say(f"{lane.teacher.endpoint} asks to wait {seconds:.0f} seconds{longest}.")
         lane.admission.pause(min(seconds, MOST_PAUSE_SECONDS))
 
     def _check(self, lane: Lane) -> None:

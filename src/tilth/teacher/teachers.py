@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import math
 import re
 import threading
 import tomllib
@@ -83,7 +84,8 @@ class TeacherEntry:
             raise ConfigError("`url` is missing.", fix="Give the base of the API, such as `http://localhost:8000/v1`.")
         if self.kind != "http" and (self.url or not self.model):
             raise ConfigError(f"A teacher of the kind {self.kind} has a `model` and no `url`.")
-        if self.price_prompt < 0 or self.price_completion < 0 or self.timeout <= 0:
+        prices = self.price_prompt, self.price_completion  # TOML has `nan` and `inf`, with which no budget would stop
+        if not all(0 <= price < math.inf for price in prices) or not 0 < self.timeout < math.inf:
             raise ConfigError("Prices and `timeout` are positive numbers.")
         if (self.n_params is not None and self.n_params < 1) or (
             self.max_in_flight is not None and self.max_in_flight < 1

@@ -14,7 +14,7 @@ from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
 from tilth.storage import Dataset, finish_dataset, shard_name, write_table
 from tilth.synthesis.config import Budget, GateConfig, SynthesisConfig
-from tilth.synthesis.define import Recipe
+from tilth.synthesis.define import Draft, Recipe, recipe
 from tilth.synthesis.result import SYNTHESIS, SynthesisResult
 from tilth.synthesis.run import synthesize
 from tilth.synthesis.write import EXAMPLE_CHARACTERS
@@ -247,6 +247,39 @@ def test_a_bug_of_a_recipe_ends_the_run_and_names_the_document(source: Path, tmp
     assert any("corpus/3.txt" in note for note in error.value.__notes__)
 
 
+@pytest.mark.parametrize(
+    ("returned", "says"),
+    [
+        (None, "returned `NoneType`"),
+        ("text", "returned `str`"),
+        (["text", 5], "returned a list of `int`, `str`"),
+        ([Draft(text=5)], "`text` is '5'"),  # type: ignore[arg-type]
+        ([Draft(text="a", meta={"n": float("nan")})], "`meta` is"),
+        ([Draft(text="a", meta={"n": object()})], "`meta` is"),
+        ([Draft(text="a", scores={"n": "high"})], "`scores` is"),  # type: ignore[dict-item]
+        ([Draft(text="a", messages=({"role": "user"},))], "`messages` is"),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_draft_is_the_users_mistake(returned: Any, says: str, source: Path, tmp_path: Path) -> None:
+    async def odd(document: Document, ask: Any) -> Any:
+        return returned
+
+    with pytest.raises(ConfigError, match=says):
+        run(source, tmp_path / "out", ScriptedDoor(tmp_path / "cache"), recipe=replace(toy, fn=odd, prompts=()))
+
+
+def test_a_recipe_is_a_coroutine_function() -> None:
+    def plain(document: Document, ask: Any) -> Any:
+        return []
+
+    async def yields(document: Document, ask: Any) -> Any:
+        yield Draft(text="a")
+
+    for fn in (plain, yields):
+        with pytest.raises(ConfigError, match="no `async def` function"):
+            recipe("odd", version=1, shape="text", prompts=(), source="nothing but a test")(fn)
+
+
 def test_recipes_that_need_documents_say_so(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="works on documents"):
         run(None, tmp_path / "out", ScriptedDoor(tmp_path / "cache"))
@@ -288,3 +321,9 @@ def test_examples_are_cut_and_rows_are_not(source: Path, tmp_path: Path) -> None
 def test_gate_limits_are_checked() -> None:
     with pytest.raises(ConfigError):
         GateConfig(min_words=5, max_words=4)
+
+
+@pytest.mark.parametrize("field", [{"temperature": float("nan")}, {"temperature": -1.0}, {"max_answer_tokens": 0}])
+def test_how_answers_are_drawn_is_checked_before_anything_runs(field: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(field))):
+        SynthesisConfig(**field)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
+import os
 import sqlite3
 import subprocess
 import sys
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 from tilth.errors import DataError, StepError
 from tilth.teacher import cache_file
 from tilth.teacher.cache import Entry, RequestCache
+from tilth.teacher.cache_file import trouble
 from tilth.teacher.cache_rows import pack, unpack
 from tilth.teacher.request import Answer, TokenLogprob, Usage
 from unit.teacher.controlled import answer
@@ -364,3 +367,11 @@ def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     cache.close()
     with pytest.raises(StepError, match="is closed"):
         put(cache, [entry(1)])
+
+
+@pytest.mark.parametrize(
+    ("number", "fix"), [(errno.EROFS, "writable"), (errno.EACCES, "writable"), (errno.ENOSPC, "Free space")]
+)
+def test_the_fix_is_that_of_the_error(number: int, fix: str) -> None:
+    error = trouble(Path("cache.sqlite"), OSError(number, os.strerror(number)))
+    assert fix in str(error.fix)

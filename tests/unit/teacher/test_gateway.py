@@ -312,6 +312,32 @@ def test_retry_after_holds_for_the_whole_endpoint() -> None:
     assert said == ["endpoint asks to wait 30 seconds."]
 
 
+def test_what_an_endpoint_asks_for_beyond_the_longest_pause_is_said_so() -> None:
+    async def busy(call: int) -> None:
+        if call == 0:
+            raise Overloaded("429", retry_after=1e9)
+
+    async def work(gateway: Gateway) -> None:
+        await gateway.ask(request("a"), recipe="r")
+
+    said: list[str] = []
+    with_gateway(work, Controlled(busy), say=said.append)
+    assert said == ["endpoint asks to wait 1000000000 seconds; the next try is in 600."]
+
+
+def test_answers_that_are_none_are_said_once_while_they_are_tried_again() -> None:
+    async def page(call: int) -> None:
+        if call < 40:
+            raise BadAnswer("The answer is not JSON.")
+
+    async def work(gateway: Gateway) -> None:
+        await asyncio.gather(*(gateway.ask(request(str(i)), recipe="r") for i in range(8)))
+
+    said: list[str] = []
+    with_gateway(work, Controlled(page, name="m"), say=said.append)
+    assert said == ["`m` answers, but: The answer is not JSON. A request is tried 12 times."]
+
+
 def test_an_outage_costs_the_waiting_requests_no_tries() -> None:
     """Ten minutes without a server: most of a thousand requests have not been tried at all by then."""
 

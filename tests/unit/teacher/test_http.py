@@ -19,7 +19,7 @@ import pytest
 from raw_server import raw_server
 from tilth.errors import ConfigError, TilthError
 from tilth.teacher.cache import RequestCache
-from tilth.teacher.connections import DirectExchange, Server
+from tilth.teacher.connections import Exchange, Server, most_sockets
 from tilth.teacher.dialects import DIALECTS, is_closed
 from tilth.teacher.endpoint import Key, checked_url, find_key, is_loopback, key_variable
 from tilth.teacher.fault_plan import FAULT_KINDS, FaultPlan
@@ -335,6 +335,8 @@ def test_each_status_has_its_kind(status: str, body: object, raised: type[Except
         (b"HTTP/1.1 200 OK\r\nContent-Length: -4\r\n\r\n", BadAnswer),
         (b"HTTP/1.1 200 OK\r\nContent-Le", ConnectionFault),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", ConnectionFault),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"0" * 70_000, ConnectionFault),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"a: b\r\n" * 15_000, BadAnswer),
         (encoded("200 OK", [1]), BadAnswer),
         (encoded("200 OK", {"choices": [7]}), BadAnswer),
         (encoded("200 OK", {"choices": [{"text": 3}]}), BadAnswer),
@@ -453,6 +455,13 @@ def test_many_in_flight_with_a_limit_of_connections() -> None:
     assert [a[0].text.split()[0] for a in answers] == [str(i) for i in range(300)]
 
 
+@pytest.mark.parametrize(("files", "connections"), [(64, 16), (256, 192), (1024, 960), (1 << 20, 1024)])
+def test_connections_leave_files_for_all_else(files: int, connections: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    resource = pytest.importorskip("resource")
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+    assert min(Server(url="http://127.0.0.1:1").most_connections, most_sockets()) == connections
+
+
 def test_a_teacher_works_in_one_event_loop_after_another() -> None:
     with LoopbackServer(script) as server:
         teacher = HttpTeacher(server.url, "scripted")
@@ -542,7 +551,7 @@ def test_log_probabilities_that_nobody_asked_for_are_not_read() -> None:
     "body",
     [
         b'{"choices": [{"text": "a", "index": 1e999}]}',
-        b'{"choices": [{"text": "a"}], "usage": {"prompt_tokens": 1e999, "completion_tokens": 1}}',
+        b'{"choices": [{"text": "a", "index": -1e999}]}',
     ],
 )
 def test_numbers_that_are_none_are_no_crash(body: bytes) -> None:
@@ -592,6 +601,7 @@ def test_retry_after() -> None:
     assert retry_after({"retry-after": "1.5"}) == 1.5 and retry_after({"retry-after": "-3"}) == 0
     assert retry_after({"retry-after": formatdate(time.time() - 60, usegmt=True)}) == 0
     assert retry_after({"retry-after": "inf"}) is None
+    assert retry_after({"retry-after": f"Wed, 21 Oct {'9' * 20} 07:28:00 GMT"}) is None
 
 
 # Keys
@@ -723,24 +733,24 @@ def test_what_a_server_compresses_unasked_is_read(encoding: str) -> None:
     body = gzip.compress(data) if encoding == "gzip" else zlib.compress(data)
     with raw_server(encoded("200 OK", body, f"Content-Encoding: {encoding}")) as (url, _):
         assert answer(url, text())[0].text == "packed"
-    for wrong in (body[:-9], data):
+    for wrong in (body[: len(body) // 2], data):
         damaged = encoded("200 OK", wrong, f"Content-Encoding: {encoding}")
-        with raw_server(damaged) as (url, _), pytest.raises(BadAnswer, match="cannot be read"):
+        with raw_server(damaged) as (url, _), pytest.raises(BadAnswer):
             answer(url, text())
-    with raw_server(encoded("200 OK", body, "Content-Encoding: br")) as (url, _), pytest.raises(BadAnswer, match="br"):
+    with raw_server(encoded("200 OK", body, "Content-Encoding: br")) as (url, _), pytest.raises(BadAnswer):
         answer(url, text())
 
 
 def test_an_answer_that_inflates_beyond_all_bounds_is_none() -> None:
     bomb = gzip.compress(json.dumps(completion("a" * (1 << 20))).encode())
     with raw_server(encoded("200 OK", bomb, "Content-Encoding: gzip")) as (url, _):
-        exchange = DirectExchange(Server(url=url.removesuffix("/v1"), most_bytes=1 << 16))
+        exchange = Exchange(Server(url=url.removesuffix("/v1"), most_bytes=1 << 16))
         with pytest.raises(BadAnswer, match="longer than"):
             asyncio.run(exchange.send("POST", "/v1/completions"))
 
 
 def test_a_name_that_no_host_has_ends_the_run() -> None:
-    with pytest.raises(AccessRefused, match="name of a host"):
+    with pytest.raises(AccessRefused, match="no address"):
         answer("http://a..b:1/v1", text())
 
 
@@ -760,11 +770,14 @@ def test_a_proxy_of_the_environment_carries_all_but_loopback(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("proxy", "said"), [("localhost:1", "ConnectError"), ("ftp://me:secret@p:1", "no URL"), ("socks5://p:1", "SOCKS")]
+    ("proxy", "said"),
+    [
+        ("localhost:1", "No connection to the proxy"),
+        ("ftp://me:secret@p:1", "kind ftp"),
+        ("socks5://p:1", "kind socks5"),
+    ],
 )
 def test_proxies_that_cannot_be_used_are_said(proxy: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    if said == "SOCKS":
-        monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, proxy)
     with pytest.raises((ConnectionFault, ConfigError), match=said) as caught:

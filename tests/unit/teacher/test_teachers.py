@@ -157,6 +157,9 @@ def test_a_key_in_the_file_is_refused_unseen(line: str) -> None:
         ('[big]\nurl = "http://a/v1"\nkind = "magic"\n', "`kind` is `magic`"),
         ("[big]\n", "`url` is missing"),
         ('[big]\nurl = "http://a/v1"\nprice_prompt = -1\n', "positive"),
+        ('[big]\nurl = "http://a/v1"\nprice_prompt = nan\n', "positive"),
+        ('[big]\nurl = "http://a/v1"\nprice_completion = inf\n', "positive"),
+        ('[big]\nurl = "http://a/v1"\ntimeout = nan\n', "positive"),
         ('[big]\nurl = "http://a/v1"\nmax_in_flight = 0\n', "1 or more"),
     ],
 )

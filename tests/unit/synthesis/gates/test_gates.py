@@ -7,7 +7,7 @@ from tilth.curation.operators import Drop
 from tilth.errors import ConfigError, DataError
 from tilth.storage import write_dataset
 from tilth.synthesis.config import GateConfig
-from tilth.synthesis.gates import ORDER, Gate, Pass, make_gates, near_duplicate
+from tilth.synthesis.gates import ORDER, Gate, Pass, copied, make_gates, near_duplicate
 from tilth.synthesis.gates.copied import CopyGate, longest_run
 from tilth.synthesis.gates.language import LanguageGate
 from tilth.synthesis.gates.length import LengthGate
@@ -105,14 +105,24 @@ def test_what_cannot_be_told_passes_and_says_why() -> None:
 
 
 def test_the_share_of_copied_sequences_is_exact() -> None:
-    copied = " ".join(SOURCE.split()[:20])
-    text = f"{copied} {' '.join(OTHER.split()[:20])}"
+    begin = " ".join(SOURCE.split()[:20])
+    text = f"{begin} {' '.join(OTHER.split()[:20])}"
     found = verdict(CopyGate(0.5), text)
     assert isinstance(found, Pass)
     assert found.measure == 13 / 33
     assert found.detail == "the longest span has 20 words"
     assert reason(CopyGate(13 / 33), text) == ""
     assert reason(CopyGate(13 / 33 - 1e-9), text) == "copies_source"
+
+
+def test_a_source_is_split_into_words_once_for_all_its_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    split: list[str] = []
+    words_of = copied.words_of
+    monkeypatch.setattr(copied, "words_of", lambda text: [split.append(text), words_of(text)][1])
+    gate, other = CopyGate(0.5), Document.make(OTHER, "other/1")
+    found = [verdict(gate, text, seed) for seed in (SEED, other) for text in (OTHER, SOURCE, "Soil is made", "")]
+    assert [one.measure for one in found] == [0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    assert (split.count(SOURCE), split.count(OTHER)) == (3, 3)  # as a source once, and as a sample twice
 
 
 def test_case_and_punctuation_hide_no_copy() -> None:
