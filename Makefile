@@ -35,7 +35,8 @@ $(VENV)/.tilth: $(SOURCES)
 
 $(VENV)/.installed: $(VENV)/.tilth
 	@echo "Development tools: linter, type checker, test runner and the reference libraries that tests compare with"
-	@$(PIP) $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"])')
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["dev"], sep="\n")' > $(VENV)/dev.txt
+	@$(PIP) --requirement $(VENV)/dev.txt
 	@touch $@
 
 setup: $(VENV)/.installed

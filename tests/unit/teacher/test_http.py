@@ -745,8 +745,15 @@ def test_an_answer_that_inflates_beyond_all_bounds_is_none() -> None:
     bomb = gzip.compress(json.dumps(completion("a" * (1 << 20))).encode())
     with raw_server(encoded("200 OK", bomb, "Content-Encoding: gzip")) as (url, _):
         exchange = Exchange(Server(url=url.removesuffix("/v1"), most_bytes=1 << 16))
+
+        async def ask() -> None:
+            try:
+                await exchange.send("POST", "/v1/completions")
+            finally:
+                await exchange.aclose()
+
         with pytest.raises(BadAnswer, match="longer than"):
-            asyncio.run(exchange.send("POST", "/v1/completions"))
+            asyncio.run(ask())
 
 
 def test_a_name_that_no_host_has_ends_the_run() -> None:

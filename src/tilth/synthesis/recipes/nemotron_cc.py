@@ -56,10 +56,10 @@ class NemotronCC:
 
     prompts: tuple[str, ...] = (*LOW, *HIGH)
     """Which to use, each for documents of its own bucket."""
-    score: str = "score_quality"
+    score: str = "score_bucket"
     """Column (or key in `meta`) with the quality bucket, 0 to 19. A document without it is of high quality."""
     threshold: float = 11.0
-    """Above it a document is of high quality."""
+    """Above it a document is of high quality. For the scores of `annotate`: `--score score_quality --threshold 2.5`."""
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.prompts if name not in LIMITS]:

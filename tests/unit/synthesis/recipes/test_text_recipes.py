@@ -276,7 +276,7 @@ def test_a_passage_whose_answer_is_malformed_is_left_out() -> None:
 
 
 def scored(score: object) -> Document:
-    return replace(DOCUMENT, meta={"score_quality": score})
+    return replace(DOCUMENT, meta={"score_bucket": score})
 
 
 def test_the_bucket_decides_which_prompts_are_asked() -> None:
@@ -285,7 +285,7 @@ def test_the_bucket_decides_which_prompts_are_asked() -> None:
     assert {draft.part for draft in drafts(tried("nemotron-cc"))} == set(HIGH)  # no score: high
     options = NemotronCC(threshold=3.0, score="stars")
     assert {draft.part for draft in drafts(tried("nemotron-cc", options=options, document=scored(1)))} == set(HIGH)
-    with pytest.raises(DataError, match="score_quality"):
+    with pytest.raises(DataError, match="score_bucket"):
         tried("nemotron-cc", document=scored("good"))
     none = tried("nemotron-cc", options=NemotronCC(prompts=("distill",)), document=scored(1))
     assert none.reasons == ["no_prompt_for_bucket"]
@@ -293,7 +293,7 @@ def test_the_bucket_decides_which_prompts_are_asked() -> None:
 
 @pytest.mark.parametrize("name", LIMITS)
 def test_segments_keep_to_the_limits_of_their_prompt(name: str) -> None:
-    long = Document.make("\n".join([CLOCKS] * 8 + ["x " * 3000, "short"]), "long", meta={"score_quality": 1 if name == "wikipedia" else 12})  # fmt: skip # noqa: E501
+    long = Document.make("\n".join([CLOCKS] * 8 + ["x " * 3000, "short"]), "long", meta={"score_bucket": 1 if name == "wikipedia" else 12})  # fmt: skip # noqa: E501
     result = tried("nemotron-cc", options=NemotronCC(prompts=(name,)), document=long)
     sizes = [estimate_tokens(materials(request)[0]) for request in result.requests]
     limits = LIMITS[name]

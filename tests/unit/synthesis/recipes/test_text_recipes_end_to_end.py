@@ -52,7 +52,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("documents")
     table = documents_table(real_documents())
     scores = pa.array([15.0 if n % 2 else 5.0 for n in range(table.num_rows)])
-    write_table(folder / shard_name(0), table.append_column("score_quality", scores))
+    write_table(folder / shard_name(0), table.append_column("score_bucket", scores))
     finish_dataset(folder, shards=[shard_name(0)], made_by="test")
     return folder
 
