@@ -14,7 +14,8 @@ import tilth
 
 LIBRARIES = (
     "torch", "numpy", "pyarrow", "fsspec", "filelock", "safetensors", "regex", "jinja2", "tyro", "rich", "fastwarc",
-    "resiliparse", "py3langid", "tokenizers", "transformers", "huggingface_hub", "ray",
+    "resiliparse", "py3langid", "aiohttp", "tokenizers", "transformers", "huggingface_hub", "ray",
+    "bm25s", "scikit-learn", "jsonschema",
 )  # fmt: skip
 """Packages whose versions a record names where they are installed: what tilth depends on, and what it can use."""
 

@@ -75,8 +75,7 @@ class SynthesisConfig:
     gates: GateConfig = field(default_factory=GateConfig)
     budget: Budget = field(default_factory=Budget)
     reuse: Literal["exact", "same_prompt"] = "exact"
-    """Which cached answers serve: those to the same request, or to the same prompt and seed whatever its other
-    parameters were."""
+    """Which cached answers serve: those to the same request, or to the same prompt and seed, whatever else differs."""
     max_dead_letters: float = 0.05
     """Fail if more than this share of the documents lost a request after all its tries."""
     seed: int = 0

@@ -271,7 +271,7 @@ RAISED = {
 
 @pytest.mark.parametrize("kind", [kind for kind in FAULT_KINDS if kind != "slow"])
 def test_each_fault_has_its_kind_and_the_next_try_succeeds(kind: str) -> None:
-    plan = FaultPlan(rate=1.0, kinds=(kind,), most_in_a_row=1, retry_after=7.0)  # type: ignore[arg-type]
+    plan = FaultPlan(rate=1.0, kinds=(kind,), most_in_a_row=1, retry_after=600.0)  # type: ignore[arg-type]
     with LoopbackServer(script, faults=plan) as server:
 
         async def twice(teacher: HttpTeacher) -> tuple[TeacherFault, list[Answer]]:
@@ -279,10 +279,10 @@ def test_each_fault_has_its_kind_and_the_next_try_succeeds(kind: str) -> None:
                 await teacher.answer(chat())
             return caught.value, await teacher.answer(chat())
 
-        fault, answers = run(server.url, twice, timeout=0.5 if kind == "time_out" else 30.0)
+        fault, answers = run(server.url, twice, timeout=3.0 if kind == "time_out" else 60.0)
     assert fault.retryable and answers[0].text.startswith("hello is answered")
     if isinstance(fault, Overloaded):
-        assert fault.retry_after is not None and 5 < fault.retry_after <= 7
+        assert fault.retry_after is not None and 300 < fault.retry_after <= 600
     if kind in ("cut", "malformed", "no_choices", "empty", "over_long"):
         assert "{" in fault.raw  # what came back is kept
     # The scripted teacher fails in the same way.

@@ -139,20 +139,25 @@ class _Audit(HTMLParser):
 
 
 def _check_page(text: str) -> None:
-    from resiliparse.parse.html import HTMLTree
-
     audit = _Audit()
     audit.feed(text)
     audit.close()
-    tree: Any = HTMLTree.parse(text)
-    body = tree.body
-    if body is None or not (tree.title or "").strip():
+    title, body = _title_and_text(text)
+    if body is None or not title:
         raise ParseError("no_title")
-    n_words = len(body.text.split()) - audit.style_words
+    n_words = len(body.split()) - audit.style_words
     if n_words < MIN_BODY_WORDS:
         raise ParseError("too_little_text", f"{n_words} words < {MIN_BODY_WORDS}")
-    if _FILLER.search(body.text):
+    if _FILLER.search(body):
         raise ParseError("filler_text")
+
+
+def _title_and_text(html: str) -> tuple[str, str | None]:
+    """Plain text, apart from what raises: a traceback would keep the tree, which must be freed in its own thread."""
+    from resiliparse.parse.html import HTMLTree
+
+    tree: Any = HTMLTree.parse(html)
+    return (tree.title or "").strip(), None if tree.body is None else tree.body.text
 
 
 def _check_element(tag: str, attributes: dict[str, str]) -> None:
