@@ -9,9 +9,10 @@ when every answer comes from the cache.
     python benchmarks/synthesize.py openstax.jsonl.zst --sizes 1000 10000 50000     # one request a document
     python benchmarks/synthesize.py openstax.jsonl.zst --http --fingerprint
 
-The corpus is JSONL with `text`, plain or compressed. `--fingerprint` prints a hash of all that a run leaves, to hold
-two versions of the code against each other. Stages are timed by wrapped functions, in the thread's own CPU time;
-`rest` is all else: the event loop, the gateway, hashing requests, commits.
+The corpus is JSONL with `text`, plain or compressed; without one it is the reference manual that Python brings.
+`--fingerprint` prints a hash of all that a run leaves, to hold two versions of the code against each other. Stages are
+timed by wrapped functions, in the thread's own CPU time; `rest` is all else: the event loop, the gateway, hashing
+requests, commits.
 """
 
 from __future__ import annotations
@@ -314,9 +315,18 @@ def sizes(options: argparse.Namespace, folder: Path) -> None:
             print(f"| {n:,} | {name} | {found['wall']:.1f} | {cpu:.3f} | {memory} |", flush=True)
 
 
+def manual(folder: Path) -> Path:
+    """Writes the reference that comes with Python as a corpus, for where none is given."""
+    from pydoc_data.topics import topics
+
+    path = folder / "manual.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in topics.values()))
+    return path
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("corpus", type=Path)
+    parser.add_argument("corpus", type=Path, nargs="?")
     parser.add_argument("--documents", type=int, default=30, help="whole documents for `wrap`; four times as many else")
     parser.add_argument("--sizes", type=int, nargs="*", help="measure memory and time at so many documents")
     parser.add_argument("--http", action="store_true", help="ask a server in another process")
@@ -332,6 +342,7 @@ def main() -> None:
         print(json.dumps(run(options)))
         return
     with tempfile.TemporaryDirectory() as folder:
+        options.corpus = options.corpus or manual(Path(folder))
         if options.sizes:
             sizes(options, Path(folder))
             return
