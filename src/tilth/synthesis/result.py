@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tilth.teacher.ledger import Spending
+
 SYNTHESIS = "synthesis.json"
 """File name, in the folder of a run."""
 
@@ -17,32 +19,6 @@ class GateCount:
     samples_out: int
     reasons: dict[str, int] = field(default_factory=dict[str, int])
     """Reason -> samples dropped for it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spending:
-    """What one recipe asked of one teacher. Answers from the cache count in `cached`, and cost nothing again."""
-
-    recipe: str
-    """Name of the recipe, or `critic` and the like."""
-    teacher: str
-    requests: int = 0
-    """Answers that were paid for in this run."""
-    cached: int = 0
-    """Answers that were paid for before."""
-    retries: int = 0
-    dead_letters: int = 0
-    prompt_tokens: int = 0
-    """Of all answers used, cached ones included: what the data costs, whoever paid when."""
-    completion_tokens: int = 0
-    money: float = 0.0
-    flops: float = 0.0
-    """Generation FLOPs: 2 x parameters x tokens; 0 where the parameters are not known."""
-    paid_money: float = 0.0
-    """What was paid in this run."""
-    samples_kept: int = 0
-    tokens_kept: int = 0
-    """Completion tokens of the answers that kept samples were made from."""
 
 
 @dataclass(frozen=True, kw_only=True)

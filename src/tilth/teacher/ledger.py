@@ -10,13 +10,14 @@ from tilth.teacher.request import Usage
 
 @dataclass(kw_only=True)
 class Spending:
-    """What one recipe asked of one teacher; the fields are those of `tilth.synthesis.result.Spending`.
+    """What one recipe asked of one teacher, in a run and in its result.
 
     A try that failed is not in it, though the provider may bill for it, as for an answer that was cut off: nobody says
     what it cost. Where an answer that cannot be used does say so, it is in `paid_money`.
     """
 
     recipe: str
+    """Name of the recipe, or `critic` and the like."""
     teacher: str
     requests: int = 0
     """Answers that were paid for in this run."""
@@ -25,14 +26,17 @@ class Spending:
     retries: int = 0
     dead_letters: int = 0
     prompt_tokens: int = 0
-    """Of all answers used, cached ones included."""
+    """Of all answers used, cached ones included: what the data costs, whoever paid when."""
     completion_tokens: int = 0
     money: float = 0.0
     flops: float = 0.0
+    """Generation FLOPs: 2 x parameters x tokens; 0 where the parameters are not known."""
     paid_money: float = 0.0
+    """What was paid in this run."""
     samples_kept: int = 0
     """Filled in by whoever keeps samples, as is `tokens_kept`."""
     tokens_kept: int = 0
+    """Completion tokens of the answers that kept samples were made from."""
 
 
 class Ledger:
