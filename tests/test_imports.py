@@ -16,6 +16,7 @@ FLOORS = {
         "progress",
         "files",
         "identity",
+        "intervals",
         "results",
         "step_record",
         "run_record",
@@ -40,12 +41,13 @@ FLOORS = {
     1: ["tokenizer", "curation", "model", "scaling"],
     2: ["training", "inference"],
     3: ["teacher"],
-    4: ["synthesis", "alignment", "evaluation", "assay", "compression", "export"],
-    5: ["improve", "serve"],
-    6: ["report"],
-    7: ["recipes"],
-    8: ["cli"],
-    9: ["__main__"],
+    4: ["synthesis", "alignment", "evaluation", "compression", "export"],
+    5: ["assay"],
+    6: ["improve", "serve"],
+    7: ["report"],
+    8: ["recipes"],
+    9: ["cli"],
+    10: ["__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 ONLY_IN_CLI = {"tyro", "rich"}

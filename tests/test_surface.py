@@ -20,11 +20,12 @@ from tilth.synthesis.config import SynthesisConfig
 from tilth.synthesis.topic_config import TopicConfig
 
 EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document ModelConfig
-Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ curation evaluation export
+Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ assay curation evaluation export
 improve inference load_model model recipes report synthesis teacher tokenizer training
 """
 VERB_LIST = "run plan why report ls show compare check curate tokenize synthesize train eval improve export chat"
 STAGES = {
+    "assay": "AssayCard AssayConfig Experiment Value ValueConfig",
     "curation": "CurationConfig Drop Extraction Ledger Operator Outcome curate dedup extract identify judge read_file "
     "rules",
     "evaluation": "Baselines NgramModel Origins Surprise baselines bits_per_byte nearest ngram_bits_per_byte surprise "

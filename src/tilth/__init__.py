@@ -14,6 +14,7 @@ from tilth.version import __version__
 
 if TYPE_CHECKING:
     from tilth import (
+        assay,
         curation,
         evaluation,
         export,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from tilth.types import Document, Problem, Rollout
 
 _FOLDERS = (
-    "curation", "evaluation", "export", "improve", "inference", "model", "recipes", "report", "synthesis",
+    "assay", "curation", "evaluation", "export", "improve", "inference", "model", "recipes", "report", "synthesis",
     "teacher", "tokenizer", "training",
 )  # fmt: skip
 _NAMES = {
@@ -73,6 +74,7 @@ __all__ = [
     "Tokenizer",
     "Transformer",
     "__version__",
+    "assay",
     "curation",
     "evaluation",
     "export",

@@ -213,8 +213,8 @@ def improve(words: Sequence[str]) -> None:
 
 
 def _show_loop(folder: Path, *, as_json: bool = False) -> None:
-    from tilth.improve.intervals import accuracy_interval
     from tilth.improve.result import LOOP_RESULT, LoopResult
+    from tilth.intervals import accuracy_interval
     from tilth.results import read_result
 
     result = read_result(LoopResult, folder / LOOP_RESULT)

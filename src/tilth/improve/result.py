@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from tilth.errors import DataError
 from tilth.improve.config import ARMS
 
 LOOP_RESULT = "improve.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What the controller spends next, and why."""
+
+    round: int
+    action: Literal["train", "sample", "harder", "stop"]
+    """More training on the same data, more samples per problem, harder problems, or no more."""
+    why: str
+    """In one sentence, with the figures that decided."""
+    gain_per_pflop: dict[str, float] = field(default_factory=dict[str, float])
+    """Action -> expected gain (of the label-free score on validation problems) for 10^15 FLOPs; nan: not yet tried."""
+    flops: float = 0.0
+    """What it then took."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MonitorReading:
+    """What the collapse monitor saw after a round."""
+
+    round: int
+    values: dict[str, float]
+    """`held_out_bits_per_byte` (real text), `tail_mass`, `distinct_4`, `opening_share`; only what there is."""
+    verdict: Literal["ok", "fall_back", "stop"]
+    """fall_back: the round's model and data are thrown away and the last good ones are used."""
+    why: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +58,15 @@ class ArmResult:
     generation_flops: float = 0.0
     """Every augmentation of a vote counts, and the gate's; measuring does not."""
     seconds: float = 0.0
+    bits_per_label: tuple[float, ...] = ()
+    """Mean -log2 p(accepted answer) under the model before the round's training: what a pseudo-label still tells it."""
+    pass_rate: tuple[float, ...] = ()
+    """Share of the samples that were accepted."""
+    decisions: tuple[Decision, ...] = ()
+    """The controller's, one for each round; empty: the arm has none."""
+    monitor: tuple[MonitorReading, ...] = ()
+    ended: str = ""
+    """Why the arm ended early, in words; empty: it did not."""
 
     @property
     def flops(self) -> float:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from tilth.improve.intervals import Interval, accuracy_interval
 from tilth.improve.result import LoopResult
+from tilth.intervals import Interval, accuracy_interval
 from tilth.report import figures
 
 SOLVED = 0.9

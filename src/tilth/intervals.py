@@ -1,4 +1,4 @@
-"""95% intervals of an accuracy: over seeds where there are several, else over the test problems of the one.
+"""95% intervals: over seeds where there are several, else over the test problems or documents of the one run.
 
 They answer two questions. Over seeds: what would another run give? Over problems: what would this model give on other
 problems? The second is narrower, and says nothing about another run.
@@ -18,11 +18,34 @@ _Z_975 = 1.959964
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean in 0..1 with its 95% interval."""
+    """A mean with its 95% interval; `low` and `high` are nan where there is too little to tell."""
 
     mean: float
     low: float
     high: float
+
+    def excludes(self, value: float) -> bool:
+        """Whether `value` lies outside of the interval; an interval that is not known excludes nothing."""
+        return value < self.low or value > self.high
+
+
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Returns the mean over seeds with Student's t interval; nan ends for fewer than two values, nan for none."""
+    if not values:
+        return Interval(math.nan, math.nan, math.nan)
+    mean = fmean(values)
+    if len(values) == 1 or not math.isfinite(mean):
+        return Interval(mean, math.nan, math.nan)
+    half = student_t(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return Interval(mean, mean - half, mean + half)
+
+
+def difference_interval(values: Sequence[float], others: Sequence[float]) -> Interval:
+    """Returns the interval of `values[i] - others[i]`, paired by seed: narrower than two intervals side by side.
+
+    Raises: ValueError if there are not as many of both.
+    """
+    return mean_interval([a - b for a, b in zip(values, others, strict=True)])
 
 
 def accuracy_interval(shares: Sequence[float], n_problems: int) -> Interval:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tilth.improve.intervals import accuracy_interval, student_t
+from tilth.intervals import accuracy_interval, student_t
 
 
 def test_one_seed_has_the_interval_of_its_problems() -> None:
