@@ -62,10 +62,9 @@ def _value(kind: Any, value: object, where: str) -> object:
         return value
     if origin is tuple:
         rows = cast("list[object]", _expect(list, value, where))
-        items = get_args(kind)
-        items = [items[0]] * len(rows) if items[-1] is Ellipsis else items
+        items = get_args(kind) if Ellipsis not in get_args(kind) else (get_args(kind)[0],) * len(rows)
         if len(items) != len(rows):
-            raise DataError(f"`{where}` has {len(rows)} values where {len(items)} belong.", fix=_FIX)
+            raise DataError(f"`{where}` holds {len(rows)} values where {len(items)} belong.", fix=_FIX)
         return tuple(
             _value(item, row, f"{where}[{index}]") for index, (item, row) in enumerate(zip(items, rows, strict=True))
         )
