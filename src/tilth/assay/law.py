@@ -165,7 +165,8 @@ class _Runs:
                 )
         if qualities is not None and any(not qualities.get(name, 0) > 0 for name in self.sources):
             raise DataError(
-                "A measured quality is missing or not positive.", fix=f"Give one for each of: {', '.join(self.sources)}."
+                "A measured quality is missing or not positive.",
+                fix=f"Give one for each of: {', '.join(self.sources)}.",
             )
         self.qualities = qualities
         self.loss = np.array([point.loss for point in points], dtype=np.float64)

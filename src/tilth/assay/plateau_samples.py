@@ -159,16 +159,16 @@ def _select(drawing: Drawing) -> Selected:
     text = load_ids(learner.root / "text" / "verifier.npy")
     separator = int(text[-1])
     verifier = NgramModel.fit(
-        split_documents(text, separator),
+        [text[1:-1].tolist()],
         vocab_size=learner.vocab_size,
         separator=separator,
         order=config.verifier_order,
     )
     length, made = rows.shape[1], rows.shape[1] - config.prompt_tokens
-    under_verifier = score_rows(verifier, rows, separator)[:, length - made :].sum(axis=1)
+    under_verifier = score_rows(verifier, rows)[:, config.prompt_tokens :].sum(axis=1)
     held_out = load_ids(learner.root / "text" / "held_out.npy")
     usual = held_out[: len(held_out) // length * length].reshape(-1, length)
-    real = score_rows(verifier, usual, separator)[:, length - made :].mean()
+    real = score_rows(verifier, usual)[:, config.prompt_tokens :].mean()
     # How much likelier the sample is as real text than as the model's own: what is kept moves from one to the other.
     order = np.argsort(under_verifier - nats, kind="stable")[: math.ceil(config.keep * len(rows))]
     kept, copies, near = _gate(rows, np.sort(order), load_ids(learner.text(BEFORE)), config)
@@ -192,32 +192,13 @@ def _select(drawing: Drawing) -> Selected:
     )
 
 
-def score_rows(verifier: NgramModel, rows: Ids, separator: int) -> Floats:
-    """Returns the nats of each token of rows under an n-gram model, of which separators begin a new context.
+def score_rows(verifier: NgramModel, rows: Ids) -> Floats:
+    """Returns the nats of each token of rows under an n-gram model, for which a separator begins a new context.
 
     Shapes: rows and result (rows, tokens).
     """
-    # A row is scored as the documents that it holds; the ends that scoring adds are left out again.
-    documents = [part for row in rows for part in split_documents(np.append(row, separator), separator)]
-    losses = verifier.token_losses([part.tolist() for part in documents])
-    scored = np.zeros(rows.size)
-    at = place = 0
-    for row in rows:
-        for part in split_documents(np.append(row, separator), separator):
-            scored[place : place + len(part)] = losses[at : at + len(part)]
-            # The separator that ends a document inside the row is one of its tokens.
-            place, at = place + len(part), at + len(part) + 1
-            if place % len(row):
-                scored[place] = losses[at - 1]
-                place += 1
-        place = -(-place // len(row)) * len(row)
-    return scored.reshape(rows.shape)
-
-
-def split_documents(ids: Ids, separator: int) -> list[Ids]:
-    """Returns the runs of ids between separators; each run but the last is ended by one, the last as well."""
-    ends = np.flatnonzero(ids == separator)
-    return [ids[start:end] for start, end in zip(np.append(0, ends[:-1] + 1), ends, strict=True)]
+    losses = verifier.token_losses(rows.tolist())
+    return losses.reshape(len(rows), -1)[:, :-1]  # without the ends of documents, which rows are not
 
 
 def _gate(rows: Ids, candidates: Ids, before: Ids, config: PlateauConfig) -> tuple[list[int], int, int]:

@@ -149,4 +149,3 @@ def _split(laws: Floats, flops: float) -> Floats:
     log_tokens = np.log(product) - log_size
     loss = E + np.exp(np.log(A) - alpha * log_size) + np.exp(np.log(B) - beta * log_tokens)
     return np.stack([np.exp(log_size), np.exp(log_tokens), loss], axis=1)
-

@@ -59,7 +59,11 @@ def fit_curve(
     design[:, 1, 2] = -np.log(counts)
     middle = np.log(counts).mean()
     starts = [
-        [np.log(floor * losses.min()), np.log(max(float(np.median(losses)) - floor * losses.min(), 1e-6)) + b * middle, b]
+        [
+            np.log(floor * losses.min()),
+            np.log(max(float(np.median(losses)) - floor * losses.min(), 1e-6)) + b * middle,
+            b,
+        ]
         for floor, b in itertools.product((0.3, 0.6, 0.9, 0.98), (0.1, 0.3, 0.6, 1.0, 2.0))
     ]
     fitted = fit_terms(design, losses, np.array(starts))

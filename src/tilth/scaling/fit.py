@@ -147,9 +147,7 @@ class _Minima:
     converged: npt.NDArray[np.bool_]
 
 
-def _minimise(
-    design: Floats, log_loss: Floats, starts: Floats, weights: Floats, delta: float, steps: int
-) -> _Minima:
+def _minimise(design: Floats, log_loss: Floats, starts: Floats, weights: Floats, delta: float, steps: int) -> _Minima:
     """Minimises from each start with its own weights `(starts, points)`; in batches that fit into memory."""
     n_points, n_terms, n_parameters = design.shape
     size = max(1, _LARGEST_BATCH // (n_points * max(n_terms, n_parameters)))
