@@ -21,6 +21,8 @@ class TextSize:
     bytes: int
     measured_documents: int
     measured_bytes: int
+    fingerprint: str = ""
+    """Of the dataset; empty: not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +173,8 @@ class Value:
     """Whether the order of the arms differs between sizes by more than the intervals allow."""
     verdict: str
     """One sentence."""
+    notes: tuple[str, ...] = ()
+    """What was set aside, left out, repeated or cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +189,12 @@ class Cost:
     samples_kept: int
     teachers: dict[str, float]
     """Teacher -> FLOPs."""
+    recipe: str = ""
+    """That made the dataset; empty: not known."""
+    samples_per_prompt: float | None = None
+    """Samples that were drawn for each prompt; None: not known."""
+    verifier: str = ""
+    """What samples had to pass, in a word or two; empty: nothing, or not known."""
     bits_removed_per_pflop: Interval | None = None
     """The headline: held-out bits per byte removed for 10^15 generation FLOPs; None without a value."""
     longer_bits_removed_per_pflop: Interval | None = None

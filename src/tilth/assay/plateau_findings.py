@@ -1,0 +1,112 @@
+"""What a plateau experiment found, in sentences with figures: ends, the last doubling, and fitted curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tilth.assay.experiment import Comparison, Experiment
+from tilth.assay.plateau_config import PlateauConfig
+from tilth.assay.plateau_samples import FRESH, PLAIN, REPEAT, VERIFIED, Selected
+from tilth.intervals import Interval, difference_interval
+from tilth.scaling.curve import Curve, asymptote_difference, fit_curve
+
+NAMES = {FRESH: "new real text", VERIFIED: "verified samples", PLAIN: "plain samples", REPEAT: "the same text again"}
+_DIGITS = 4
+
+
+def findings(experiment: Experiment, selected: Sequence[Selected], config: PlateauConfig) -> tuple[str, ...]:
+    """Returns the sentences, the answer first."""
+    measure = experiment.measures[0].name
+    found = [_compared(experiment, comparison) for comparison in experiment.comparisons]
+    found += [_last_step(experiment, arm.name, measure, config) for arm in experiment.arms]
+    found += _curves(experiment, measure, config)
+    found.append(_samples(selected))
+    found.append(
+        "For text no verifier is exact: this one knows other real text, and can add at most what it knows of that. "
+        "What it was trained on is in no arm, but was real text all the same."
+    )
+    return tuple(sentence for sentence in found if sentence)
+
+
+def _compared(experiment: Experiment, comparison: Comparison) -> str:
+    difference = experiment.difference(comparison)
+    seeds = len(set(experiment.last(comparison.arm, comparison.measure)) & set(
+        experiment.last(comparison.other, comparison.measure)
+    ))  # fmt: skip
+    pair = (
+        f"{NAMES[comparison.arm]} less {NAMES[comparison.other]}: {interval(difference)} bits per byte, {seeds} seeds"
+    )
+    if difference.high < 0:
+        return f"{comparison.claim} ({pair})."
+    if difference.low > 0:
+        return f"The opposite of what was asked holds: {pair}, so not: {comparison.claim}"
+    return f"Not shown: {comparison.claim} ({pair})."
+
+
+def _last_step(experiment: Experiment, arm: str, measure: str, config: PlateauConfig) -> str:
+    """Says whether an arm's loss still fell over the last token counts: what a plateau denies."""
+    before, last = config.token_counts[-2:]
+    values = {
+        x: {p.seed: p.values[measure] for p in experiment.points if p.arm == arm and p.x == x} for x in (before, last)
+    }
+    early = {one.seed for one in experiment.ended if one.arm == arm}
+    seeds = [seed for seed in values[last] if seed in values[before] and seed not in early]
+    if not seeds:
+        return ""
+    change = difference_interval([values[last][seed] for seed in seeds], [values[before][seed] for seed in seeds])
+    word = "still fell" if change.high < 0 else "rose" if change.low > 0 else "did not change outside the interval"
+    return (
+        f"With {NAMES[arm]} the loss {word} from {before:,} to {last:,} tokens: {interval(change)} bits per byte, "
+        f"{len(seeds)} seeds."
+    )
+
+
+def _curves(experiment: Experiment, measure: str, config: PlateauConfig) -> list[str]:
+    """Says where the fitted curves end, and whether the samples' end differs from that of new real text."""
+    early = {one.seed for one in experiment.ended}
+    curves: dict[str, Curve] = {}
+    for arm in experiment.arms:
+        points = [p for p in experiment.points if p.arm == arm.name and p.x > 0 and p.seed not in early]
+        if points:
+            curves[arm.name] = fit_curve(
+                [p.x for p in points], [p.values[measure] for p in points], runs=[p.seed for p in points]
+            )
+    if len(curves) < len(experiment.arms):
+        return []
+    ends = ", ".join(f"{NAMES[arm]} {interval(curve.asymptote)}" for arm, curve in curves.items())
+    found = [
+        f"Curves E + B/D^b over {len(config.token_counts)} token counts end at E = {ends} (95% by bootstrap over "
+        "seeds; few counts fix an end poorly)."
+    ]
+    for arm in (PLAIN, VERIFIED):
+        difference = asymptote_difference(curves[arm], curves[FRESH])
+        word = "differs" if difference.excludes(0) else "does not differ outside the interval"
+        found.append(
+            f"The end of the curve of {NAMES[arm]} {word} from that of new real text: {interval(difference)} bits."
+        )
+    return found
+
+
+def _samples(selected: Sequence[Selected]) -> str:
+    drawn, kept = sum(one.drawn for one in selected), sum(one.kept for one in selected)
+    if not kept:
+        return f"Of {drawn:,} samples none was kept."
+    bits = [_mean([getattr(one, name) for one in selected if one.kept]) for name in (
+        "verifier_bits_per_token", "kept_verifier_bits_per_token", "held_out_verifier_bits_per_token",
+        "bits_per_token", "kept_bits_per_token",
+    )]  # fmt: skip
+    return (
+        f"Of {drawn:,} samples {kept:,} were kept and used ({sum(one.copies for one in selected):,} that the verifier "
+        f"let through were copies of text read before, {sum(one.near_duplicates for one in selected):,} near "
+        f"duplicates). Under the verifier all samples take {bits[0]:.2f} bits per token, the kept ones {bits[1]:.2f}, "
+        f"held-out text {bits[2]:.2f}; under the model itself {bits[3]:.2f} and {bits[4]:.2f}."
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def interval(value: Interval) -> str:
+    """Returns an interval as text."""
+    return f"{value.mean:+.{_DIGITS}f} [{value.low:+.{_DIGITS}f}, {value.high:+.{_DIGITS}f}]"
