@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import tilth.report
 from tilth.errors import DataError
-from tilth.improve.result import ArmResult, LoopExample, LoopResult, SeedResult
+from tilth.improve.result import ArmResult, Decision, LoopExample, LoopResult, MonitorReading, SeedResult
 from tilth.report import figures
 from tilth.report.views import loop, loop_findings
 from tilth.results import read_result, write_result
@@ -164,3 +164,59 @@ def test_a_row_of_the_wrong_length_is_named(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("0.4,", "", 1))
     with pytest.raises(DataError, match=r"improve\.json.*seeds\[0\]\.arms\.vote\.accuracy.*4 difficulties"):
         read_result(LoopResult, path)
+
+
+def with_fields(found: LoopResult, name: str, **fields: object) -> LoopResult:
+    """The result, with fields of one arm changed in every seed."""
+    seeds = [
+        replace(seed, arms={**seed.arms, name: replace(seed.arms[name], **fields)})  # pyright: ignore[reportArgumentType]
+        for seed in found.seeds
+    ]
+    return replace(found, seeds=tuple(seeds))
+
+
+def test_the_gain_is_told_beside_as_much_compute_without_it() -> None:
+    arms = {"control": (1.0, 0.5, 0.1, 0.0), "flop_matched": (1.0, 0.6, 0.0, 0.0), "vote": (1.0, 1.0, 0.8, 0.6)}
+    found = with_fields(result(arms), "vote", train_flops=1e12, generation_flops=5e11)
+    assert loop_findings.gain(found) == (
+        "For 1.50 TFLOP of training and generation, the vote arm went from 17% to 80% right beyond the base data; as "
+        "many FLOPs on base data alone reached 20%."
+    )
+    text = with_fields(found, "vote", held_out_bits_per_byte=(1.5, 1.49))
+    assert loop_findings.gain(text).endswith("and held-out real text went from 1.50 to 1.49 bits per byte.")
+    assert loop_findings.gain(result({"control": BASE})) == ""
+
+
+def test_decisions_rejected_rounds_and_ended_arms_are_shown() -> None:
+    found = with_fields(
+        result({"control": BASE, "controlled": (1.0, 0.95, 0.9, 0.5)}),
+        "controlled",
+        decisions=(Decision(round=1, action="harder", why="the <score> rose by .2", flops=1e9),),
+        monitor=(
+            MonitorReading(round=1, values={}, verdict="ok", why="nothing to tell"),
+            MonitorReading(round=2, values={}, verdict="fall_back", why="half the answers are gone"),
+        ),
+        ended="every answer was rejected.",
+    )
+    text = page([found])
+    assert "controlled, seed 0, round 1" in text
+    assert "the &lt;score&gt; rose by .2" in text
+    assert "half the answers are gone" in text
+    assert "nothing to tell" not in text
+    assert "The controlled arm of seed 0 ended early: every answer was rejected." in text
+    plain = page([result({"control": BASE})])
+    assert "Decisions of the controller" not in plain
+    assert "collapse monitor" not in plain
+
+
+def test_bits_of_labels_and_of_real_text_are_drawn() -> None:
+    found = with_fields(
+        result({"control": BASE, "vote": (1.0, 0.95, 0.9, 0.5)}),
+        "vote",
+        bits_per_label=(2.0, 1.0),
+        held_out_bits_per_byte=(1.5, 1.6, 1.7),
+    )
+    text = page([found])
+    assert "Bits that a pseudo-label tells" in text
+    assert "Held-out real text" in text
+    assert "Held-out real text" not in page([result({"control": BASE})])

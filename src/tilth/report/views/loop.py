@@ -13,12 +13,14 @@ from statistics import fmean
 
 from markupsafe import Markup
 
+from tilth.improve.arms import PLANS
 from tilth.improve.result import LoopExample, LoopResult
 from tilth.report import charts, figures
 from tilth.report.views.loop_findings import (
     SOLVED,
     accuracies,
     caveats,
+    gain,
     mean_accuracy,
     mean_rows,
     means,
@@ -33,17 +35,12 @@ _TONES = {
     "flop_matched": "slate long-dashes",
     "unfiltered": "ochre",
     "gated_unfiltered": "ochre long-dashes",
+    "noise": "ochre short-dashes",
     "vote": "moss",
+    "verified": "moss",
+    "controlled": "moss long-dashes",
+    "self_play": "moss short-dashes",
     "oracle": "clay",
-}
-_MEANING = {
-    "baseline": "the base model, not trained further",
-    "control": "as many steps as the other arms, on base data only",
-    "flop_matched": "base data only, as many FLOPs as the vote arm spent on training and generation",
-    "unfiltered": "unfiltered self-training: pseudo-labels are its own answers, right or wrong",
-    "gated_unfiltered": "unfiltered self-training at the vote arm's difficulties and with as many pseudo-labels",
-    "vote": "pseudo-labels are its own answers on which its augmentations agree; no right answers needed",
-    "oracle": "pseudo-labels are its own answers that an exact verifier accepts",
 }
 
 
@@ -94,6 +91,10 @@ class Experiment:
     heat_maps: tuple[Markup, ...]
     last_round: Markup
     curves: tuple[Markup, ...]
+    decisions: Markup
+    """What the controller chose, and why; empty where no arm has one."""
+    monitor: Markup
+    """The rounds that the collapse monitor threw away, or would have; empty where there are none."""
     flops: Markup
     seconds: Markup
     examples: tuple[Example, ...]
@@ -114,7 +115,7 @@ def view(results: Sequence[LoopResult]) -> Loop | None:
     if not experiments:
         return None
     return Loop(
-        takeaway=" ".join(takeaway(result) for result in experiments),
+        takeaway=" ".join(f"{takeaway(result)} {gain(result)}".strip() for result in experiments),
         experiments=tuple(_experiment(result) for result in experiments),
     )
 
@@ -125,17 +126,34 @@ def _experiment(result: LoopResult) -> Experiment:
     shown = [i for i, d in enumerate(result.difficulties) if d >= result.base_difficulty] or [0]
     return Experiment(
         task=_task(result),
-        arms=tuple(ArmMeaning(arm, _tone(arm), _MEANING.get(arm, "")) for arm in arms),
+        arms=tuple(ArmMeaning(arm, _tone(arm), _meaning(arm)) for arm in arms),
         columns=tuple(str(result.difficulties[i]) for i in shown),
         table=tuple(_row(result, arm, shown) for arm in arms),
         heat_maps=tuple(_heat_map(result, arm) for arm in arms if _learns(result, arm) or len(arms) == 1),
         last_round=_last_round(result, arms),
-        curves=tuple(filter(None, [_label_curve(result, arms), _kept_curve(result, arms)])),
+        curves=tuple(
+            filter(
+                None,
+                [
+                    _label_curve(result, arms),
+                    _kept_curve(result, arms),
+                    _bits_curve(result, arms),
+                    _text_curve(result, arms),
+                ],
+            )
+        ),
+        decisions=_decisions(result, arms),
+        monitor=_monitor(result, arms),
         flops=_flops_bars(result, arms),
         seconds=_second_bars(result, arms),
         examples=tuple(_example(example, arms) for example in result.seeds[0].examples),
         caveats=tuple(caveats(result)),
     )
+
+
+def _meaning(name: str) -> str:
+    plan = {str(arm): plan for arm, plan in PLANS.items()}.get(name)
+    return plan.meaning if plan is not None else ""
 
 
 def _tone(name: str) -> str:
@@ -223,6 +241,52 @@ def _kept_curve(result: LoopResult, arms: Sequence[str]) -> Markup:
         if any(any(one.generated) for one in result.of_arm(arm)):
             lines.append(charts.Line(label=arm, points=_rounds(means(shares)), tone=_tone(arm)))
     return charts.line_chart(lines, _share_axes("Answers kept as pseudo-labels"), note="% of the answers of the round")
+
+
+def _bits_curve(result: LoopResult, arms: Sequence[str]) -> Markup:
+    lines = [
+        charts.Line(label=arm, points=_rounds(means(rows)), tone=_tone(arm))
+        for arm in arms
+        if any(rows := [one.bits_per_label for one in result.of_arm(arm)])
+    ]
+    axes = charts.Axes(x_label="round", y_label="Bits that a pseudo-label tells", whole_x=True)
+    return charts.line_chart(lines, axes, note="-log2 of its probability before the round: at 0 the loop is exhausted")
+
+
+def _text_curve(result: LoopResult, arms: Sequence[str]) -> Markup:
+    """Held-out real text: the base model is round 0."""
+    lines: list[charts.Line] = []
+    for arm in arms:
+        values = means([one.held_out_bits_per_byte for one in result.of_arm(arm)])
+        if len(values) > 1:
+            lines.append(charts.Line(label=arm, points=list(enumerate(values)), tone=_tone(arm)))
+    axes = charts.Axes(x_label="round", y_label="Held-out real text", y_format=figures.bits, whole_x=True)
+    return charts.line_chart(lines, axes, note="bits per byte; a rise is forgetting")
+
+
+def _decisions(result: LoopResult, arms: Sequence[str]) -> Markup:
+    rows = [
+        (f"{arm}, seed {seed.seed}, round {one.round}", one.action, figures.flops(one.flops), one.why)
+        for arm in arms
+        for seed in result.seeds
+        for one in seed.arms[arm].decisions
+    ]
+    return charts.table(("round", "decision", "compute", "why"), rows) if rows else Markup("")
+
+
+def _monitor(result: LoopResult, arms: Sequence[str]) -> Markup:
+    rows = [
+        (
+            f"{arm}, seed {seed.seed}, round {one.round}",
+            one.verdict.replace("_", " ") if one.acted else f"none (read only: {one.verdict.replace('_', ' ')})",
+            one.why,
+        )
+        for arm in arms
+        for seed in result.seeds
+        for one in seed.arms[arm].monitor
+        if one.verdict != "ok"
+    ]
+    return charts.table(("round", "done", "why"), rows) if rows else Markup("")
 
 
 def _share_axes(y_label: str) -> charts.Axes:

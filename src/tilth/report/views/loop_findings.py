@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
+from tilth.improve.arms import PLANS
 from tilth.improve.result import LoopResult
 from tilth.intervals import Interval, accuracy_interval
 from tilth.report import figures
@@ -20,8 +21,10 @@ SOLVED = 0.9
 """Accuracy from which a difficulty counts as solved."""
 _SOLVED_MEANS = f"solved: at least {figures.percent(SOLVED)} of the test problems right"
 
-CONTROLS = ("baseline", "control", "flop_matched")
-"""Arms that see no pseudo-label."""
+CONTROLS = tuple(str(arm) for arm, plan in PLANS.items() if plan.labels == "none")
+"""Arms that see no pseudo-label; the base model is the first."""
+TREATMENTS = tuple(str(arm) for arm, plan in PLANS.items() if plan.role == "treatment")
+"""Arms that learn from accepted answers without being told a right one."""
 
 
 def pooled(results: Sequence[LoopResult]) -> list[LoopResult]:
@@ -92,6 +95,37 @@ def takeaway(result: LoopResult) -> str:
     return sentence
 
 
+def gain(result: LoopResult) -> str:
+    """Returns what was gained for what compute, in one sentence: the leading arm beside as much compute without it.
+
+    Empty where no treatment was run, or there is nothing beyond the base data.
+    """
+    columns = [i for i, d in enumerate(result.difficulties) if d > result.base_difficulty]
+    accuracy = {
+        arm: fmean(known)
+        for arm in result.arms
+        if (known := [v for i in columns if math.isfinite(v := mean_accuracy(result, arm)[i])])
+    }
+    treated = [arm for arm in TREATMENTS if arm in accuracy]
+    if not treated:
+        return ""
+    leading = treated[0]
+    base = fmean(v for i in columns if math.isfinite(v := mean_rows(result, leading)[0][i]))
+    flops = fmean(one.flops for one in result.of_arm(leading))
+    text = (
+        f"For {figures.flops(flops)} of training and generation, the {leading} arm went from {figures.percent(base)} to "
+        f"{figures.percent(accuracy[leading])} right beyond the base data"
+    )
+    matched = [arm for arm in ("flop_matched", "control") if arm in accuracy]
+    if matched:
+        spent = "as many FLOPs" if matched[0] == "flop_matched" else "as many steps"
+        text += f"; {spent} on base data alone reached {figures.percent(accuracy[matched[0]])}"
+    kept = means([one.held_out_bits_per_byte for one in result.of_arm(leading)])
+    if len(kept) > 1:
+        text += f", and held-out real text went from {figures.bits(kept[0])} to {figures.bits(kept[-1])} bits per byte"
+    return f"{text}."
+
+
 def caveats(result: LoopResult) -> list[str]:
     """Returns what limits the conclusions, as far as the figures themselves show it."""
     n = len(result.seeds)
@@ -105,7 +139,16 @@ def caveats(result: LoopResult) -> list[str]:
     if "oracle" in result.arms:
         evidence = "; the vote is the evidence without labels" if "vote" in result.arms else ""
         found.append(f"The oracle's verifier knows the right answer, so its arm is an upper bound{evidence}.")
-    return found + _close_calls(result) + _forgotten(result) + _unequal_flops(result)
+    return found + _ended(result) + _close_calls(result) + _forgotten(result) + _unequal_flops(result)
+
+
+def _ended(result: LoopResult) -> list[str]:
+    return [
+        f"The {arm} arm of seed {seed.seed} ended early: {seed.arms[arm].ended}"
+        for arm in result.arms
+        for seed in result.seeds
+        if seed.arms[arm].ended
+    ]
 
 
 def _learners(result: LoopResult) -> list[str]:
