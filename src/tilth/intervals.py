@@ -48,6 +48,25 @@ def difference_interval(values: Sequence[float], others: Sequence[float]) -> Int
     return mean_interval([a - b for a, b in zip(values, others, strict=True)])
 
 
+def ratio_interval(amounts: Sequence[float], sizes: Sequence[float]) -> Interval:
+    """Returns the interval of sum(amounts) / sum(sizes) over documents of different sizes, such as bits per byte.
+
+    By linearisation (Cochran 1977, section 6.4) with Student's t; nan ends for fewer than two documents.
+    Raises: ValueError if there are not as many of both.
+    """
+    pairs = list(zip(amounts, sizes, strict=True))
+    total = math.fsum(sizes)
+    if not total:
+        return Interval(math.nan, math.nan, math.nan)
+    mean = math.fsum(amounts) / total
+    if len(pairs) == 1 or not math.isfinite(mean):
+        return Interval(mean, math.nan, math.nan)
+    n = len(pairs)
+    spread = math.sqrt(n / (n - 1) * math.fsum((amount - mean * size) ** 2 for amount, size in pairs)) / total
+    half = student_t(n - 1) * spread
+    return Interval(mean, mean - half, mean + half)
+
+
 def accuracy_interval(shares: Sequence[float], n_problems: int) -> Interval:
     """Returns the interval of an accuracy measured once for each seed on `n_problems` problems.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from tilth.errors import ConfigError
@@ -76,6 +77,14 @@ class AssayConfig:
     """Also measure the value: learners are trained, which takes minutes instead of seconds."""
     max_bytes: int = 4_000_000
     """Most bytes of text that each measure reads: documents in the order of their ids, which is random and stable."""
+    scored_bytes: int = 200_000
+    """Most bytes of the dataset, and of the held-out text, that reference models score."""
+    structure_bytes: int = 500_000
+    """Most bytes that the learner reads once for entropy and structure; of the source as many."""
+    proxy_depth: int = 2
+    """Layers of the small model that is trained on the source; its width is 32 times that."""
+    proxy_tokens: int = 400_000
+    """Tokens of the source that it is trained on: at most 4 passes over them."""
     sampled_documents: int = 500
     """Documents for the measures that compare all with all (Vendi score, novelty of each document)."""
     near_duplicate_threshold: float = 0.7
@@ -84,18 +93,23 @@ class AssayConfig:
     """Share of a document's word n-grams found in its seed document from which it counts as a copy."""
     drift_overlap: float = 0.05
     """Share below which it counts as drift: it says little of what its seed document says."""
+    teacher_params: float | None = None
+    """Parameters of the teachers whose size the synthesis run did not know; None: such a run has no cost."""
     seed: int = 0
     """Seed of what is drawn by chance outside of the value."""
     training: ValueConfig = field(default_factory=ValueConfig)
     """How the value is measured."""
 
     def __post_init__(self) -> None:
-        for name in ("max_bytes", "sampled_documents"):
+        sizes = ("max_bytes", "scored_bytes", "structure_bytes", "proxy_depth", "proxy_tokens", "sampled_documents")
+        for name in sizes:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give 1 or more.")
         for name in ("near_duplicate_threshold", "copy_overlap", "drift_overlap"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give a share between 0 and 1.")
+        if self.teacher_params is not None and not 0 < self.teacher_params < math.inf:
+            raise ConfigError(f"teacher_params is {self.teacher_params}.", fix="Give a number of parameters above 0.")
         if self.drift_overlap >= self.copy_overlap:
             raise ConfigError(
                 f"drift_overlap {self.drift_overlap} is not below copy_overlap {self.copy_overlap}.",

@@ -36,7 +36,16 @@ class Density:
     compressed: float
     """Bits per byte of all its text in a row under zstd."""
     compressed_given_source: float | None = None
-    """The same with the source as a dictionary; None without a source."""
+    """The same when the source was compressed just before; None without a source."""
+    intervals: dict[str, Interval] = field(default_factory=dict[str, Interval])
+    """Reference model -> the dataset's bits per byte with the interval over documents."""
+    source_intervals: dict[str, Interval] = field(default_factory=dict[str, Interval])
+    """The same of the held-out text."""
+    models: dict[str, str] = field(default_factory=dict[str, str])
+    """Reference model -> what it is, in a sentence."""
+    documents: int = 0
+    """Documents of the dataset that the models scored."""
+    held_out_documents: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +77,14 @@ class Novelty:
     excess_over_neighbours: Interval | None = None
     """Bits per byte of sampled documents less those of their nearest documents in the source; far below 0: memorised or
     too easy; far above: noise."""
+    compared_documents: int = 0
+    """Documents that were held against their neighbours."""
+    held_out_overlap: float = math.nan
+    """Share of the word n-grams of held-out text that the source holds: what new text of the same kind shares."""
+    copied_documents: float = math.nan
+    """Share of documents of which nearly all word n-grams are in the source, wherever."""
+    seed_n: int = 3
+    """Words in the n-grams that a document is held against its own seed document by."""
     by_seed: dict[str, int] = field(default_factory=dict[str, int])
     """`copy`, `rephrase`, `drift` -> documents whose seed document is known; empty where none is."""
     examples: tuple[DocumentNovelty, ...] = ()
@@ -91,6 +108,12 @@ class Structure:
     """Bits per byte over the whole pass: H + S / bytes."""
     curve: tuple[tuple[float, float], ...] = ()
     """(bytes read, bits per byte there)."""
+    bytes: int = 0
+    """Text that the learner read."""
+    source_entropy: float = math.nan
+    """H of the source under the same learner, read for as many bytes."""
+    source_epiplexity_per_byte: float = math.nan
+    """S of the source, for each byte: what real text of this size holds for the learner."""
 
 
 @dataclass(frozen=True, kw_only=True)

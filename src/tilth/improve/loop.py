@@ -269,7 +269,6 @@ def _unchanged(base: RoundRecord) -> RoundRecord:
 
 def _arm_result(records: Sequence[RoundRecord]) -> ArmResult:
     after = records[1:]
-    losses = [record.monitor.values.get(TEXT_LOSS) if record.monitor else math.nan for record in records]
     return ArmResult(
         accuracy=tuple(record.accuracy for record in records),
         difficulty=tuple(record.difficulty for record in after),
@@ -283,7 +282,7 @@ def _arm_result(records: Sequence[RoundRecord]) -> ArmResult:
         bits_per_label_token=tuple(record.bits_per_label_token for record in after),
         pass_rate=tuple(record.accepted / record.generated if record.generated else math.nan for record in after),
         distinct_labels=tuple(record.distinct_labels for record in after),
-        held_out_bits_per_byte=() if losses[0] is None else tuple(math.nan if x is None else x for x in losses),
+        held_out_bits_per_byte=_text_losses(records),
         decisions=tuple(
             replace(record.decision, flops=record.train_flops + record.generation_flops)
             for record in after
@@ -292,6 +291,17 @@ def _arm_result(records: Sequence[RoundRecord]) -> ArmResult:
         monitor=tuple(record.monitor for record in after if record.monitor is not None and record.monitor.round),
         ended=records[-1].ended,
     )
+
+
+def _text_losses(records: Sequence[RoundRecord]) -> tuple[float, ...]:
+    """Returns the loss on real text of the model that the arm had after each round; empty without real text."""
+    losses: list[float] = []
+    for record in records:
+        if record.monitor is None or TEXT_LOSS not in record.monitor.values or not record.good:
+            losses += losses[-1:]
+        else:
+            losses.append(record.monitor.values[TEXT_LOSS])
+    return tuple(losses)
 
 
 def _examples(run: SeedRun) -> list[tuple[int, Problem]]:

@@ -170,17 +170,13 @@ def _about(this: Round, collected: Collected) -> RoundRecord:
         bits_per_label_token=assayed.bits_per_token,
         distinct_labels=assayed.distinct,
         exhausted=assayed.bits_per_label < this.run.config.min_bits_per_label,
-        generation_flops=_generation_flops(this),
+        generation_flops=collected.flops,
     )
 
 
 def _assay(this: Round, labels: Sequence[PseudoLabel]) -> LabelAssay:
     examples = [this.state.pool.example(label) for label in labels]
     return assay_labels(this.model, labels, examples, padding=end_token(this.source.tokenizer))
-
-
-def _generation_flops(this: Round) -> float:
-    return 0.0 if this.plan.labels == "none" else this.collector.answerer.flops
 
 
 def _nothing_to_train_on(this: Round, decision: Decision | None, collected: Collected) -> str | None:

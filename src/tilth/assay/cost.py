@@ -1,0 +1,103 @@
+"""What making a dataset took, from the result of the synthesis run beside it.
+
+All calls count, those of judges and those whose samples were rejected too: the data cost that much, whoever paid when.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tilth.assay.result import Cost, Value
+from tilth.intervals import Interval
+from tilth.results import read_result
+from tilth.storage import Dataset
+from tilth.synthesis.result import SYNTHESIS, SynthesisResult
+from tilth.teacher.ledger import Spending
+
+PFLOP = 1e15
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundCost:
+    """The cost, or why there is none."""
+
+    cost: Cost | None = None
+    note: str = ""
+
+
+def find_synthesis(dataset: Dataset) -> SynthesisResult | None:
+    """Returns the result of the run that a dataset is the samples of: in its folder, or in the one above."""
+    folder = Path(str(dataset.folder))
+    for place in (folder, folder.parent):
+        if (place / SYNTHESIS).is_file():
+            return read_result(SynthesisResult, place / SYNTHESIS)
+    return None
+
+
+def measure_cost(dataset: Dataset, teacher_params: float | None = None) -> FoundCost:
+    """Returns what making a dataset took; `teacher_params` for teachers whose parameters the run did not know."""
+    run = find_synthesis(dataset)
+    if run is None:
+        return FoundCost(note=f"Cost was not measured: there is no {SYNTHESIS} beside the dataset.")
+    flops: dict[str, float] = {}
+    for line in run.spending:
+        found = _flops(line, teacher_params)
+        if found is None:
+            return FoundCost(
+                note=f"Cost was not measured: the parameters of the teacher `{line.teacher}` are not known; "
+                "`--teacher-params N` gives them."
+            )
+        flops[line.teacher] = flops.get(line.teacher, 0.0) + found
+    kept = sum(line.tokens_kept for line in run.spending)
+    total = math.fsum(flops.values())
+    return FoundCost(
+        cost=Cost(
+            generation_flops=total,
+            kept_tokens=kept,
+            flops_per_kept_token=total / kept if kept else math.nan,
+            samples_made=_samples_made(run),
+            samples_kept=run.samples_kept,
+            teachers=flops,
+        )
+    )
+
+
+def _flops(line: Spending, teacher_params: float | None) -> float | None:
+    tokens = line.prompt_tokens + line.completion_tokens
+    if line.flops or not tokens:
+        return line.flops
+    return None if teacher_params is None else 2 * teacher_params * tokens
+
+
+def _samples_made(run: SynthesisResult) -> int:
+    return max([run.samples_kept, *(gate.samples_in for gate in run.gates)])
+
+
+def with_value(cost: Cost, value: Value, share: float) -> Cost:
+    """Adds the headline: held-out bits per byte removed for each 10^15 generation FLOPs, by the largest learner.
+
+    `share` is how much of all that was generated the learners read: so much of the FLOPs is counted.
+    """
+    if not value.learners or not cost.generation_flops or not share:
+        return cost
+    learner = max(value.learners, key=lambda one: one.n_params)
+    pflops = share * cost.generation_flops / PFLOP
+    return replace(
+        cost,
+        bits_removed_per_pflop=_over(learner.bits_removed, pflops),
+        longer_bits_removed_per_pflop=_over(learner.longer_bits_removed, pflops),
+    )
+
+
+def _over(interval: Interval, amount: float) -> Interval:
+    return Interval(interval.mean / amount, interval.low / amount, interval.high / amount)
+
+
+def share_read(value: Value, dataset_bytes: int, bytes_a_token: float) -> float:
+    """Returns the share of a dataset that the arm `dataset` of the largest learner read."""
+    learner = max(value.learners, key=lambda one: one.n_params)
+    read: Sequence[int] = [arm.unique_tokens for arm in learner.arms if arm.arm == "dataset"]
+    return min(1.0, read[0] * bytes_a_token / max(dataset_bytes, 1)) if read else 0.0
