@@ -31,8 +31,8 @@ STAGES = {
     "evaluation": "Baselines NgramModel Origins Surprise baselines bits_per_byte nearest ngram_bits_per_byte surprise "
     "train_ngram zstd_bits_per_byte",
     "export": "model_card to_hf",
-    "improve": "ARMS AlphabetTokenizer Arm ArmResult Augmentable Augmentation LoopConfig LoopResult ProblemSource "
-    "Reverse SeedResult TaskFamily improve",
+    "improve": "ARMS AlphabetTokenizer Arm ArmResult Augmentable Augmentation Copy FAMILIES LoopConfig LoopResult "
+    "ProblemSource Reverse ReverseAddition SeedResult TaskFamily family_named improve verdict",
     "inference": "Completion Engine Generation SamplingParams TextStream TokenProbability generate_tokens",
     "model": "IGNORE_INDEX KVCache ModelConfig Projection Transformer load_model save_model",
     "recipes": "BUILT_IN BuiltIn load_recipe",
