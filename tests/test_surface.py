@@ -33,7 +33,8 @@ STAGES = {
     "export": "model_card to_hf",
     "improve": "ARMS AlphabetTokenizer Arm ArmResult Augmentable Augmentation LoopConfig LoopResult ProblemSource "
     "Reverse SeedResult TaskFamily improve",
-    "inference": "Completion Engine Generation SamplingParams TextStream TokenProbability generate_tokens",
+    "inference": "BeamParams BeamResult Checker Completion Engine Generation Hypothesis SamplingParams Solution "
+    "TextStream TokenProbability TreeParams TreeResult beam_search generate_tokens tree_search",
     "model": "IGNORE_INDEX KVCache ModelConfig Projection Transformer load_model save_model",
     "recipes": "BUILT_IN BuiltIn load_recipe",
     "report": "RunResults collect render",
