@@ -34,7 +34,7 @@ STAGES = {
     "improve": "ARMS AlphabetTokenizer Arm ArmResult Augmentable Augmentation LoopConfig LoopResult ProblemSource "
     "Reverse SeedResult TaskFamily improve",
     "inference": "BeamParams BeamResult Checker Completion Engine Generation Hypothesis SamplingParams Solution "
-    "TextStream TokenProbability TreeParams TreeResult beam_search generate_tokens tree_search",
+    "TextStream TokenProbability TreeParams TreeResult beam_search generate_tokens search_tree",
     "model": "IGNORE_INDEX KVCache ModelConfig Projection Transformer load_model save_model",
     "recipes": "BUILT_IN BuiltIn load_recipe",
     "report": "RunResults collect render",

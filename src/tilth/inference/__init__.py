@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tilth.inference.engine import Completion, Engine, TextStream
     from tilth.inference.generate import Generation, generate_tokens
     from tilth.inference.probabilities import TokenProbability
-    from tilth.inference.tree_search import Checker, Solution, TreeParams, TreeResult, tree_search
+    from tilth.inference.tree_search import Checker, Solution, TreeParams, TreeResult, search_tree
 
 __all__ = [
     "BeamParams",
@@ -28,7 +28,7 @@ __all__ = [
     "TreeResult",
     "beam_search",
     "generate_tokens",
-    "tree_search",
+    "search_tree",
 ]
 
 __getattr__ = attach(
@@ -49,6 +49,6 @@ __getattr__ = attach(
         "TreeResult": "tilth.inference.tree_search",
         "beam_search": "tilth.inference.beam",
         "generate_tokens": "tilth.inference.generate",
-        "tree_search": "tilth.inference.tree_search",
+        "search_tree": "tilth.inference.tree_search",
     },
 )

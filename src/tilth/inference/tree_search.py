@@ -83,7 +83,7 @@ class TreeResult:
     """Nothing is left to look at: there are no other solutions of at most `max_tokens` (within `width`)."""
 
 
-def tree_search(
+def search_tree(
     model: Transformer,
     prompts: Sequence[Sequence[int]],
     checkers: Sequence[Checker],

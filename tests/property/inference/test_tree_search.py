@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tilth.errors import ConfigError, DataError
-from tilth.inference.tree_search import TreeParams, TreeResult, tree_search
+from tilth.inference.tree_search import TreeParams, TreeResult, search_tree
 from tilth.model import ModelConfig, Transformer
 
 VOCABULARY = 5
@@ -59,7 +59,7 @@ def search(
     seed: int, prompts: Sequence[Sequence[int]], checkers: Sequence[Accepted], **changes: int
 ) -> list[TreeResult]:
     params = TreeParams(**{"budget": 1000, "max_tokens": 4, "stop_token": 0, **changes})  # type: ignore[arg-type]
-    return tree_search(model(seed), prompts, checkers, decode, params)
+    return search_tree(model(seed), prompts, checkers, decode, params)
 
 
 @settings(max_examples=25, deadline=None)
@@ -106,7 +106,7 @@ def test_logprobs_are_the_models_own(rope_theta: float | None) -> None:
     prompts = [[1, 2, 3], [4]]
     params = TreeParams(budget=500, max_tokens=4, stop_token=0)
     checkers = [Accepted(frozenset(("123", "4")), False), Accepted(frozenset(("222", "")), False)]
-    for prompt, result in zip(prompts, tree_search(made, prompts, checkers, decode, params), strict=True):
+    for prompt, result in zip(prompts, search_tree(made, prompts, checkers, decode, params), strict=True):
         assert len(result.solutions) == 2
         for solution in result.solutions:
             ids = torch.tensor([[*prompt, *solution.tokens]])
