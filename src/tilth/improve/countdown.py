@@ -1,7 +1,8 @@
 """Countdown for the search experiments: reach a target with all of a few numbers, in postfix notation.
 
-`3 7 12 = 43` is answered by `12 3 * 7 +`, which is 12 * 3 + 7. A number is one token and every answer has the same length, so that arithmetic is what is hard and not spelling,
-and a batch of samples needs no padding. Intermediate results are positive whole numbers.
+`3 7 12 = 43` is answered by `12 3 * 7 +`, which is 12 * 3 + 7. A number is one token and every answer has the same
+length, so that arithmetic is what is hard and not spelling, and a batch of samples needs no padding. Intermediate
+results are positive whole numbers.
 The checker of search knows the rules of the notation, not the way to the target.
 """
 
