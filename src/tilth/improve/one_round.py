@@ -79,7 +79,9 @@ class Round:
     def can_follow(self) -> bool:
         """Whether the leading arm had this round; labels are followed only into a round that was trained."""
         leading = self.followed()
-        return leading is not None and (self.plan.problems != "followed" or not leading.ended or leading.train_flops > 0)
+        return leading is not None and (
+            self.plan.problems != "followed" or not leading.ended or leading.train_flops > 0
+        )
 
     def followed(self) -> RoundRecord | None:
         """Returns the leading arm's record of the same round; None where it ended before."""
