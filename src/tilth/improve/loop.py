@@ -18,26 +18,28 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock, Timeout
 
 from tilth import execute
-from tilth.errors import ConfigError, StepError
+from tilth.errors import ConfigError, DataError, StepError
 from tilth.files import clear_temporaries
 from tilth.identity import claim, fingerprint_of
 from tilth.improve.answering import Answerer, accuracy
 from tilth.improve.arm_state import ArmState
 from tilth.improve.arms import ARMS, LONGEST_FIRST, PLANS, Arm
 from tilth.improve.config import LoopConfig
-from tilth.improve.family import Reverse, end_token
+from tilth.improve.family import FAMILIES, end_token, family_named
 from tilth.improve.fine_tune import FineTuned, fine_tune, one_thread
 from tilth.improve.monitor import TEXT_LOSS, monitor_values
 from tilth.improve.one_round import run_round
 from tilth.improve.result import LOOP_RESULT, ArmResult, LoopExample, LoopResult, MonitorReading, SeedResult
 from tilth.improve.rounds import RoundRecord, has_model, read_model, read_record, remove_model, save_round
 from tilth.improve.seed_run import SeedRun
-from tilth.improve.start import Start, TextMix, text_tokenizer, with_tokenizer
+from tilth.improve.self_play import prompt_reader
+from tilth.improve.start import Start, TextMix, held_out_documents, text_tokenizer, with_tokenizer
 from tilth.model import Transformer, load_model
 from tilth.model.device import resolve_device
 from tilth.progress import SILENT, Progress
@@ -46,6 +48,9 @@ from tilth.synthesis.verify.task_family import Augmentable, TaskFamily
 from tilth.training.pretraining import weights_fingerprint
 from tilth.training.trainer import CHECKPOINT
 from tilth.types import Problem
+
+if TYPE_CHECKING:
+    from tilth.tokenizer import Tokenizer
 
 EXAMPLES = 4
 """Problems whose answers by all arms are shown, spread over the difficulties that rounds can reach."""
@@ -71,10 +76,11 @@ def improve(
     unless given; arms that it has no use for are left out. `start` gives the model that is trained further, or a
     tokenizer for text; `text` is real text that is mixed into every batch.
     Raises: ConfigError if `out` holds a loop of other settings, for a device that is not there, or for a model, family
-    and text that do not fit each other; StepError if another process is at work in `out`.
+    and text that do not fit each other; DataError for datasets without text; StepError if another process is at work
+    in `out`.
     """
     out, context, start = Path(out), context or execute.Context(), start or Start()
-    family = with_tokenizer(family or task_family(config.task), start.tokenizer)
+    family = with_tokenizer(family, start.tokenizer) if family else task_family(config.task, start.tokenizer)
     arms = arms_of(config, family)
     identity = _identity(config, family, start, text)
     # Of the machine's facts, only what training needs travels to worker processes.
@@ -108,23 +114,28 @@ def improve(
     return result
 
 
-def task_family(name: str) -> TaskFamily:
+def task_family(name: str, tokenizer: Tokenizer | None = None) -> TaskFamily:
     """Returns the family of that name: one of the loop's own, or of `tilth.synthesis.verify`.
 
+    With a tokenizer for text, the loop's own have their form of text.
     Raises: ConfigError for an unknown name.
     """
-    if name == Reverse.name:
-        return Reverse()
+    if name in FAMILIES:
+        return family_named(name, tokenizer)
     from tilth.synthesis.verify.registry import family
 
-    return family(name)
+    try:
+        return with_tokenizer(family(name), tokenizer)
+    except ConfigError as error:
+        raise ConfigError(error.message, fix=f"The loop's own: {', '.join(FAMILIES)}. {error.fix or ''}") from None
 
 
 def arms_of(config: LoopConfig, family: TaskFamily) -> tuple[Arm, ...]:
     """Returns the arms that are run, in the order in which they are shown.
 
     A vote takes augmentations: for a family without them, arms that need its labels are left out.
-    Raises: ConfigError if an arm is asked for whose leading arm is not.
+    Raises: ConfigError if an arm is asked for whose leading arm is not, or whose proposer cannot read the family's
+    prompts.
     """
     leading = config.leading_arm
     asked: set[Arm] = {leading if arm in ("vote", "verified") else arm for arm in config.arms}
@@ -133,8 +144,10 @@ def arms_of(config: LoopConfig, family: TaskFamily) -> tuple[Arm, ...]:
             raise ConfigError(
                 f"The arm `{arm}` follows the arm `{leading}`, which is not run.", fix=f"Add `{leading}`."
             )
-    if leading == "vote" and not isinstance(family, Augmentable):
+    if config.label_with == "vote" and not isinstance(family, Augmentable):
         asked = {a for a in asked if PLANS[a].labels not in ("accepted", "corrupted") and not PLANS[a].follows}
+    if "self_play" in asked:
+        prompt_reader(family)
     return tuple(arm for arm in ARMS if arm in asked)
 
 
@@ -150,6 +163,9 @@ def _identity(config: LoopConfig, family: TaskFamily, start: Start, text: TextMi
         identity["tokenizer"] = start.tokenizer.fingerprint
     if text is not None:
         text_tokenizer(family)
+        if not text.train.n_bytes:
+            raise DataError(f"{text.train.folder} holds no text to mix in.", fix="Give a dataset with documents.")
+        held_out_documents(text, config.held_out_bytes)
         identity["text"] = [text.train.fingerprint, text.held_out.fingerprint, text.max_bytes]
     return identity
 
