@@ -23,7 +23,7 @@ EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document Mod
 Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ assay curation evaluation export
 improve inference load_model model recipes report synthesis teacher tokenizer training
 """
-VERB_LIST = "run plan why report ls show compare check curate tokenize synthesize train eval improve export chat"
+VERB_LIST = "run plan why report ls show compare check curate tokenize synthesize assay train eval improve export chat"
 STAGES = {
     "assay": "AssayCard AssayConfig Experiment Value ValueConfig measure_value",
     "curation": "CurationConfig Drop Extraction Ledger Operator Outcome curate dedup extract identify judge read_file "

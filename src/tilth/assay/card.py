@@ -19,7 +19,7 @@ from tilth.assay.cost import find_synthesis, measure_cost, share_read, with_valu
 from tilth.assay.density import measure_density
 from tilth.assay.diversity import text_diversity
 from tilth.assay.findings import findings
-from tilth.assay.novelty import SOURCE_WORDS, against_seeds, excess_over_neighbours, overlaps
+from tilth.assay.novelty import NEIGHBOUR_DOCUMENTS, SOURCE_WORDS, against_seeds, excess_over_neighbours, overlaps
 from tilth.assay.result import ASSAY_RESULT, AssayCard, Cost, Density, Diversity, Novelty, Structure, Value
 from tilth.assay.scoring import NgramScorer, Scorer, TransformerScorer, open_scorer
 from tilth.assay.structure import measure_structure
@@ -310,7 +310,7 @@ def _novelty(material: Material) -> Part:
         overlap_with_source=own.share,
         n=SOURCE_WORDS,
         excess_over_neighbours=excess,
-        compared_documents=sum(by_seed.values()),
+        compared_documents=min(len(texts), NEIGHBOUR_DOCUMENTS),
         held_out_overlap=real.share,
         copied_documents=sum(share >= config.copy_overlap for share in counted) / len(counted) if counted else math.nan,
         by_seed=by_seed,
@@ -342,9 +342,7 @@ def _seed_texts(material: Material, wanted: set[str]) -> dict[str, str]:
 
 
 def _structure(material: Material) -> Part:
-    n_bytes = min(
-        material.config.structure_bytes, material.own.size.measured_bytes, material.real.size.measured_bytes
-    )
+    n_bytes = min(material.config.structure_bytes, material.own.size.measured_bytes, material.real.size.measured_bytes)
     measured: dict[str, Structure] = {}
     for name, texts in (("dataset", material.own), ("source", material.real)):
         text = excerpt(name, texts.dataset, material.work / "structure" / name / "text", n_bytes)
