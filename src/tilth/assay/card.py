@@ -1,7 +1,7 @@
 """The assay of a dataset: all its measures, each a unit of work in a file of its own, on one card.
 
-A killed assay continues with what is not measured yet and ends with the same bytes, seconds aside. A part that cannot be
-measured (a model that diverges, a folder that cannot be read, too little text) leaves a note and the others go on.
+A killed assay continues with what is not measured yet and ends with the same bytes, seconds aside. A part that cannot
+be measured (a model that diverges, a folder that cannot be read, too little text) leaves a note and the others go on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -334,10 +335,8 @@ def _seed_texts(material: Material, wanted: set[str]) -> dict[str, str]:
     found = texts_of(material.source, wanted)
     run = find_synthesis(material.dataset)
     if len(found) < len(wanted) and run is not None and run.dataset:
-        try:
+        with suppress(TilthError):  # it is no longer there: the note says how many are missing
             found |= texts_of(Dataset.open(run.dataset), wanted - found.keys())
-        except TilthError:  # it is no longer there: the note says how many are missing
-            pass
     return found
 
 

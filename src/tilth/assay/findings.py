@@ -57,8 +57,8 @@ def _contaminated(card: AssayCard) -> _Found:
     if share > MANY_CONTAMINATED:
         yield (
             0.6 + share,
-            f"{share:.0%} of the documents ({card.contaminated_documents:,} of {read:,}) hold text of the held-out set; "
-            "they are left out here, and a model trained on them would look better than it is.",
+            f"{share:.0%} of the documents ({card.contaminated_documents:,} of {read:,}) hold text of the held-out set. "
+            "They are left out here; a model trained on them would look better than it is.",
         )
 
 

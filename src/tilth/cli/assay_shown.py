@@ -201,7 +201,8 @@ def _value(found: LearnerValue, value: Value) -> list[Row]:
             "value ν",
             _interval(found.value),
             "1",
-            f"0: no better than stopping or repeating the source. 1: as good as new real text. Negative: harmful. {seeds}.",
+            "0: no better than stopping or repeating the source. 1: as good as new real text. Negative: harmful. "
+            f"{seeds}.",
         ),
         ("value of noise", _interval(found.noise_value), NONE, "A value that is not above this counts as nothing."),
         (
