@@ -2,7 +2,6 @@ import math
 from pathlib import Path
 
 import pytest
-from unit.assay.texts import dataset
 
 from tilth.assay.cost import measure_cost, share_read, with_value
 from tilth.assay.result import ArmLoss, LearnerValue, Value
@@ -10,6 +9,7 @@ from tilth.intervals import Interval
 from tilth.results import write_result
 from tilth.synthesis.result import GateCount, SynthesisResult
 from tilth.teacher.ledger import Spending
+from unit.assay.texts import dataset
 
 
 def write_run(folder: Path, *spending: Spending) -> None:

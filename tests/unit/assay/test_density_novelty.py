@@ -3,7 +3,6 @@ import random
 
 import numpy as np
 import pytest
-from unit.assay.texts import docstrings
 
 from tilth.assay.config import AssayConfig
 from tilth.assay.density import measure_density, zstd_bits_given
@@ -12,6 +11,7 @@ from tilth.assay.text import Seed, seed_of
 from tilth.errors import DataError
 from tilth.evaluation.compression import zstd_bits_per_byte
 from tilth.types import Document
+from unit.assay.texts import docstrings
 
 REAL = docstrings()
 SOURCE, FRESH = REAL[:200], REAL[200:300]

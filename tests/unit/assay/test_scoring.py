@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from unit.assay.texts import docstrings
 
 from tilth.assay.scoring import HuggingFaceScorer, NgramScorer, TransformerScorer, bits_per_byte, open_scorer
 from tilth.errors import DataError
@@ -18,6 +17,7 @@ from tilth.model import ModelConfig, Transformer
 from tilth.tokenizer import Tokenizer
 from tilth.training.held_out import text_loss
 from tilth.types import Document
+from unit.assay.texts import docstrings
 
 TEXTS = [*docstrings()[:12], "short", "déjà vu 中文"]
 
