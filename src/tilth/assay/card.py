@@ -304,13 +304,15 @@ def _novelty(material: Material) -> Part:
     seeds = {id: seed for id, lineage in lineages.items() if (seed := seed_of(lineage)) is not None}
     wanted = {seed.id for seed in seeds.values()}
     by_seed, examples = against_seeds(sampled, seeds, _seed_texts(material, wanted), config)
-    excess = excess_over_neighbours(texts, material.real.texts(), scorer[1])
+    source = material.real.texts()
+    excess, real_excess = (excess_over_neighbours(some, source, scorer[1]) for some in (texts, held_out))
     novelty = Novelty(
         bits_per_byte_given_source=density.bits_per_byte[scorer[0]],
         held_out_bits_per_byte=density.source_bits_per_byte[scorer[0]],
         overlap_with_source=own.share,
         n=SOURCE_WORDS,
         excess_over_neighbours=excess,
+        held_out_excess=real_excess,
         compared_documents=min(len(texts), NEIGHBOUR_DOCUMENTS),
         held_out_overlap=real.share,
         copied_documents=sum(share >= config.copy_overlap for share in counted) / len(counted) if counted else math.nan,

@@ -29,7 +29,7 @@ SEED_WORDS = 3
 """Words of the sequences that are looked for in one seed document."""
 NEIGHBOURS = 3
 """Nearest source documents that a document is held against."""
-NEIGHBOUR_DOCUMENTS = 150
+NEIGHBOUR_DOCUMENTS = 100
 """Documents that are held against their neighbours."""
 NEIGHBOUR_CANDIDATES = 1000
 """Source documents among which the nearest are looked for."""

@@ -75,6 +75,8 @@ class Novelty:
     excess_over_neighbours: Interval | None = None
     """Bits per byte of sampled documents less those of their nearest documents in the source; far below 0: memorised or
     too easy; far above: noise."""
+    held_out_excess: Interval | None = None
+    """The same of held-out documents: what new real text costs more than its nearest source documents."""
     compared_documents: int = 0
     """Documents that were held against their neighbours."""
     held_out_overlap: float = math.nan

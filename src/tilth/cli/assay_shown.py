@@ -98,21 +98,22 @@ def _novelty(found: Novelty) -> list[Row]:
     if found.excess_over_neighbours is not None:
         meaning = (
             f"Bits per byte of {found.compared_documents:,} documents less those of the nearest source documents. "
-            "Below 0: easier than real text on the same subject; far above: noise."
+            "Below 0: easier than real text on the same subject; far above held-out text: noise."
         )
-        rows.append(("bits over its neighbours", _interval(found.excess_over_neighbours), "0", meaning))
+        beside = NONE if found.held_out_excess is None else _interval(found.held_out_excess)
+        rows.append(("bits over its neighbours", _interval(found.excess_over_neighbours), beside, meaning))
     n = sum(found.by_seed.values())
     meanings = {
         "copy": "They repeat the document that they were made from.",
         "rephrase": "They share some of its words: the same content, said anew.",
         "drift": "They share next to nothing with it.",
     }
-    for kind, count in found.by_seed.items():
-        rows.append((f"documents that {_VERB[kind]}", f"{count / n:.0%} of {n:,}", NONE, meanings[kind]))
+    if n:
+        rows += [
+            (f"documents that {kind}", f"{found.by_seed.get(kind, 0) / n:.0%} of {n:,}", NONE, meaning)
+            for kind, meaning in meanings.items()
+        ]
     return rows
-
-
-_VERB = {"copy": "copy", "rephrase": "rephrase", "drift": "drift"}
 
 
 def _examples(found: Novelty) -> None:

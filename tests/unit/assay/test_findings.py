@@ -8,6 +8,7 @@ import pytest
 from tilth.assay.diversity import text_diversity
 from tilth.assay.findings import findings
 from tilth.assay.result import AssayCard, Density, Novelty, Structure, TextSize
+from tilth.intervals import Interval
 
 SIZE = TextSize(name="dataset", documents=100, bytes=1000, measured_documents=100, measured_bytes=1000)
 GOOD = AssayCard(
@@ -30,7 +31,7 @@ GOOD = AssayCard(
 assert GOOD.novelty is not None
 WRONG = {
     "speaks against": GOOD,
-    "hold text of the held-out set": replace(GOOD, contaminated_documents=10),
+    "hold held-out text": replace(GOOD, contaminated_documents=10),
     "nearly word for word": replace(GOOD, novelty=replace(GOOD.novelty, copied_documents=0.2)),
     "tells most of it": replace(GOOD, density=replace(GOOD.density, compressed_given_source=0.9)),
     "copy the document": replace(GOOD, novelty=replace(GOOD.novelty, by_seed={"copy": 2, "rephrase": 8, "drift": 0})),
@@ -45,6 +46,22 @@ WRONG = {
     "not in the source at all": replace(GOOD, diversity=replace(GOOD.diversity, unknown_words=0.5)),
     "easy to predict": replace(GOOD, density=replace(GOOD.density, bits_per_byte={"model": 1.0})),
     "hard to predict": replace(GOOD, density=replace(GOOD.density, bits_per_byte={"model": 3.0})),
+    "noisier than real text": replace(
+        GOOD,
+        novelty=replace(
+            GOOD.novelty,
+            excess_over_neighbours=Interval(0.5, 0.4, 0.6),
+            held_out_excess=Interval(0.1, 0.0, 0.2),
+        ),
+    ),
+    "easier than real text": replace(
+        GOOD,
+        novelty=replace(
+            GOOD.novelty,
+            excess_over_neighbours=Interval(-0.5, -0.6, -0.4),
+            held_out_excess=Interval(0.1, 0.0, 0.2),
+        ),
+    ),
     "little to learn": replace(GOOD, structure=replace(GOOD.structure, epiplexity_per_byte=0.1)),
     "more noise": replace(GOOD, structure=replace(GOOD.structure, entropy=3.0)),
 }
