@@ -164,14 +164,14 @@ def _neighbours(card: AssayCard) -> _Found:
     if excess > MUCH_EXCESS and here.low > there.high:
         yield (
             min(0.8, 0.3 + excess),
-            f"Documents take {here.mean:+.2f} bits per byte against the source documents nearest to them, held-out text "
-            f"{there.mean:+.2f}: they are noisier than real text on the same subjects, or of another kind.",
+            f"Documents take {here.mean:+.2f} bits per byte against the source documents nearest to them, held-out "
+            f"text {there.mean:+.2f}: they are noisier than real text on the same subjects, or of another kind.",
         )
     if excess < -MUCH_EXCESS and here.high < there.low:
         yield (
             min(0.8, 0.3 - excess),
-            f"Documents take {here.mean:+.2f} bits per byte against the source documents nearest to them, held-out text "
-            f"{there.mean:+.2f}: they are easier than real text on the same subjects.",
+            f"Documents take {here.mean:+.2f} bits per byte against the source documents nearest to them, held-out "
+            f"text {there.mean:+.2f}: they are easier than real text on the same subjects.",
         )
 
 
