@@ -28,7 +28,7 @@ import resource
 import tarfile
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Pair:
     source: Dataset
     held_out: Dataset
     fresh: Dataset
-    config: ValueConfig = ValueConfig()
+    config: ValueConfig = field(default_factory=ValueConfig)
 
 
 def text_of(path: str) -> str:
@@ -223,14 +223,15 @@ def table(name: str, value: Value) -> str:
         f"Held out: {value.held_out_documents} documents, {value.held_out_bytes:,} bytes; seeds {value.seeds}; "
         "bits per byte, mean over seeds.",
         "",
-        f"| depth | parameters | before | {' | '.join(names)} | value | of noise | bits removed |",
-        f"|{'---|' * (len(names) + 6)}",
+        f"| depth | parameters | before | {' | '.join(names)} | value | of noise | of word salad | bits removed |",
+        f"|{'---|' * (len(names) + 7)}",
     ]
     for one in value.learners:
         means = [sum(one.before) / len(one.before), *(sum(arm.losses) / len(arm.losses) for arm in one.arms)]
         figures = " | ".join(f"{mean:.3f}" for mean in means)
+        values = (one.value, one.noise_value, one.word_salad_value)
         lines.append(
-            f"| {one.depth} | {one.n_params:,} | {figures} | {shown(one.value)} | {shown(one.noise_value)} | "
+            f"| {one.depth} | {one.n_params:,} | {figures} | {' | '.join(map(shown, values))} | "
             f"{shown(one.bits_removed, 3)} |"
         )
     return "\n".join([*lines, "", *(f"- {note}" for note in value.notes)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from tilth.intervals import Interval
@@ -151,6 +152,8 @@ class LearnerValue:
     longer_bits_removed: Interval
     """The same of training on for longer with real text seen before, for as many FLOPs as generation and training
     of the dataset took; nan where the generation FLOPs are not known."""
+    word_salad_value: Interval = field(default_factory=lambda: Interval(math.nan, math.nan, math.nan))
+    """nu of the words of the source in random order: what does not exceed it taught no more than word frequencies."""
 
 
 @dataclass(frozen=True, kw_only=True)

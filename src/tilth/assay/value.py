@@ -351,6 +351,7 @@ def _learner_value(losses: Losses, written: Mapping[tuple[int, str], Tokens], co
         arms=tuple(_arm_loss(losses, arm, written) for arm in arms),
         value=value("dataset"),
         noise_value=value("noise"),
+        word_salad_value=value("word_salad"),
         bits_removed=removed("dataset"),
         longer_bits_removed=removed(LONGER),
     )
@@ -419,8 +420,9 @@ def _sentence(one: LearnerValue) -> str:
         return f"Harmful: {beside}, the value is {figure}, worse than stopping or repeating the source."
     if value.low <= 0:
         return f"No gain shown: {beside}, the value {figure} cannot be told from stopping or repeating the source."
-    if one.noise_value.high >= value.low:
-        return f"No gain shown: {beside}, the value {figure} does not exceed that of random characters."
+    for control, name in ((one.noise_value, "random characters"), (one.word_salad_value, "words in random order")):
+        if control.mean >= value.low:
+            return f"No gain shown: {beside}, the value {figure} does not exceed that of {name}."
     if value.low > 1:
         return f"Worth more than new real text: {beside}, the value is {figure}."
     return f"Worth {figure} of as much new real text, {beside}."

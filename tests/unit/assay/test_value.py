@@ -24,6 +24,7 @@ from tilth.assay.result import Value
 from tilth.assay.value import UNDEFINED, Losses, flips, longer_steps, measure_value, nu, percentile_interval, verdict
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
+from tilth.intervals import Interval
 from tilth.results import read_result, write_result
 from tilth.tokenizer import Tokenizer
 from tilth.training import initial_model, text_loss
@@ -309,17 +310,22 @@ def test_losses_of_documents_are_those_of_the_training_stage() -> None:
 def test_verdicts(measured: tuple[Path, Value]) -> None:
     (learner,) = measured[1].learners
 
-    def says(low: float, mean: float, high: float, noise: float = -1.0, flipped: bool = False) -> str:
-        interval = type(UNDEFINED)
-        one = replace(learner, value=interval(mean, low, high), noise_value=interval(noise - 0.1, noise - 0.2, noise))
+    def says(
+        low: float, mean: float, high: float, noise: float = -1.0, salad: float = -0.5, flipped: bool = False
+    ) -> str:
+        one = replace(
+            learner,
+            value=Interval(mean, low, high),
+            noise_value=Interval(noise, noise - 0.2, noise + 0.2),
+            word_salad_value=Interval(salad, salad - 0.2, salad + 0.2),
+        )
         return verdict([one], ("dataset", "repeat") if flipped else None)
 
     assert says(0.2, 0.5, 0.8).startswith("Worth 0.50 (95% interval 0.20 to 0.80) of as much new real text")
     assert says(1.1, 1.5, 1.8).startswith("Worth more than new real text")
     assert says(-0.2, 0.1, 0.8).startswith("No gain shown")
-    assert says(0.2, 0.5, 0.8, noise=0.3).startswith("No gain shown") and "random characters" in says(
-        0.2, 0.5, 0.8, 0.3
-    )
+    assert "does not exceed that of random characters" in says(0.2, 0.5, 0.8, noise=0.3)
+    assert "does not exceed that of words in random order" in says(0.2, 0.5, 0.8, salad=0.3)
     assert says(-0.8, -0.5, -0.2).startswith("Harmful")
     assert says(math.nan, math.nan, math.nan).startswith("The value is not defined: new real text lowered")
     assert "differs between the sizes" in says(0.2, 0.5, 0.8, flipped=True)
