@@ -1,6 +1,6 @@
 """The value of real datasets beside real controls: known cases and open questions, and what a measurement costs.
 
-    python benchmarks/assay_pairs.py [PAIR ...] [--seeds 0 1 2] [--depths 1 3] [--out FOLDER] [--workers N]
+    python benchmarks/assay_pairs.py [PAIR ...] [--tokens N] [--seeds 0 1 2] [--depths 1 3] [--out FOLDER]
     python benchmarks/assay_pairs.py --cost
 
 The texts are those of the tests' real data (`TILTH_TEST_DATA`). Each pair is a folder under `--out` with its datasets
@@ -40,6 +40,7 @@ from tilth.assay.result import Value
 from tilth.assay.value import measure_value
 from tilth.curation import CurationConfig, curate
 from tilth.execute import Context
+from tilth.identity import fingerprint_of
 from tilth.inference import SamplingParams, generate_tokens
 from tilth.intervals import Interval
 from tilth.model import ModelConfig
@@ -161,7 +162,7 @@ def samples(source: Dataset, folder: Path) -> Iterable[str]:
     tokenizer = Tokenizer.train((document.text for document in source), vocab_size=1024)
     shape = ModelConfig.from_depth(3, vocab_size=1024, context_length=128)
     model = train(
-        shape, TrainConfig(tokens=600_000, global_batch_tokens=2048, seed=100), source, tokenizer, folder
+        shape, TrainConfig(tokens=300_000, global_batch_tokens=2048, seed=100), source, tokenizer, folder
     ).model
     separator = tokenizer.end_of_text
     assert separator is not None
@@ -266,6 +267,9 @@ def main() -> None:
     parser.add_argument("pairs", nargs="*", choices=[*PAIRS, []], default=[])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--depths", type=int, nargs="+", default=[1, 3])
+    parser.add_argument(
+        "--tokens", type=int, help="before the arms part and in each; bytes of held-out text; default: the defaults"
+    )
     parser.add_argument("--out", type=Path, default=Path("assay-pairs"))
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--cost", action="store_true")
@@ -277,10 +281,12 @@ def main() -> None:
         began = time.process_time()
         pair = PAIRS[name](options.out / name)
         config = replace(pair.config, seeds=tuple(options.seeds), depths=tuple(options.depths))
+        if options.tokens and pair.config == ValueConfig():
+            config = replace(
+                config, before_tokens=options.tokens, arm_tokens=options.tokens, held_out_bytes=options.tokens
+            )
         made = time.process_time()
-        folder = (
-            options.out / name / f"value-{'-'.join(map(str, config.seeds))}-depths-{'-'.join(map(str, config.depths))}"
-        )
+        folder = options.out / name / f"value-{fingerprint_of(config)}"
         value = measure(pair, folder, config, Context(workers=options.workers))
         print(table(name, value), flush=True)
         print(
