@@ -124,10 +124,11 @@ class ArmLoss:
     arm: str
     losses: tuple[float, ...]
     tokens: int
+    """Of its own text; the replayed source text beside it is the same in all arms."""
     unique_tokens: int
     """Tokens of different text that the arm had; below `tokens` it read its text more than once."""
     flops: float
-    """Of training one seed."""
+    """Of training one seed, replayed text included."""
     ended: str = ""
     """What went wrong with an arm, in words; empty: nothing."""
 

@@ -33,6 +33,7 @@ from tilth.assay.learner import (
     LossRecord,
     arm_steps,
     batch_rows,
+    own_rows,
     own_tokens,
     read_record,
     remove_weights,
@@ -360,11 +361,12 @@ def _learner_value(losses: Losses, written: Mapping[tuple[int, str], Tokens], co
 def _arm_loss(losses: Losses, arm: str, written: Mapping[tuple[int, str], Tokens]) -> ArmLoss:
     records = losses.records[arm]
     text = "repeat" if arm == LONGER else arm
+    config = losses.learners[0].config
     ended = {learner.seed: one.ended for learner, one in zip(losses.learners, records, strict=True) if one.ended}
     return ArmLoss(
         arm=arm,
         losses=losses.bits_per_byte(arm),
-        tokens=max(one.tokens for one in records),
+        tokens=max(one.tokens for one in records) * own_rows(config) // batch_rows(config),
         unique_tokens=min(written[learner.seed, text].unique for learner in losses.learners),
         flops=max(one.flops for one in records),
         ended=" ".join(f"Seed {seed}: {why}" for seed, why in ended.items()),
