@@ -21,6 +21,8 @@ LITTLE_VARIETY = 0.5
 MANY_PHRASES = 0.05
 TOO_EASY, TOO_HARD = 0.75, 1.3
 """Bits per byte of the dataset / those of held-out real text, under a model that was trained on neither."""
+LITTLE_ORDER = 0.3
+"""Bits per byte that word order saves / those of held-out text."""
 MUCH_EXCESS = 0.25
 """Bits per byte over the nearest source documents, beyond what held-out documents take more than theirs."""
 MOSTLY_KNOWN = 0.5
@@ -135,6 +137,12 @@ def _templates(found: Diversity) -> _Found:
 
 
 def _density(card: AssayCard) -> _Found:
+    if card.density.word_order < LITTLE_ORDER * card.density.source_word_order:
+        yield (
+            1.2,
+            f"The order of words tells next to nothing: it saves {card.density.word_order:.2f} bits per byte, in "
+            f"held-out text {card.density.source_word_order:.2f}. That is word salad, or no words at all.",
+        )
     here, there = card.density.bits_per_byte, card.density.source_bits_per_byte
     ratios = {name: here[name] / there[name] for name in here if there.get(name, math.nan) > 0}
     if not ratios:

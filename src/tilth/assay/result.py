@@ -39,6 +39,11 @@ class Density:
     """Reference model -> the dataset's bits per byte with the interval over documents."""
     source_intervals: dict[str, Interval] = field(default_factory=dict[str, Interval])
     """The same of the held-out text."""
+    word_order: float = math.nan
+    """Bits per byte that the order of its words saves the first model: those of its documents with their words shuffled
+    less those of the documents. Word salad and random text have next to none."""
+    source_word_order: float = math.nan
+    """The same of the held-out text."""
     models: dict[str, str] = field(default_factory=dict[str, str])
     """Reference model -> what it is, in a sentence."""
     documents: int = 0

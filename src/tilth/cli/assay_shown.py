@@ -70,6 +70,8 @@ def _density(found: Density) -> list[Row]:
                 else "The same under another model.",
             )
         )
+    meaning = "Bits per byte that the order of words saves. Near 0: word salad, or no words."
+    rows.append(("word order", _number(found.word_order), _number(found.source_word_order), meaning))
     rows.append(
         ("bits per byte, zstd", _number(found.compressed), NONE, "Lower: documents repeat themselves or each other.")
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tilth.assay import AssayCard, AssayConfig, assay
@@ -24,7 +25,8 @@ from unit.assay.texts import dataset, docstrings
 CONFIG = AssayConfig(
     max_bytes=120_000, scored_bytes=20_000, structure_bytes=15_000, proxy_tokens=8_000, sampled_documents=60, seed=1
 )
-REAL = docstrings()
+REAL = random.Random(11).sample(docstrings(), 320)
+GOOD = "Nothing that was measured without training on it speaks against the dataset."
 SOURCE, FRESH, HELD_OUT = REAL[:160], REAL[160:260], REAL[260:320]
 
 
@@ -55,7 +57,8 @@ def salad(texts: Sequence[str]) -> list[str]:
 
 def test_fresh_real_text_is_not_flagged(folder: Path) -> None:
     card = measured(folder, "fresh", FRESH)
-    assert card.findings == ("Nothing that was measured without training on it speaks against the dataset.",)
+    assert [one for one in card.findings if "held-out text. They are left out" not in one] in ([], [GOOD])
+    assert card.density.word_order == pytest.approx(card.density.source_word_order, rel=0.4)
     assert set(card.density.bits_per_byte) == {NGRAM, PROXY}
     for name, bits in card.density.bits_per_byte.items():
         assert 0 < bits < 8
@@ -77,7 +80,8 @@ def test_copies_are_caught(folder: Path) -> None:
 
 def test_word_salad_and_random_text_are_recognised(folder: Path) -> None:
     words = measured(folder, "salad", salad(FRESH))
-    assert any("hard to predict" in finding for finding in words.findings)
+    assert any("next to nothing" in finding for finding in words.findings)
+    assert abs(words.density.word_order) < 0.3 * words.density.source_word_order
     assert words.novelty is not None
     assert words.novelty.overlap_with_source < 0.01
     rng = random.Random(3)
@@ -85,7 +89,8 @@ def test_word_salad_and_random_text_are_recognised(folder: Path) -> None:
     noise = measured(folder, "noise", letters)
     assert any("hard to predict" in finding for finding in noise.findings)
     assert any("words are not in the source" in finding for finding in noise.findings)
-    assert noise.structure.entropy > words.structure.entropy > noise.structure.source_entropy
+    assert any("next to nothing" in finding for finding in noise.findings)
+    assert noise.structure.entropy > 1.2 * words.structure.entropy
 
 
 def test_templates_and_repetition_are_recognised(folder: Path) -> None:
@@ -119,8 +124,6 @@ def test_each_document_is_held_against_the_seed_that_its_lineage_names(folder: P
         for text, seed in zip(texts, seeds, strict=True)
     ]
     (folder / "lineage").mkdir()
-    import pyarrow as pa
-
     schema = DOCUMENT_SCHEMA.append(pa.field("lineage", pa.string()))
     write_table(folder / "lineage" / shard_name(0), pa.Table.from_pylist(rows, schema=schema))
     finish_dataset(folder / "lineage", shards=[shard_name(0)], made_by="test")

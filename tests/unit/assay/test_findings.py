@@ -44,6 +44,7 @@ WRONG = {
     "much the same": replace(GOOD, diversity=replace(GOOD.diversity, vendi=20.0)),
     "Rare words": replace(GOOD, diversity=replace(GOOD.diversity, tail_mass=0.05, source_tail_mass=0.1)),
     "not in the source at all": replace(GOOD, diversity=replace(GOOD.diversity, unknown_words=0.5)),
+    "next to nothing: it saves": replace(GOOD, density=replace(GOOD.density, word_order=0.1, source_word_order=0.5)),
     "easy to predict": replace(GOOD, density=replace(GOOD.density, bits_per_byte={"model": 1.0})),
     "hard to predict": replace(GOOD, density=replace(GOOD.density, bits_per_byte={"model": 3.0})),
     "noisier than real text": replace(
