@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tilth
+from tilth.assay import ValueConfig
 from tilth.cli import VERBS
 from tilth.curation import CurationConfig
 from tilth.execute import Context
@@ -23,9 +24,9 @@ EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document Mod
 Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ assay curation evaluation export
 improve inference load_model model recipes report synthesis teacher tokenizer training
 """
-VERB_LIST = "run plan why report ls show compare check curate tokenize synthesize train eval improve export chat"
+VERB_LIST = "run plan why report ls show compare check curate tokenize synthesize assay train eval improve export chat"
 STAGES = {
-    "assay": "AssayCard AssayConfig Experiment Value ValueConfig measure_value",
+    "assay": "AssayCard AssayConfig Experiment Value ValueConfig assay measure_value text_diversity",
     "curation": "CurationConfig Drop Extraction Ledger Operator Outcome curate dedup extract identify judge read_file "
     "rules",
     "evaluation": "Baselines NgramModel Origins Surprise baselines bits_per_byte nearest ngram_bits_per_byte surprise "
@@ -69,6 +70,8 @@ CONFIGS = {
     "min_agreement promote_at max_draws samples_per_problem label_noise text_share text_row_tokens "
     "held_out_bytes sampled_texts monitor max_text_loss_rise min_diversity max_fall_backs "
     "min_bits_per_label min_gain max_flops seeds",
+    "tilth.assay.config:ValueConfig": "seeds depths vocab_size context_length before_tokens before_epochs arm_tokens "
+    "replay batch_tokens learning_rate muon_learning_rate arm_rate held_out_bytes bootstrap",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p repetition_penalty seed stop_tokens "
     "token_healing",
     "tilth.synthesis.config:SynthesisConfig": "samples documents design router router_documents temperature "
@@ -88,6 +91,7 @@ IN_IDENTITIES = (
     "tilth.model.config:ModelConfig",
     "tilth.training.config:TrainConfig",
     "tilth.improve.config:LoopConfig",
+    "tilth.assay.config:ValueConfig",
     "tilth.recipes.step_functions:Sampling",
     "tilth.synthesis.config:SynthesisConfig",
     "tilth.synthesis.topic_config:TopicConfig",
@@ -206,6 +210,22 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "min_gain": 0.02,
         "max_flops": None,
         "seeds": [0],
+    },
+    "tilth.assay.config:ValueConfig": {
+        "seeds": [0, 1, 2],
+        "depths": [1, 3],
+        "vocab_size": 1024,
+        "context_length": 128,
+        "before_tokens": 200000,
+        "before_epochs": 1,
+        "arm_tokens": 200000,
+        "replay": 0.5,
+        "batch_tokens": 2048,
+        "learning_rate": 0.02,
+        "muon_learning_rate": 0.02,
+        "arm_rate": 0.5,
+        "held_out_bytes": 200000,
+        "bootstrap": 1000,
     },
     "tilth.recipes.step_functions:Sampling": {
         "prompts": 4,
@@ -347,7 +367,12 @@ def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:
     for step in in_order(target, Context(runs=tmp_path / "runs")):
         visit(step.config)
     # Configs without a default of their own, which only tie others together, need no list.
-    assert {config for config in used if defaults(config)} | {SynthesisConfig, SeedSearch, TopicConfig} == listed
+    assert {config for config in used if defaults(config)} | {
+        SynthesisConfig,
+        SeedSearch,
+        TopicConfig,
+        ValueConfig,
+    } == listed
 
 
 def test_recipes() -> None:

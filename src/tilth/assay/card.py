@@ -1,7 +1,7 @@
 """The assay of a dataset: all its measures, each a unit of work in a file of its own, on one card.
 
-A killed assay continues with what is not measured yet and ends with the same bytes, seconds aside. A part that cannot be
-measured (a model that diverges, a folder that cannot be read, too little text) leaves a note and the others go on.
+A killed assay continues with what is not measured yet and ends with the same bytes, seconds aside. A part that cannot
+be measured (a model that diverges, a folder that cannot be read, too little text) leaves a note and the others go on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +20,7 @@ from tilth.assay.cost import find_synthesis, measure_cost, share_read, with_valu
 from tilth.assay.density import measure_density
 from tilth.assay.diversity import text_diversity
 from tilth.assay.findings import findings
-from tilth.assay.novelty import SOURCE_WORDS, against_seeds, excess_over_neighbours, overlaps
+from tilth.assay.novelty import NEIGHBOUR_DOCUMENTS, SOURCE_WORDS, against_seeds, excess_over_neighbours, overlaps
 from tilth.assay.result import ASSAY_RESULT, AssayCard, Cost, Density, Diversity, Novelty, Structure, Value
 from tilth.assay.scoring import NgramScorer, Scorer, TransformerScorer, open_scorer
 from tilth.assay.structure import measure_structure
@@ -303,14 +304,16 @@ def _novelty(material: Material) -> Part:
     seeds = {id: seed for id, lineage in lineages.items() if (seed := seed_of(lineage)) is not None}
     wanted = {seed.id for seed in seeds.values()}
     by_seed, examples = against_seeds(sampled, seeds, _seed_texts(material, wanted), config)
-    excess = excess_over_neighbours(texts, material.real.texts(), scorer[1])
+    source = material.real.texts()
+    excess, real_excess = (excess_over_neighbours(some, source, scorer[1]) for some in (texts, held_out))
     novelty = Novelty(
         bits_per_byte_given_source=density.bits_per_byte[scorer[0]],
         held_out_bits_per_byte=density.source_bits_per_byte[scorer[0]],
         overlap_with_source=own.share,
         n=SOURCE_WORDS,
         excess_over_neighbours=excess,
-        compared_documents=sum(by_seed.values()),
+        held_out_excess=real_excess,
+        compared_documents=min(len(texts), NEIGHBOUR_DOCUMENTS),
         held_out_overlap=real.share,
         copied_documents=sum(share >= config.copy_overlap for share in counted) / len(counted) if counted else math.nan,
         by_seed=by_seed,
@@ -334,17 +337,13 @@ def _seed_texts(material: Material, wanted: set[str]) -> dict[str, str]:
     found = texts_of(material.source, wanted)
     run = find_synthesis(material.dataset)
     if len(found) < len(wanted) and run is not None and run.dataset:
-        try:
+        with suppress(TilthError):  # it is no longer there: the note says how many are missing
             found |= texts_of(Dataset.open(run.dataset), wanted - found.keys())
-        except TilthError:  # it is no longer there: the note says how many are missing
-            pass
     return found
 
 
 def _structure(material: Material) -> Part:
-    n_bytes = min(
-        material.config.structure_bytes, material.own.size.measured_bytes, material.real.size.measured_bytes
-    )
+    n_bytes = min(material.config.structure_bytes, material.own.size.measured_bytes, material.real.size.measured_bytes)
     measured: dict[str, Structure] = {}
     for name, texts in (("dataset", material.own), ("source", material.real)):
         text = excerpt(name, texts.dataset, material.work / "structure" / name / "text", n_bytes)

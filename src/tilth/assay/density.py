@@ -7,6 +7,7 @@ of held-out real text.
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
@@ -49,6 +50,7 @@ def measure_density(
             continue
         here[name], there[name] = dataset, real
     alone, given = _compressed(compressed, source)
+    orders = [word_order(scorers[next(iter(here))], some) if here else math.nan for some in (texts, held_out)]
     return Density(
         bits_per_byte={name: found.mean for name, found in here.items()},
         source_bits_per_byte={name: found.mean for name, found in there.items()},
@@ -56,10 +58,21 @@ def measure_density(
         compressed_given_source=given,
         intervals=here,
         source_intervals=there,
+        word_order=orders[0],
+        source_word_order=orders[1],
         models={name: scorers[name].note for name in here},
         documents=len(texts),
         held_out_documents=len(held_out),
     ), notes
+
+
+def word_order(scorer: Scorer, texts: Sequence[str]) -> float:
+    """Returns the bits per byte that the order of words saves: those of the texts with their words shuffled, less those
+    of the texts; white space is one space in both."""
+    words = [text.split() for text in texts]
+    shuffled = [random.Random(number).sample(row, len(row)) for number, row in enumerate(words)]
+    mixed, plain = ([" ".join(row) for row in rows] for rows in (shuffled, words))
+    return bits_per_byte(scorer, mixed).mean - bits_per_byte(scorer, plain).mean
 
 
 def _compressed(texts: Sequence[str], source: Sequence[str]) -> tuple[float, float | None]:

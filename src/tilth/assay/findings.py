@@ -21,6 +21,10 @@ LITTLE_VARIETY = 0.5
 MANY_PHRASES = 0.05
 TOO_EASY, TOO_HARD = 0.75, 1.3
 """Bits per byte of the dataset / those of held-out real text, under a model that was trained on neither."""
+LITTLE_ORDER = 0.3
+"""Bits per byte that word order saves / those of held-out text."""
+MUCH_EXCESS = 0.25
+"""Bits per byte over the nearest source documents, beyond what held-out documents take more than theirs."""
 MOSTLY_KNOWN = 0.5
 """Bits with the source in front / bits without, under zstd."""
 LITTLE_STRUCTURE = 0.6
@@ -38,7 +42,7 @@ _Found = Iterator[tuple[float, str]]
 
 def findings(card: AssayCard) -> tuple[str, ...]:
     """Returns the sentences, the worst first; one that says so where nothing speaks against the dataset."""
-    rules = (_contaminated, _copies, _seeds, _diversity, _density, _structure)
+    rules = (_contaminated, _copies, _seeds, _diversity, _density, _neighbours, _structure)
     found = [entry for rule in rules for entry in rule(card)]
     found.sort(key=lambda entry: -entry[0])
     sentences = [sentence for _, sentence in found]
@@ -57,8 +61,8 @@ def _contaminated(card: AssayCard) -> _Found:
     if share > MANY_CONTAMINATED:
         yield (
             0.6 + share,
-            f"{share:.0%} of the documents ({card.contaminated_documents:,} of {read:,}) hold text of the held-out set; "
-            "they are left out here, and a model trained on them would look better than it is.",
+            f"{share:.0%} of the documents ({card.contaminated_documents:,} of {read:,}) hold held-out text. "
+            "They are left out here; a model trained on them would look better than it is.",
         )
 
 
@@ -133,6 +137,12 @@ def _templates(found: Diversity) -> _Found:
 
 
 def _density(card: AssayCard) -> _Found:
+    if card.density.word_order < LITTLE_ORDER * card.density.source_word_order:
+        yield (
+            1.2,
+            f"The order of words tells next to nothing: it saves {card.density.word_order:.2f} bits per byte, in "
+            f"held-out text {card.density.source_word_order:.2f}. That is word salad, or no words at all.",
+        )
     here, there = card.density.bits_per_byte, card.density.source_bits_per_byte
     ratios = {name: here[name] / there[name] for name in here if there.get(name, math.nan) > 0}
     if not ratios:
@@ -149,6 +159,27 @@ def _density(card: AssayCard) -> _Found:
             min(0.9, ratios[high] - 0.9),
             f"The text is hard to predict: {here[high]:.2f} bits per byte under the {high}, where held-out text takes "
             f"{there[high]:.2f}. It is noise, or of another kind.",
+        )
+
+
+def _neighbours(card: AssayCard) -> _Found:
+    if card.novelty is None:
+        return
+    here, there = card.novelty.excess_over_neighbours, card.novelty.held_out_excess
+    if here is None or there is None:
+        return
+    excess = here.mean - there.mean
+    if excess > MUCH_EXCESS and here.low > there.high:
+        yield (
+            min(0.8, 0.3 + excess),
+            f"Documents take {here.mean:+.2f} bits per byte against the source documents nearest to them, held-out "
+            f"text {there.mean:+.2f}: they are noisier than real text on the same subjects, or of another kind.",
+        )
+    if excess < -MUCH_EXCESS and here.high < there.low:
+        yield (
+            min(0.8, 0.3 - excess),
+            f"Documents take {here.mean:+.2f} bits per byte against the source documents nearest to them, held-out "
+            f"text {there.mean:+.2f}: they are easier than real text on the same subjects.",
         )
 
 

@@ -27,13 +27,13 @@ SOURCE_WORDS = 8
 """Words of the sequences that are looked for in the whole source: fewer are shared by chance in a large one."""
 SEED_WORDS = 3
 """Words of the sequences that are looked for in one seed document."""
-NEIGHBOURS = 3
+NEIGHBOURS = 2
 """Nearest source documents that a document is held against."""
-NEIGHBOUR_DOCUMENTS = 150
+NEIGHBOUR_DOCUMENTS = 100
 """Documents that are held against their neighbours."""
 NEIGHBOUR_CANDIDATES = 1000
 """Source documents among which the nearest are looked for."""
-NEIGHBOUR_CHARACTERS = 2000
+NEIGHBOUR_CHARACTERS = 1500
 """Of each document, that are scored."""
 MOST_EXAMPLES = 3
 """Documents of each kind that are shown."""
@@ -156,7 +156,7 @@ def excess_over_neighbours(texts: Sequence[str], source: Sequence[str], scorer: 
     """Returns the bits per byte of documents less those of their nearest documents in the source: mean and interval.
 
     `scorer` was trained on the source. Far below 0: memorised, or easier than real text on the same subject; far
-    above: noise, or another kind of text. Only the beginning of each document is scored. nan without two documents.
+    above: noise, or another kind of text. Of each pair, the same length is scored. nan without two documents.
     """
     asked = [text[:NEIGHBOUR_CHARACTERS] for text in texts if text.strip()][:NEIGHBOUR_DOCUMENTS]
     among = [text[:NEIGHBOUR_CHARACTERS] for text in source if text.strip()][:NEIGHBOUR_CANDIDATES]
@@ -165,13 +165,12 @@ def excess_over_neighbours(texts: Sequence[str], source: Sequence[str], scorer: 
     vectors = term_vectors([*asked, *among])
     cosines = vectors.cosines(range(len(asked)), range(len(asked), len(asked) + len(among)))
     nearest = np.argsort(-cosines, axis=1, kind="stable")[:, :NEIGHBOURS]
-    used = sorted({int(number) for number in nearest.ravel()})
-    neighbours = dict(zip(used, _bits(scorer, [among[number] for number in used]), strict=True))
-    bits = _bits(scorer, asked)
-    excess = [
-        bits[row] - float(np.mean([neighbours[int(number)] for number in nearest[row]])) for row in range(len(asked))
-    ]
-    return mean_interval(excess)
+    pairs = [(asked[row], among[int(number)]) for row in range(len(asked)) for number in nearest[row]]
+    # Equally much of both: of a short text each byte costs more, because it has less before it.
+    sizes = [min(len(text), len(neighbour)) for text, neighbour in pairs]
+    bits = _bits(scorer, [text[:size] for (text, _), size in zip(pairs, sizes, strict=True)])
+    others = _bits(scorer, [neighbour[:size] for (_, neighbour), size in zip(pairs, sizes, strict=True)])
+    return mean_interval((np.array(bits) - np.array(others)).reshape(len(asked), -1).mean(axis=1).tolist())
 
 
 def _bits(scorer: Scorer, texts: Sequence[str]) -> list[float]:

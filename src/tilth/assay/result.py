@@ -41,6 +41,11 @@ class Density:
     """Reference model -> the dataset's bits per byte with the interval over documents."""
     source_intervals: dict[str, Interval] = field(default_factory=dict[str, Interval])
     """The same of the held-out text."""
+    word_order: float = math.nan
+    """Bits per byte that the order of its words saves the first model: those of its documents with their words shuffled
+    less those of the documents. Word salad and random text have next to none."""
+    source_word_order: float = math.nan
+    """The same of the held-out text."""
     models: dict[str, str] = field(default_factory=dict[str, str])
     """Reference model -> what it is, in a sentence."""
     documents: int = 0
@@ -77,6 +82,8 @@ class Novelty:
     excess_over_neighbours: Interval | None = None
     """Bits per byte of sampled documents less those of their nearest documents in the source; far below 0: memorised or
     too easy; far above: noise."""
+    held_out_excess: Interval | None = None
+    """The same of held-out documents: what new real text costs more than its nearest source documents."""
     compared_documents: int = 0
     """Documents that were held against their neighbours."""
     held_out_overlap: float = math.nan
@@ -154,10 +161,11 @@ class ArmLoss:
     arm: str
     losses: tuple[float, ...]
     tokens: int
+    """Of its own text; the replayed source text beside it is the same in all arms."""
     unique_tokens: int
     """Tokens of different text that the arm had; below `tokens` it read its text more than once."""
     flops: float
-    """Of training one seed."""
+    """Of training one seed, replayed text included."""
     ended: str = ""
     """What went wrong with an arm, in words; empty: nothing."""
 
@@ -182,6 +190,8 @@ class LearnerValue:
     longer_bits_removed: Interval
     """The same of training on for longer with real text seen before, for as many FLOPs as generation and training
     of the dataset took; nan where the generation FLOPs are not known."""
+    word_salad_value: Interval = field(default_factory=lambda: Interval(math.nan, math.nan, math.nan))
+    """nu of the words of the source in random order: what does not exceed it taught no more than word frequencies."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -116,7 +116,9 @@ class HuggingFaceScorer:
             )
         except Exception as error:  # the library raises whatever its parts do
             text = " ".join(str(error).split())[:200]
-            raise DataError(f"`transformers` cannot load {folder}: {text}", fix="Give the folder of a causal model.")
+            raise DataError(
+                f"`transformers` cannot load {folder}: {text}", fix="Give the folder of a causal model."
+            ) from error
         self.model = model.to(resolve_device(device)).eval()
         known = cast("dict[str, int]", self.tokenizer.get_vocab())
         self.separator: int | None = known.get("<|endoftext|>", self.tokenizer.eos_token_id)

@@ -66,8 +66,8 @@ def measure_structure(
         tokens=result.summary.tokens,
         flops=result.summary.flops,
         learner=(
-            f"Transformer of {model.n_params:,} parameters ({DEPTH} layers, context {CONTEXT}, {tokenizer.vocab_size:,} "
-            f"tokens), one pass in {result.summary.steps:,} steps of {BATCH_TOKENS} tokens, "
+            f"Transformer of {model.n_params:,} parameters ({DEPTH} layers, context {CONTEXT}, "
+            f"{tokenizer.vocab_size:,} tokens), one pass in {result.summary.steps:,} steps of {BATCH_TOKENS} tokens, "
             f"{result.summary.flops:.2g} FLOPs, seed {seed}"
         ),
     )

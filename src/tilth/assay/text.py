@@ -1,7 +1,7 @@
 """The texts that an assay reads: opened, cut to a size, and rid of what holds held-out text.
 
-Documents are taken in the order of their ids, which is random and stable, until `max_bytes` are full: so memory and time
-are bounded however large the dataset is, and the same documents are read each time.
+Documents are taken in the order of their ids, which is random and stable, until `max_bytes` are full: so memory is
+bounded however large the dataset is, and the same documents are read each time.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ import pyarrow as pa
 
 from tilth.assay.result import TextSize
 from tilth.curation.config import CurationConfig
-from tilth.curation.decontamination import EvaluationIndex
+from tilth.curation.decontamination import SAVED, EvaluationIndex
 from tilth.curation.evaluation_sets import Item
 from tilth.curation.inputs import input_files
 from tilth.curation.read import read_file
 from tilth.curation.read_result import DeadLetter, Read
 from tilth.errors import DataError
-from tilth.files import atomic_path
 from tilth.paths import is_url
 from tilth.results import read_result, write_result
 from tilth.storage import MANIFEST, Dataset, finish_dataset, shard_name, write_table
@@ -162,10 +161,9 @@ def excerpt(
 
 def held_out_index(documents: list[Document], folder: Path) -> EvaluationIndex:
     """Returns the index of held-out documents that finds their text in others; kept in `folder`."""
-    if not (folder / "evaluation.npz").is_file():
+    if not (folder / SAVED).is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_path(folder / "made"):  # so that a read-only folder fails before the work is done
-            EvaluationIndex(Item(name=document.id, prompts=(document.text,)) for document in documents).save(folder)
+        EvaluationIndex(Item(name=document.id, prompts=(document.text,)) for document in documents).save(folder)
     return EvaluationIndex.load(folder)
 
 

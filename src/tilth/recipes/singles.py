@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+from tilth.assay.config import AssayConfig
 from tilth.curation.config import CurationConfig
 from tilth.errors import ConfigError
 from tilth.files import sha256_file
@@ -16,10 +17,11 @@ from tilth.improve.config import LoopConfig
 from tilth.listing import split_glob
 from tilth.model.config import ModelConfig
 from tilth.paths import is_url
-from tilth.recipes import step_functions
+from tilth.recipes import assay_steps, step_functions
 from tilth.sources import Source
 from tilth.steps import RECORD, Input, Step
 from tilth.synthesis.config import SynthesisConfig
+from tilth.synthesis.result import SYNTHESIS
 from tilth.synthesis.topic_config import TopicConfig
 from tilth.tokenizer.config import TokenizerConfig
 from tilth.training.config import TrainConfig
@@ -163,6 +165,26 @@ def improve(
     given = {"model": model, "tokenizer": tokenizer, "text": text, "held_out": held_out}
     inputs = {name: _made(path) for name, path in given.items() if path is not None}
     return Step("improve", step_functions.improve, config, inputs, version=step_functions.IMPROVE_VERSION)
+
+
+def assay(
+    dataset: Path,
+    source: Path,
+    held_out: Path,
+    config: AssayConfig,
+    *,
+    fresh: Path | None = None,
+    models: Sequence[Path] = (),
+    tokenizer: Path | None = None,
+) -> Step:
+    """Measures what a dataset is worth beside its source; the result of the synthesis run that made it is an input."""
+    given = {"dataset": dataset, "source": source, "held_out": held_out, "fresh": fresh, "tokenizer": tokenizer}
+    inputs: dict[str, Input] = {name: _made(path) for name, path in given.items() if path is not None}
+    inputs |= {f"{assay_steps.MODEL}{number}": _made(folder) for number, folder in enumerate(models)}
+    for folder in (dataset, dataset.parent):
+        if "synthesis" not in inputs and (folder / SYNTHESIS).is_file():
+            inputs["synthesis"] = Source(str(folder / SYNTHESIS))
+    return Step("assay", assay_steps.assay, config, inputs, version=assay_steps.ASSAY_VERSION)
 
 
 def export(model: Path, tokenizer: Path) -> Step:
