@@ -63,7 +63,10 @@ BITS = "bits_per_byte"
 REMOVED = "bits_removed_per_pflop"
 ARMS = (
     Arm(name=FRESH, meaning="New real text of the same kind.", role="upper_bound"),
-    Arm(name=VERIFIED, meaning="Its own samples that a verifier, trained on other real text, let through."),
+    Arm(
+        name=VERIFIED,
+        meaning="Its own samples, guided every few tokens by a verifier that knows other real text, and gated.",
+    ),
     Arm(name=PLAIN, meaning="Its own samples as they come."),
     Arm(name=REPEAT, meaning="The text that it has read, again.", role="control"),
 )
@@ -313,10 +316,10 @@ def _generation_flops(drawing: Drawing, found: Selected, arm: str, tokens: int) 
     """Returns the FLOPs of the samples that an arm of that many tokens needs, rejected ones included."""
     own = own_tokens(_at(drawing.learner, tokens).config) / drawing.learner.config.context_length
     if arm == PLAIN:
-        return own * drawing.flops_per_sample
+        return own * drawing.flops_per_sample(PLAIN)
     if arm == VERIFIED:
         # Where fewer were kept than are read, they are read again, and nothing more is drawn.
-        return min(1.0, own / found.kept) * found.drawn * drawing.flops_per_sample
+        return min(1.0, own / found.kept) * found.drawn * drawing.flops_per_sample(VERIFIED)
     return 0.0
 
 
@@ -339,7 +342,8 @@ def _settings(config: PlateauConfig, selected: Sequence[Selected]) -> dict[str, 
         "different tokens before": training.before_tokens,
         "replayed share": training.replay,
         "temperature": config.temperature,
-        "kept by the verifier": config.keep,
+        "candidates": config.candidates,
+        "tokens between choices": config.block_tokens,
         "samples drawn a seed": max(one.drawn for one in selected),
         "samples kept a seed": min(one.kept for one in selected),
         "verifier": f"{config.verifier_order}-gram model of {config.verifier_tokens:,} tokens of other real text",
@@ -347,9 +351,5 @@ def _settings(config: PlateauConfig, selected: Sequence[Selected]) -> dict[str, 
 
 
 def _examples(found: Selected, tokenizer: Tokenizer) -> list[Example]:
-    titles = ("Plain sample", "Plain sample", *["Kept by the verifier"] * min(2, found.kept))
-    titles = (*titles, *["Rejected: least like real text"] * 2)
-    return [
-        Example(title=title, text=tokenizer.decode(list(tokens)))
-        for title, tokens in zip(titles, found.examples, strict=bool(found.examples))
-    ]
+    shown = [("Plain sample", found.plain_examples), ("Verified sample", found.kept_examples)]
+    return [Example(title=title, text=tokenizer.decode(list(tokens))) for title, part in shown for tokens in part]

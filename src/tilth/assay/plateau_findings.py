@@ -91,15 +91,13 @@ def _samples(selected: Sequence[Selected]) -> str:
     drawn, kept = sum(one.drawn for one in selected), sum(one.kept for one in selected)
     if not kept:
         return f"Of {drawn:,} samples none was kept."
-    bits = [_mean([getattr(one, name) for one in selected if one.kept]) for name in (
-        "verifier_bits_per_token", "kept_verifier_bits_per_token", "held_out_verifier_bits_per_token",
-        "bits_per_token", "kept_bits_per_token",
-    )]  # fmt: skip
+    names = ("plain_verifier", "guided_verifier", "held_out_verifier", "plain", "guided")
+    bits = [_mean([getattr(one, f"{name}_bits_per_token") for one in selected if one.kept]) for name in names]
     return (
-        f"Of {drawn:,} samples {kept:,} were kept and used ({sum(one.copies for one in selected):,} that the verifier "
-        f"let through were copies of text read before, {sum(one.near_duplicates for one in selected):,} near "
-        f"duplicates). Under the verifier all samples take {bits[0]:.2f} bits per token, the kept ones {bits[1]:.2f}, "
-        f"held-out text {bits[2]:.2f}; under the model itself {bits[3]:.2f} and {bits[4]:.2f}."
+        f"Of {drawn:,} guided samples {kept:,} were kept and used; {sum(one.copies for one in selected):,} were copies "
+        f"of text read before, {sum(one.near_duplicates for one in selected):,} near duplicates. Under the verifier "
+        f"plain samples take {bits[0]:.2f} bits per token, guided ones {bits[1]:.2f}, held-out text {bits[2]:.2f}; "
+        f"under the model itself {bits[3]:.2f} and {bits[4]:.2f}."
     )
 
 

@@ -29,6 +29,10 @@ BUILT_IN = {
         "From the text of this machine's Python (or `--corpus`) to a model, a self-improving loop, and a report",
         "tilth.recipes.quickstart:quickstart",
     ),
+    "plateau": BuiltIn(
+        "Does a model's own text still help it, plain or verified, where new real text does?",
+        "tilth.recipes.plateau:plateau",
+    ),
 }
 
 
