@@ -7,10 +7,31 @@ from tilth._lazy import attach
 if TYPE_CHECKING:
     from tilth.assay.config import AssayConfig, ValueConfig
     from tilth.assay.experiment import Experiment
+    from tilth.assay.frontier import Frontier, read_frontier
+    from tilth.assay.law import LawPoint, QualityLaw, fit_law
+    from tilth.assay.law_runs import LawConfig, measure_law
+    from tilth.assay.plateau import measure_plateau
+    from tilth.assay.plateau_config import PlateauConfig
     from tilth.assay.result import AssayCard, Value
     from tilth.assay.value import measure_value
 
-__all__ = ["AssayCard", "AssayConfig", "Experiment", "Value", "ValueConfig", "measure_value"]
+__all__ = [
+    "AssayCard",
+    "AssayConfig",
+    "Experiment",
+    "Frontier",
+    "LawConfig",
+    "LawPoint",
+    "PlateauConfig",
+    "QualityLaw",
+    "Value",
+    "ValueConfig",
+    "fit_law",
+    "measure_law",
+    "measure_plateau",
+    "measure_value",
+    "read_frontier",
+]
 
 __getattr__ = attach(
     __name__,
@@ -21,5 +42,14 @@ __getattr__ = attach(
         "Value": "tilth.assay.result",
         "ValueConfig": "tilth.assay.config",
         "measure_value": "tilth.assay.value",
+        "Frontier": "tilth.assay.frontier",
+        "read_frontier": "tilth.assay.frontier",
+        "LawPoint": "tilth.assay.law",
+        "QualityLaw": "tilth.assay.law",
+        "fit_law": "tilth.assay.law",
+        "LawConfig": "tilth.assay.law_runs",
+        "measure_law": "tilth.assay.law_runs",
+        "measure_plateau": "tilth.assay.plateau",
+        "PlateauConfig": "tilth.assay.plateau_config",
     },
 )

@@ -161,7 +161,8 @@ def _check_alike(cards: Sequence[tuple[str, AssayCard]]) -> None:
         for what, one, other in zip(_CONDITIONS, _conditions(first), _conditions(card), strict=True):
             if one != other and (one and other):
                 raise DataError(
-                    f"The cards `{first_name}` and `{name}` were not measured alike: {what} differ ({one} and {other}).",
+                    f"The cards `{first_name}` and `{name}` were not measured alike: {what} differ "
+                    f"({one} and {other}).",
                     fix="Measure both with the same held-out text, learners, tokens and seeds.",
                 )
 
