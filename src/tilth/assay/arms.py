@@ -15,6 +15,7 @@ import hashlib
 import heapq
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -45,7 +46,7 @@ TOKENIZER_BYTES = 2_000_000
 """Text of the source that a tokenizer is trained on, where none is given."""
 NOISE_DOCUMENT = 2000
 """Characters in a document of noise."""
-_WORD = re.compile(r"\s*\S+")
+_SPACE = re.compile(r"(\s+)")
 
 Ids = NDArray[np.int64]
 
@@ -248,18 +249,16 @@ def held_out_texts(held_out: Dataset, config: ValueConfig) -> list[Text]:
     texts = draw.texts()
     if not texts:
         raise DataError("There is no held-out text to measure.", fix="Give a held-out dataset that holds text.")
-    most = max(1, config.held_out_bytes // 50)
-    while True:
-        chosen: list[Text] = []
-        left = config.held_out_bytes
-        for text in texts:
-            content = text.text.encode("utf-8", "surrogatepass")[: min(most, left)].decode("utf-8", "ignore")
-            if content:
-                chosen.append(Text(text.id, content))
-                left -= len(content.encode("utf-8", "surrogatepass"))
-        if left <= 0 or most >= config.held_out_bytes:
-            return chosen
-        most *= 2
+    contents = [text.text.encode("utf-8", "surrogatepass") for text in texts]
+    left = config.held_out_bytes
+    enough = bisect_left(range(left), left, key=lambda most: sum(min(len(content), most) for content in contents))
+    most = max(enough, left // 50, 1)
+    chosen: list[Text] = []
+    for text, content in zip(texts, contents, strict=True):
+        if cut := content[: min(most, left)].decode("utf-8", "ignore"):
+            chosen.append(Text(text.id, cut))
+            left -= len(cut.encode("utf-8", "surrogatepass"))
+    return chosen
 
 
 # Tokens
@@ -324,12 +323,14 @@ def arm_texts(arm: str, texts: SeedTexts) -> Iterable[str]:
 
 
 def word_salad(texts: Sequence[str], seed: int) -> list[str]:
-    """Returns as many documents as there are, of as many words each, all words with their spaces in random order."""
-    words = [_WORD.findall(text) for text in texts]
-    flat = [word for document in words for word in document]
-    order = np.random.default_rng([seed, 1]).permutation(len(flat))
-    shuffled = iter([flat[index] for index in order])
-    return ["".join(next(shuffled) for _ in document) for document in words]
+    """Returns the documents with all their words in random order; what is between words stays where it is."""
+    pieces = [_SPACE.split(text) for text in texts]  # words at even places
+    words = [word for document in pieces for word in document[::2] if word]
+    order = iter(np.random.default_rng([seed, 1]).permutation(len(words)))
+    return [
+        "".join(words[next(order)] if place % 2 == 0 and piece else piece for place, piece in enumerate(document))
+        for document in pieces
+    ]
 
 
 def noise(texts: Sequence[str], seed: int) -> Iterator[str]:

@@ -141,6 +141,8 @@ def train_arm(unit: tuple[Learner, str]) -> None:
     own, all_rows = own_rows(config), batch_rows(config)
     parts: list[tuple[Ids, Ids, int]] = []
     for name, n, key in ((arm, own, _OWN), (BEFORE, all_rows - own, _REPLAY)):
+        if not n:
+            continue
         rows = rows_of(load_ids(learner.text(name)), config.context_length)
         parts.append((rows, row_order(len(rows), n * steps, learner.seed, key), n))
     with one_thread():
