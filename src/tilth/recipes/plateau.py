@@ -8,7 +8,8 @@ samples of its own, at several token counts and with several seeds.
 
 from __future__ import annotations
 
-from tilth.assay.config import ValueConfig
+from dataclasses import replace
+
 from tilth.assay.plateau_config import PlateauConfig
 from tilth.curation.config import AUTO, CurationConfig
 from tilth.errors import ConfigError
@@ -69,7 +70,8 @@ def config_of(seeds: tuple[int, ...], depth: int, vocab_size: int, effort: float
     return PlateauConfig(
         token_counts=tuple(counts),
         verifier_tokens=max(20_000, round(default.verifier_tokens * effort)),
-        training=ValueConfig(
+        training=replace(
+            training,
             seeds=seeds,
             depths=(depth,),
             vocab_size=vocab_size,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.real_data import FOLDER, MISSING
+from real_data import FOLDER, MISSING
 
 from tilth.errors import ConfigError, DataError
 from tilth.scaling import fit_chinchilla, fit_curve
