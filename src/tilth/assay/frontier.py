@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
@@ -280,8 +280,7 @@ def _placed(point: FrontierPoint, members: Sequence[FrontierPoint]) -> FrontierP
     ]
     on_frontier = math.isfinite(point.flops) and math.isfinite(point.gain.mean) and not dominated
     beaten = tuple(one.name for one in others if _difference(one, point, per_flop=False).low > 0)
-    changed = {field.name: getattr(point, field.name) for field in fields(point)}
-    return FrontierPoint(**{**changed, "on_frontier": on_frontier, "beaten_by": beaten})
+    return replace(point, on_frontier=on_frontier, beaten_by=beaten)
 
 
 def _difference(one: FrontierPoint, other: FrontierPoint, *, per_flop: bool) -> Interval:

@@ -62,28 +62,42 @@ def _last_step(experiment: Experiment, arm: str, measure: str, config: PlateauCo
 
 
 def _curves(experiment: Experiment, measure: str, config: PlateauConfig) -> list[str]:
-    """Says where the fitted curves end, and whether the samples' end differs from that of new real text."""
+    """Says where the curves end that fall, and whether the samples' end differs from that of new real text."""
     early = {one.seed for one in experiment.ended}
+    training = config.training
     curves: dict[str, Curve] = {}
+    flat: list[str] = []
     for arm in experiment.arms:
         points = [p for p in experiment.points if p.arm == arm.name and p.x > 0 and p.seed not in early]
-        if points:
-            curves[arm.name] = fit_curve(
-                [p.x for p in points], [p.values[measure] for p in points], runs=[p.seed for p in points]
-            )
-    if len(curves) < len(experiment.arms):
-        return []
-    ends = ", ".join(f"{NAMES[arm]} {interval(curve.asymptote)}" for arm, curve in curves.items())
-    found = [
-        f"Curves E + B/D^b over {len(config.token_counts)} token counts end at E = {ends} (95% by bootstrap over "
-        "seeds; few counts fix an end poorly)."
-    ]
-    for arm in (PLAIN, VERIFIED):
-        difference = asymptote_difference(curves[arm], curves[FRESH])
-        word = "differs" if difference.excludes(0) else "does not differ outside the interval"
-        found.append(
-            f"The end of the curve of {NAMES[arm]} {word} from that of new real text: {interval(difference)} bits."
+        if len({p.x for p in points}) < 3:
+            continue
+        ends = [
+            [p.values[measure] for p in points if p.x == x] for x in (config.token_counts[-1], min(p.x for p in points))
+        ]
+        if not difference_interval(*ends).high < 0:
+            flat.append(NAMES[arm.name])
+            continue
+        curves[arm.name] = fit_curve(
+            [training.before_tokens + (1 - training.replay) * p.x for p in points],
+            [p.values[measure] for p in points],
+            runs=[p.seed for p in points],
         )
+    found: list[str] = []
+    if curves:
+        ends = ", ".join(f"{NAMES[arm]} {level(curve.asymptote)}" for arm, curve in curves.items())
+        found.append(
+            f"Curves E + B/D^b of D different tokens, over {len(config.token_counts)} token counts, end at E = {ends} "
+            "bits per byte (95% by bootstrap over seeds; so few counts fix an end poorly)."
+        )
+    if flat:
+        found.append(f"The loss does not fall over the token counts with {', '.join(flat)}: there is no curve to fit.")
+    for arm in (PLAIN, VERIFIED):
+        if arm in curves and FRESH in curves:
+            difference = asymptote_difference(curves[arm], curves[FRESH])
+            word = "differs" if difference.excludes(0) else "does not differ outside the interval"
+            found.append(
+                f"The end of the curve of {NAMES[arm]} {word} from that of new real text: {interval(difference)} bits."
+            )
     return found
 
 
@@ -108,3 +122,8 @@ def _mean(values: Sequence[float]) -> float:
 def interval(value: Interval) -> str:
     """Returns an interval as text."""
     return f"{value.mean:+.{_DIGITS}f} [{value.low:+.{_DIGITS}f}, {value.high:+.{_DIGITS}f}]"
+
+
+def level(value: Interval) -> str:
+    """Returns the interval of a level, which has no sign, as text."""
+    return f"{value.mean:.3f} [{value.low:.3f}, {value.high:.3f}]"

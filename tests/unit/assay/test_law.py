@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_data import FOLDER, MISSING
 
+from real_data import FOLDER, MISSING
 from tilth.assay.law import LAW_RESULT, LawPoint, QualityLaw, fit_law
 from tilth.errors import DataError
 from tilth.files import open_stream

@@ -30,6 +30,7 @@ from tilth.recipes import load_recipe
 from tilth.recipes.plateau import config_of
 from tilth.results import read_result
 from tilth.steps import in_order
+from tilth.storage import Dataset
 from unit.assay.texts import dataset, docstrings
 
 CONFIG = PlateauConfig(
@@ -53,12 +54,17 @@ TEXTS = docstrings()
 ONE = Context(workers=1)
 
 
+def opened(folder: Path, texts: Sequence[str]) -> Dataset:
+    """Returns the dataset that is there, or writes it."""
+    return Dataset.open(folder) if (folder / "dataset.json").exists() else dataset(folder, texts)
+
+
 def measure(folder: Path, config: PlateauConfig = CONFIG, texts: Sequence[str] = TEXTS[:300]) -> Experiment:
     """Measures in `folder/out`; the datasets are beside it."""
     return measure_plateau(
-        dataset(folder / "text", texts),
+        opened(folder / "text", texts),
         folder / "out",
-        held_out=dataset(folder / "held_out", TEXTS[300:330]),
+        held_out=opened(folder / "held_out", TEXTS[300:330]),
         config=config,
         context=ONE,
     )
@@ -200,6 +206,8 @@ def test_findings_say_what_the_points_say(measured: tuple[Path, Experiment]) -> 
     assert said[1].startswith("Verification makes samples worth more") and "-0.3000" in said[1]
     assert "still fell" in said[4] and "new real text" in said[4]
     assert "rose" in said[5]
+    assert "new real text 0.9" in said[8] or "new real text 0." in said[8]
+    assert "The loss does not fall" in said[9] and "verified samples, plain samples, the same text again" in said[9]
     worse = tuple(
         dataclasses.replace(p, values={**p.values, BITS: 3.0 - better[p.arm] + 1e-3 * p.seed}) for p in points
     )
@@ -239,9 +247,9 @@ def law(folder: Path) -> QualityLaw:
     """Measures a law of docstrings and of the same words in alphabetical order."""
     sorted_words = [" ".join(sorted(text.split())) for text in TEXTS[:150]]
     return measure_law(
-        {"real": dataset(folder / "real", TEXTS[:150]), "sorted": dataset(folder / "sorted", sorted_words)},
+        {"real": opened(folder / "real", TEXTS[:150]), "sorted": opened(folder / "sorted", sorted_words)},
         folder / "out",
-        held_out=dataset(folder / "held_out", TEXTS[300:330]),
+        held_out=opened(folder / "held_out", TEXTS[300:330]),
         config=LawConfig(
             token_counts=(2000, 4000, 8000, 10**7),
             training=dataclasses.replace(CONFIG.training, depths=(1,)),

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from real_data import FOLDER, MISSING
 
+from real_data import FOLDER, MISSING
 from tilth.errors import ConfigError, DataError
 from tilth.scaling import fit_chinchilla, fit_curve
 from tilth.scaling.curve import asymptote_difference
