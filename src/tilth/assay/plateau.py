@@ -260,12 +260,19 @@ def _trainings(
             learner = _at(drawing.learner, tokens)
             needed = own_tokens(learner.config) + 1
             for arm in ARMS:
-                if found.ended and arm.name in (PLAIN, VERIFIED):
+                if _why_not(found, arm.name):
                     continue
                 name = _unit_name(arm.name, tokens)
                 save_array(learner.text(name), _own_text(drawing, arm.name)[:needed])
                 units.append((learner, name))
     return units
+
+
+def _why_not(found: Selected, arm: str) -> str:
+    """Returns why an arm has no text; empty: it has."""
+    if arm == VERIFIED:
+        return found.ended
+    return found.ended if arm == PLAIN and not found.drawn else ""
 
 
 def _own_text(drawing: Drawing, arm: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -292,8 +299,8 @@ def _points(
         for arm in ARMS:
             values = {BITS: start, REMOVED: math.nan}
             points.append(Point(arm=arm.name, seed=learner.seed, x=0, values=values, flops=first.flops))
-            if found.ended and arm.name in (PLAIN, VERIFIED):
-                ended.append(Ended(arm=arm.name, seed=learner.seed, x=0, why=found.ended))
+            if why := _why_not(found, arm.name):
+                ended.append(Ended(arm=arm.name, seed=learner.seed, x=0, why=why))
                 continue
             for tokens in config.token_counts:
                 record = read_record(_at(learner, tokens), _unit_name(arm.name, tokens))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from tilth.assay.law_runs import LawConfig, measure_law
 from tilth.assay.plateau import ARMS, BITS, measure_plateau
 from tilth.assay.plateau_config import PlateauConfig
 from tilth.assay.plateau_findings import findings
-from tilth.assay.plateau_samples import Selected, gate, score_rows
+from tilth.assay.plateau_samples import Selected, gate, save_array, score_rows
 from tilth.errors import ConfigError, DataError
 from tilth.evaluation.ngram import NgramModel
 from tilth.execute import Context
@@ -182,14 +183,24 @@ def test_an_arm_that_diverges_ends_in_words(tmp_path: Path) -> None:
     assert experiment.findings
 
 
-def test_samples_that_are_all_rejected_end_their_arm_alone(tmp_path: Path) -> None:
-    strict = dataclasses.replace(CONFIG, max_overlap=1e-9, training=dataclasses.replace(CONFIG.training, seeds=(0,)))
-    strict = dataclasses.replace(strict, verifier_order=2, prompt_tokens=8)
-    experiment = measure(tmp_path, strict)
-    early = {one.arm: one.why for one in experiment.ended}
-    kept = len([p for p in experiment.points if p.arm == "verified" and p.x > 0])
-    assert early == {} or (early == {"verified": "The gates rejected every sample."} and kept == 0)
-    assert len([p for p in experiment.points if p.arm == "plain" and p.x > 0]) == 3
+def test_samples_that_are_all_rejected_end_their_arm_alone(tmp_path: Path, measured: tuple[Path, Experiment]) -> None:
+    for name in ("text", "held_out", "out"):
+        shutil.copytree(measured[0].parent / name, tmp_path / name)
+    # As if the model of seed 0 had written nothing but what it read.
+    before = np.load(tmp_path / "out/text/seed-0-before.npy")
+    samples = tmp_path / "out/samples/seed-0"
+    drawn = len(np.load(samples / "verified-0000.npy"))
+    starts = np.arange(drawn) % (len(before) - 16)
+    save_array(samples / "verified-0000.npy", before[starts[:, None] + np.arange(16)].astype(np.int64))
+    (samples / "selected.json").unlink()
+    experiment = measure(tmp_path)
+    assert [(one.arm, one.seed, one.why) for one in experiment.ended] == [
+        ("verified", 0, "The gates rejected every sample.")
+    ]
+    assert {p.seed for p in experiment.points if p.arm == "verified" and p.x > 0} == {1}
+    others = [p for p in measured[1].points if p.arm != "verified"]
+    assert [p for p in experiment.points if p.arm != "verified"] == others
+    assert "copies of text read before" in " ".join(experiment.findings)
 
 
 def test_findings_say_what_the_points_say(measured: tuple[Path, Experiment]) -> None:
