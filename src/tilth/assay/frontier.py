@@ -331,12 +331,12 @@ def _verdict(cheaper: FrontierPoint, dearer: FrontierPoint, in_all: Interval, pe
         rest = _said(per_flop, "more for each FLOP", "less for each FLOP", "no clear difference for each FLOP")
     # Where the gain is not above 0, "more for each FLOP" may only mean: harm that cost more.
     harm = "" if dearer.gain.mean > 0 or cheaper.gain.mean > 0 else "; neither of them gains anything"
-    return (
-        f"`{dearer.name}` against `{cheaper.name}`: {more} ({_figures(in_all)}{times}); {rest}{harm} ({seeds} seeds)."
-    )
+    return f"`{dearer.name}` against `{cheaper.name}`: {more} ({_figures(in_all)}{times}); {rest}{harm} ({seeds} seed{'s' * (seeds != 1)})."
 
 
 def _said(interval: Interval, above: str, below: str, neither: str) -> str:
+    if math.isnan(interval.low):
+        return f"{neither} that so few seeds can tell"
     if interval.low > 0:
         return above
     if interval.high < 0:
@@ -345,6 +345,8 @@ def _said(interval: Interval, above: str, below: str, neither: str) -> str:
 
 
 def _figures(interval: Interval) -> str:
+    if math.isnan(interval.low):
+        return f"{interval.mean:+.4f}, no interval"
     return f"{interval.mean:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]"
 
 
@@ -392,4 +394,6 @@ def _number(value: float) -> str:
 def _interval(value: Interval, digits: int) -> str:
     if math.isnan(value.mean):
         return ""
+    if math.isnan(value.low):
+        return f"{value.mean:.{digits}f}"
     return f"{value.mean:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}]"

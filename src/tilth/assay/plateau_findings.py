@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from tilth.assay.experiment import Comparison, Experiment
@@ -55,6 +56,8 @@ def _last_step(experiment: Experiment, arm: str, measure: str, config: PlateauCo
         return ""
     change = difference_interval([values[last][seed] for seed in seeds], [values[before][seed] for seed in seeds])
     word = "still fell" if change.high < 0 else "rose" if change.low > 0 else "did not change outside the interval"
+    if math.isnan(change.low):
+        word = "changed, by an amount that one seed cannot tell from chance,"
     return (
         f"With {NAMES[arm]} the loss {word} from {before:,} to {last:,} tokens: {interval(change)} bits per byte, "
         f"{len(seeds)} seeds."
@@ -121,6 +124,8 @@ def _mean(values: Sequence[float]) -> float:
 
 def interval(value: Interval) -> str:
     """Returns an interval as text."""
+    if math.isnan(value.low):
+        return f"{value.mean:+.{_DIGITS}f} (one seed, no interval)"
     return f"{value.mean:+.{_DIGITS}f} [{value.low:+.{_DIGITS}f}, {value.high:+.{_DIGITS}f}]"
 
 

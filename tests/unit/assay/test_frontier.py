@@ -123,6 +123,13 @@ def test_text_that_nobody_generated_costs_nothing_and_unknown_costs_are_left_out
     assert any("`found`" in note for note in found.notes)
 
 
+def test_one_seed_tells_no_difference() -> None:
+    found = frontier([("a", card((0.05, math.nan, math.nan), 1e9)), ("b", card(BETTER, 2e9))])
+    verdict = found.answers[0].verdict
+    assert "that so few seeds can tell" in verdict and "no interval" in verdict and "(1 seed)" in verdict
+    assert "nan" not in verdict
+
+
 def test_a_seed_that_ended_early_is_left_out_of_both() -> None:
     found = frontier([("a", card((0.05, math.nan, 0.049), 1e9)), ("b", card(BETTER, 2e9))])
     assert "2 seeds" in found.answers[0].verdict
