@@ -21,7 +21,7 @@ def findings(experiment: Experiment, selected: Sequence[Selected], config: Plate
     found = [_compared(experiment, comparison) for comparison in experiment.comparisons]
     found += [_last_step(experiment, arm.name, measure, config) for arm in experiment.arms]
     found += _curves(experiment, measure, config)
-    found.append(_samples(selected))
+    found += [_samples(selected), _cost(experiment, measure)]
     found.append(
         "For text no verifier is exact: this one knows other real text, and can add at most what it knows of that. "
         "What it was trained on is in no arm, but was real text all the same."
@@ -70,6 +70,8 @@ def _curves(experiment: Experiment, measure: str, config: PlateauConfig) -> list
     training = config.training
     curves: dict[str, Curve] = {}
     flat: list[str] = []
+    if len(set(experiment.seeds) - early) < 2:
+        return []
     for arm in experiment.arms:
         points = [p for p in experiment.points if p.arm == arm.name and p.x > 0 and p.seed not in early]
         if len({p.x for p in points}) < 3:
@@ -115,6 +117,23 @@ def _samples(selected: Sequence[Selected]) -> str:
         f"of text read before, {sum(one.near_duplicates for one in selected):,} near duplicates. Under the verifier "
         f"plain samples take {bits[0]:.2f} bits per token, guided ones {bits[1]:.2f}, held-out text {bits[2]:.2f}; "
         f"under the model itself {bits[3]:.2f} and {bits[4]:.2f}."
+    )
+
+
+def _cost(experiment: Experiment, measure: str) -> str:
+    """Says how many FLOPs the samples took against plain training on: no arm here is matched in FLOPs."""
+    spent: dict[str, float] = {}
+    for arm in (REPEAT, PLAIN, VERIFIED):
+        seeds = experiment.last(arm, measure)
+        own = [sorted(p.flops for p in experiment.points if p.arm == arm and p.seed == seed) for seed in seeds]
+        if own:
+            spent[arm] = _mean([flops[-1] - flops[0] for flops in own])
+    if len(spent) < 3:
+        return ""
+    return (
+        f"The arms have equal steps, not equal FLOPs: training on plain samples and generating them took "
+        f"{spent[PLAIN] / spent[REPEAT]:.2f} times the FLOPs of training alone, verified ones "
+        f"{spent[VERIFIED] / spent[REPEAT]:.2f} times."
     )
 
 
