@@ -331,8 +331,10 @@ def _verdict(cheaper: FrontierPoint, dearer: FrontierPoint, in_all: Interval, pe
         rest = _said(per_flop, "more for each FLOP", "less for each FLOP", "no clear difference for each FLOP")
     # Where the gain is not above 0, "more for each FLOP" may only mean: harm that cost more.
     harm = "" if dearer.gain.mean > 0 or cheaper.gain.mean > 0 else "; neither of them gains anything"
-    return f"`{dearer.name}` against `{cheaper.name}`: {more} ({_figures(in_all)}{times}); {rest}{harm} "
+    return (
+        f"`{dearer.name}` against `{cheaper.name}`: {more} ({_figures(in_all)}{times}); {rest}{harm} "
         f"({seeds} seed{'s' * (seeds != 1)})."
+    )
 
 
 def _said(interval: Interval, above: str, below: str, neither: str) -> str:
