@@ -15,7 +15,7 @@ class PlateauConfig:
 
     token_counts: tuple[int, ...] = (25_000, 50_000, 100_000, 200_000)
     """Tokens that the model goes on for, each from the same start; `training.replay` of them is text read before."""
-    training: ValueConfig = field(default_factory=lambda: ValueConfig(depths=(2,), arm_rate=0.2))
+    training: ValueConfig = field(default_factory=lambda: ValueConfig(depths=(2,), before_epochs=4, arm_rate=0.2))
     """The learner: seeds, one depth, the tokens before the arms part, replay, rates, held-out text. Its `arm_tokens` is
     not used."""
     prompt_tokens: int = 8
