@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import tilth
+from tilth.assay import ValueConfig
 from tilth.cli import VERBS
 from tilth.curation import CurationConfig
 from tilth.execute import Context
@@ -70,6 +71,8 @@ CONFIGS = {
     "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate warmup_fraction "
     "decay_fraction beta1 beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at "
     "max_draws seeds",
+    "tilth.assay.config:ValueConfig": "seeds depths vocab_size context_length before_tokens before_epochs arm_tokens "
+    "replay batch_tokens learning_rate muon_learning_rate arm_rate held_out_bytes bootstrap",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p repetition_penalty seed stop_tokens "
     "token_healing",
     "tilth.synthesis.config:SynthesisConfig": "samples documents design router router_documents temperature "
@@ -92,6 +95,7 @@ IN_IDENTITIES = (
     "tilth.model.config:ModelConfig",
     "tilth.training.config:TrainConfig",
     "tilth.improve.config:LoopConfig",
+    "tilth.assay.config:ValueConfig",
     "tilth.recipes.step_functions:Sampling",
     "tilth.synthesis.config:SynthesisConfig",
     "tilth.synthesis.topic_config:TopicConfig",
@@ -194,6 +198,22 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "promote_at": 0.5,
         "max_draws": 4,
         "seeds": [0],
+    },
+    "tilth.assay.config:ValueConfig": {
+        "seeds": [0, 1, 2],
+        "depths": [1, 3],
+        "vocab_size": 1024,
+        "context_length": 128,
+        "before_tokens": 200000,
+        "before_epochs": 1,
+        "arm_tokens": 200000,
+        "replay": 0.5,
+        "batch_tokens": 2048,
+        "learning_rate": 0.02,
+        "muon_learning_rate": 0.02,
+        "arm_rate": 0.5,
+        "held_out_bytes": 200000,
+        "bootstrap": 1000,
     },
     "tilth.recipes.step_functions:Sampling": {
         "prompts": 4,
@@ -336,7 +356,12 @@ def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:
     for step in in_order(target, Context(runs=tmp_path / "runs")):
         visit(step.config)
     # Configs without a default of their own, which only tie others together, need no list.
-    assert {config for config in used if defaults(config)} | {SynthesisConfig, SeedSearch, TopicConfig} == listed
+    assert {config for config in used if defaults(config)} | {
+        SynthesisConfig,
+        SeedSearch,
+        TopicConfig,
+        ValueConfig,
+    } == listed
 
 
 def test_recipes() -> None:

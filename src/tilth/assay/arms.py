@@ -297,15 +297,20 @@ def to_tokens(texts: Iterable[str], tokenizer: Tokenizer, most: int) -> Tokens:
     return Tokens(ids=np.array([*ids, *edge], dtype=np.int64), unique=unique, documents=documents, bytes=size)
 
 
-def read_before(texts: Sequence[Text], tokenizer: Tokenizer, config: ValueConfig) -> list[Text]:
-    """Returns the documents that make up `before_tokens`: whole ones, unless the first is longer than that alone."""
+def read_before(texts: Iterable[Text], tokenizer: Tokenizer, config: ValueConfig) -> list[Text]:
+    """Returns the documents that make up `before_tokens`: whole ones, unless the first is longer than that alone.
+
+    One that no longer fits is passed over.
+    """
     chosen: list[Text] = []
-    total = 0
+    left = config.before_tokens
     for text in texts:
-        total += 1 + len(tokenizer.encode(text.text, disallowed_special=()))
-        if total > config.before_tokens and chosen:
+        n_tokens = 1 + len(tokenizer.encode(text.text, disallowed_special=()))
+        if n_tokens <= left or not chosen:
+            chosen.append(text)
+            left -= n_tokens
+        if left <= config.before_tokens // 50:
             break
-        chosen.append(text)
     return chosen
 
 

@@ -25,8 +25,8 @@ class ValueConfig:
     """Most tokens that a learner attends to."""
     before_tokens: int = 200_000
     """Tokens of the source that a learner reads before the arms part."""
-    before_epochs: int = 4
-    """Times that it reads them: new text shows its worth where the source has little left to give."""
+    before_epochs: int = 1
+    """Times that it reads them."""
     arm_tokens: int = 200_000
     """Tokens that a learner is trained on in each arm."""
     replay: float = 0.5

@@ -131,10 +131,11 @@ class ArmLoss:
     arm: str
     losses: tuple[float, ...]
     tokens: int
+    """Of its own text; the replayed source text beside it is the same in all arms."""
     unique_tokens: int
     """Tokens of different text that the arm had; below `tokens` it read its text more than once."""
     flops: float
-    """Of training one seed."""
+    """Of training one seed, replayed text included."""
     ended: str = ""
     """What went wrong with an arm, in words; empty: nothing."""
 
@@ -159,6 +160,8 @@ class LearnerValue:
     longer_bits_removed: Interval
     """The same of training on for longer with real text seen before, for as many FLOPs as generation and training
     of the dataset took; nan where the generation FLOPs are not known."""
+    word_salad_value: Interval = field(default_factory=lambda: Interval(math.nan, math.nan, math.nan))
+    """nu of the words of the source in random order: what does not exceed it taught no more than word frequencies."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ from tilth.assay.learner import (
     LossRecord,
     arm_steps,
     batch_rows,
+    own_rows,
     own_tokens,
     read_record,
     remove_weights,
@@ -351,6 +352,7 @@ def _learner_value(losses: Losses, written: Mapping[tuple[int, str], Tokens], co
         arms=tuple(_arm_loss(losses, arm, written) for arm in arms),
         value=value("dataset"),
         noise_value=value("noise"),
+        word_salad_value=value("word_salad"),
         bits_removed=removed("dataset"),
         longer_bits_removed=removed(LONGER),
     )
@@ -359,11 +361,12 @@ def _learner_value(losses: Losses, written: Mapping[tuple[int, str], Tokens], co
 def _arm_loss(losses: Losses, arm: str, written: Mapping[tuple[int, str], Tokens]) -> ArmLoss:
     records = losses.records[arm]
     text = "repeat" if arm == LONGER else arm
+    config = losses.learners[0].config
     ended = {learner.seed: one.ended for learner, one in zip(losses.learners, records, strict=True) if one.ended}
     return ArmLoss(
         arm=arm,
         losses=losses.bits_per_byte(arm),
-        tokens=max(one.tokens for one in records),
+        tokens=max(one.tokens for one in records) * own_rows(config) // batch_rows(config),
         unique_tokens=min(written[learner.seed, text].unique for learner in losses.learners),
         flops=max(one.flops for one in records),
         ended=" ".join(f"Seed {seed}: {why}" for seed, why in ended.items()),
@@ -419,8 +422,9 @@ def _sentence(one: LearnerValue) -> str:
         return f"Harmful: {beside}, the value is {figure}, worse than stopping or repeating the source."
     if value.low <= 0:
         return f"No gain shown: {beside}, the value {figure} cannot be told from stopping or repeating the source."
-    if one.noise_value.high >= value.low:
-        return f"No gain shown: {beside}, the value {figure} does not exceed that of random characters."
+    for control, name in ((one.noise_value, "random characters"), (one.word_salad_value, "words in random order")):
+        if control.mean >= value.low:
+            return f"No gain shown: {beside}, the value {figure} does not exceed that of {name}."
     if value.low > 1:
         return f"Worth more than new real text: {beside}, the value is {figure}."
     return f"Worth {figure} of as much new real text, {beside}."
