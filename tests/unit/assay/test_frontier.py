@@ -83,6 +83,14 @@ def test_points_that_cost_more_and_remove_less_are_not_on_the_frontier() -> None
     assert found.points[0].gain_per_pflop.mean == pytest.approx(0.05 / 0.1)
 
 
+def test_of_two_that_cost_the_same_the_better_is_on_the_frontier() -> None:
+    found = frontier([("worse", card(GOOD, 1e9)), ("better", card(BETTER, 1e9))])
+    assert {p.name: (p.on_frontier, p.beaten_by) for p in found.points} == {
+        "worse": (False, ("better",)),
+        "better": (True, ()),
+    }
+
+
 def test_text_that_was_read_again_was_paid_for_once() -> None:
     found = frontier([("once", card(GOOD, 1e9)), ("again", card(GOOD, 1e9, unique=10_000))])
     assert {point.name: point.flops for point in found.points} == {"once": 1e14, "again": 1e13}
