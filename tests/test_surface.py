@@ -24,9 +24,13 @@ EXPORTS = """ ConfigError Context DataError Dataset DependencyError Document Mod
 Problem Rollout Source Step StepError TilthError Tokenizer Transformer __version__ assay curation evaluation export
 improve inference load_model model recipes report synthesis teacher tokenizer training
 """
-VERB_LIST = "run plan why report ls show compare check curate tokenize synthesize assay train eval improve export chat"
+VERB_LIST = (
+    "run plan why report ls show compare check curate tokenize synthesize assay frontier train eval improve export chat"
+)
 STAGES = {
-    "assay": "AssayCard AssayConfig Experiment Value ValueConfig assay measure_value text_diversity",
+    "assay": "AssayCard AssayConfig Experiment Frontier LawConfig LawPoint PlateauConfig QualityLaw Value "
+    "ValueConfig assay fit_law measure_law measure_plateau measure_value read_frontier text_diversity",
+    "scaling": "ChinchillaFit Curve Plan TermFit bootstrap_terms fit_chinchilla fit_curve fit_terms predict_terms",
     "curation": "CurationConfig Drop Extraction Ledger Operator Outcome curate dedup extract identify judge read_file "
     "rules",
     "evaluation": "Baselines NgramModel Origins Surprise baselines bits_per_byte nearest ngram_bits_per_byte surprise "
@@ -81,6 +85,9 @@ CONFIGS = {
     "tilth.synthesis.config:GateConfig": "min_words max_words languages max_copied near_duplicate_threshold "
     "decontaminate against critic critic_teacher min_score verify",
     "tilth.synthesis.config:Budget": "max_total_tokens max_money max_flops",
+    "tilth.assay.plateau_config:PlateauConfig": "token_counts training prompt_tokens temperature candidates "
+    "block_tokens verifier_tokens verifier_order max_overlap",
+    "tilth.assay.law_runs:LawConfig": "token_counts training resamples",
     "tilth.execute:Context": "runs workers device executor progress jobs micro_batch_size checkpoint_seconds "
     "endpoints keys cache max_in_flight live",
     "tilth.steps:Step": "name fn config inputs version label",
@@ -288,7 +295,8 @@ VERSIONS = {
 ALONE = {"synthesize": 1, "seeds": 1, "topics": 1}
 """Versions of steps that no recipe has."""
 RECIPES = {
-    "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed"
+    "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
+    "plateau": "corpus seeds depth vocab_size languages effort",
 }
 
 

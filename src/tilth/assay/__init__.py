@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from tilth.assay.config import AssayConfig, ValueConfig
     from tilth.assay.diversity import text_diversity
     from tilth.assay.experiment import Experiment
+    from tilth.assay.frontier import Frontier, read_frontier
+    from tilth.assay.law import LawPoint, QualityLaw, fit_law
+    from tilth.assay.law_runs import LawConfig, measure_law
+    from tilth.assay.plateau import measure_plateau
+    from tilth.assay.plateau_config import PlateauConfig
     from tilth.assay.result import AssayCard, Value
     from tilth.assay.value import measure_value
 
@@ -16,10 +21,19 @@ __all__ = [
     "AssayCard",
     "AssayConfig",
     "Experiment",
+    "Frontier",
+    "LawConfig",
+    "LawPoint",
+    "PlateauConfig",
+    "QualityLaw",
     "Value",
     "ValueConfig",
     "assay",
+    "fit_law",
+    "measure_law",
+    "measure_plateau",
     "measure_value",
+    "read_frontier",
     "text_diversity",
 ]
 
@@ -34,5 +48,14 @@ __getattr__ = attach(
         "assay": "tilth.assay.card",
         "measure_value": "tilth.assay.value",
         "text_diversity": "tilth.assay.diversity",
+        "Frontier": "tilth.assay.frontier",
+        "read_frontier": "tilth.assay.frontier",
+        "LawPoint": "tilth.assay.law",
+        "QualityLaw": "tilth.assay.law",
+        "fit_law": "tilth.assay.law",
+        "LawConfig": "tilth.assay.law_runs",
+        "measure_law": "tilth.assay.law_runs",
+        "measure_plateau": "tilth.assay.plateau",
+        "PlateauConfig": "tilth.assay.plateau_config",
     },
 )

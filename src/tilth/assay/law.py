@@ -22,6 +22,7 @@ from tilth.scaling.fit import (
     Floats,
     TermFit,
     bootstrap_terms,
+    check_points,
     fit_terms,
     percentile_interval,
     predict_terms,
@@ -243,6 +244,7 @@ class _Runs:
 
 def _fit_form(runs: _Runs, form: Form, resamples: int, seed: int) -> FittedLaw:
     design = runs.design(form)
+    check_points(design, runs.loss)
     fitted = fit_terms(design, runs.loss, runs.starts(form))
     strata = [(point.source, point.n_params) for point in runs.points]
     seeds = len({point.seed for point in runs.points})
@@ -326,7 +328,8 @@ def _leave_one_budget_out(runs: _Runs, form: Form, design: Floats, fitted: TermF
         asked = {(source, size) for source, size in zip(runs.source[left_out], runs.sizes[left_out], strict=True)}
         if not asked <= known or rest.sum() <= design.shape[2]:
             continue
-        starts = np.concatenate([np.array([fitted.parameters]), runs.starts(form)])
+        # The fit to all runs, and a few starts far from it: a search from the whole grid each time takes minutes.
+        starts = np.concatenate([np.array([fitted.parameters]), runs.starts(form)[::9]])
         again = fit_terms(design[rest], runs.loss[rest], starts)
         predicted = predict_terms(design[left_out], np.array(again.parameters))
         errors[f"{budget:.0f}"] = float(np.abs(np.log(predicted) - np.log(runs.loss[left_out])).mean())
@@ -338,14 +341,15 @@ def _support(laws: Sequence[FittedLaw]) -> tuple[Form, str]:
     supported, clauses = laws[0], [f"`{laws[0].form}` errs by {laws[0].held_out_error:.2%}"]
     for law in laws[1:]:
         common = [budget for budget in law.held_out_errors if budget in supported.held_out_errors]
-        less = difference_interval(
-            [law.held_out_errors[budget] for budget in common], [supported.held_out_errors[b] for b in common]
+        # In logarithms: at the ends of the range all forms err by more than in the middle.
+        ratio = difference_interval(
+            [_log_error(law, budget) for budget in common], [_log_error(supported, budget) for budget in common]
         )
         clauses.append(
-            f"`{law.form}` by {law.held_out_error:.2%} (difference to `{supported.form}` {less.mean * 100:+.2f} "
-            f"[{less.low * 100:+.2f}, {less.high * 100:+.2f}] points)"
+            f"`{law.form}` by {law.held_out_error:.2%} ({math.exp(ratio.mean):.2f} [{math.exp(ratio.low):.2f}, "
+            f"{math.exp(ratio.high):.2f}] times that of `{supported.form}`, geometric mean)"
         )
-        if less.high < 0:
+        if ratio.high < 0:
             supported = law
     if not laws[0].held_out_errors:
         best = min(laws, key=lambda law: law.aic)
@@ -358,6 +362,10 @@ def _support(laws: Sequence[FittedLaw]) -> tuple[Form, str]:
         f"The runs support `{supported.form}` ({supported.meaning}): on {n} token counts, each predicted from the "
         f"others, {', '.join(clauses)}. A richer form counts only if its error is lower outside the interval."
     )
+
+
+def _log_error(law: FittedLaw, budget: str) -> float:
+    return math.log(max(law.held_out_errors[budget], 1e-9))
 
 
 def _notes(runs: _Runs, laws: Sequence[FittedLaw]) -> tuple[str, ...]:
@@ -373,10 +381,22 @@ def _notes(runs: _Runs, laws: Sequence[FittedLaw]) -> tuple[str, ...]:
         )
     if len({point.seed for point in runs.points}) < 3:
         notes.append("Fewer than three seeds: the intervals are over runs, whatever their seed.")
+    span = float(runs.tokens.max() / runs.tokens.min())
     for law in laws:
+        floors = [value.mean for name, value in law.parameters.items() if name == "E" or name.startswith("floor")]
+        if min(floors) < 1e-3 * float(runs.loss.min()):
+            notes.append(f"Under `{law.form}` a floor is 0: the runs do not tell what no number of tokens removes.")
+        for one in law.sources:
+            if not 1 / span <= one.tokens_worth.mean <= span:
+                notes.append(
+                    f"Under `{law.form}`, what a token of `{one.source}` is worth lies beyond the {span:.3g}-fold "
+                    "range of token counts: an extrapolation."
+                )
         if not law.converged:
             notes.append(f"The fit of `{law.form}` did not converge: read it as a description, not as a law.")
-        for one in law.sources:
-            if one.exponent.low <= 0 <= one.exponent.high:
-                notes.append(f"Under `{law.form}`, the exponent of `{one.source}` is not distinguishable from 0.")
+        notes += [
+            f"Under `{law.form}`, the exponent of `{one.source}` is not distinguishable from 0."
+            for one in law.sources
+            if one.exponent.low <= 0 <= one.exponent.high
+        ]
     return tuple(notes)

@@ -63,7 +63,10 @@ BITS = "bits_per_byte"
 REMOVED = "bits_removed_per_pflop"
 ARMS = (
     Arm(name=FRESH, meaning="New real text of the same kind.", role="upper_bound"),
-    Arm(name=VERIFIED, meaning="Its own samples that a verifier, trained on other real text, let through."),
+    Arm(
+        name=VERIFIED,
+        meaning="Its own samples, guided every few tokens by a verifier that knows other real text, and gated.",
+    ),
     Arm(name=PLAIN, meaning="Its own samples as they come."),
     Arm(name=REPEAT, meaning="The text that it has read, again.", role="control"),
 )
@@ -257,12 +260,19 @@ def _trainings(
             learner = _at(drawing.learner, tokens)
             needed = own_tokens(learner.config) + 1
             for arm in ARMS:
-                if found.ended and arm.name in (PLAIN, VERIFIED):
+                if _why_not(found, arm.name):
                     continue
                 name = _unit_name(arm.name, tokens)
                 save_array(learner.text(name), _own_text(drawing, arm.name)[:needed])
                 units.append((learner, name))
     return units
+
+
+def _why_not(found: Selected, arm: str) -> str:
+    """Returns why an arm has no text; empty: it has."""
+    if arm == VERIFIED:
+        return found.ended
+    return found.ended if arm == PLAIN and not found.drawn else ""
 
 
 def _own_text(drawing: Drawing, arm: str) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -289,8 +299,8 @@ def _points(
         for arm in ARMS:
             values = {BITS: start, REMOVED: math.nan}
             points.append(Point(arm=arm.name, seed=learner.seed, x=0, values=values, flops=first.flops))
-            if found.ended and arm.name in (PLAIN, VERIFIED):
-                ended.append(Ended(arm=arm.name, seed=learner.seed, x=0, why=found.ended))
+            if why := _why_not(found, arm.name):
+                ended.append(Ended(arm=arm.name, seed=learner.seed, x=0, why=why))
                 continue
             for tokens in config.token_counts:
                 record = read_record(_at(learner, tokens), _unit_name(arm.name, tokens))
@@ -313,10 +323,10 @@ def _generation_flops(drawing: Drawing, found: Selected, arm: str, tokens: int) 
     """Returns the FLOPs of the samples that an arm of that many tokens needs, rejected ones included."""
     own = own_tokens(_at(drawing.learner, tokens).config) / drawing.learner.config.context_length
     if arm == PLAIN:
-        return own * drawing.flops_per_sample
+        return own * drawing.flops_per_sample(PLAIN)
     if arm == VERIFIED:
         # Where fewer were kept than are read, they are read again, and nothing more is drawn.
-        return min(1.0, own / found.kept) * found.drawn * drawing.flops_per_sample
+        return min(1.0, own / found.kept) * found.drawn * drawing.flops_per_sample(VERIFIED)
     return 0.0
 
 
@@ -339,7 +349,8 @@ def _settings(config: PlateauConfig, selected: Sequence[Selected]) -> dict[str, 
         "different tokens before": training.before_tokens,
         "replayed share": training.replay,
         "temperature": config.temperature,
-        "kept by the verifier": config.keep,
+        "candidates": config.candidates,
+        "tokens between choices": config.block_tokens,
         "samples drawn a seed": max(one.drawn for one in selected),
         "samples kept a seed": min(one.kept for one in selected),
         "verifier": f"{config.verifier_order}-gram model of {config.verifier_tokens:,} tokens of other real text",
@@ -347,9 +358,5 @@ def _settings(config: PlateauConfig, selected: Sequence[Selected]) -> dict[str, 
 
 
 def _examples(found: Selected, tokenizer: Tokenizer) -> list[Example]:
-    titles = ("Plain sample", "Plain sample", *["Kept by the verifier"] * min(2, found.kept))
-    titles = (*titles, *["Rejected: least like real text"] * 2)
-    return [
-        Example(title=title, text=tokenizer.decode(list(tokens)))
-        for title, tokens in zip(titles, found.examples, strict=bool(found.examples))
-    ]
+    shown = [("Plain sample", found.plain_examples), ("Verified sample", found.kept_examples)]
+    return [Example(title=title, text=tokenizer.decode(list(tokens))) for title, part in shown for tokens in part]

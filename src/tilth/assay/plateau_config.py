@@ -13,17 +13,19 @@ class PlateauConfig:
     """A model trained on real text goes on with more of four kinds, at several token counts: new real text, the same
     text again, its own plain samples, and its own verified samples."""
 
-    token_counts: tuple[int, ...] = (50_000, 100_000, 200_000, 400_000)
+    token_counts: tuple[int, ...] = (25_000, 50_000, 100_000, 200_000)
     """Tokens that the model goes on for, each from the same start; `training.replay` of them is text read before."""
-    training: ValueConfig = field(default_factory=lambda: ValueConfig(depths=(2,)))
+    training: ValueConfig = field(default_factory=lambda: ValueConfig(depths=(2,), before_epochs=4, arm_rate=0.2))
     """The learner: seeds, one depth, the tokens before the arms part, replay, rates, held-out text. Its `arm_tokens` is
     not used."""
     prompt_tokens: int = 8
     """Of text read before, from which a sample continues."""
     temperature: float = 1.0
     """Of sampling."""
-    keep: float = 0.25
-    """Share of the drawn samples that the verifier lets through; the gates are applied to these."""
+    candidates: int = 6
+    """Continuations of a verified sample, of which the verifier chooses one, every `block_tokens`."""
+    block_tokens: int = 20
+    """Tokens after which it chooses."""
     verifier_tokens: int = 1_500_000
     """Real text that the verifier, an n-gram model, is trained on. No arm is trained on it."""
     verifier_order: int = 5
@@ -48,10 +50,13 @@ class PlateauConfig:
                 f"prompt_tokens is {self.prompt_tokens}.",
                 fix=f"Give 1 to {self.training.context_length - 1}: a sample fills the context.",
             )
-        if not 0 < self.keep <= 1 or not 0 < self.max_overlap <= 1:
+        if not 1 <= self.candidates <= 64 or self.block_tokens < 1:
             raise ConfigError(
-                f"keep is {self.keep} and max_overlap {self.max_overlap}.", fix="Give shares above 0 and up to 1."
+                f"candidates is {self.candidates} and block_tokens {self.block_tokens}.",
+                fix="Give 1 to 64 candidates and blocks of 1 token or more.",
             )
+        if not 0 < self.max_overlap <= 1:
+            raise ConfigError(f"max_overlap is {self.max_overlap}.", fix="Give a share above 0 and up to 1.")
         if not self.temperature > 0:
             raise ConfigError(f"temperature is {self.temperature}.", fix="Give a positive number.")
         if self.verifier_tokens < 1 or self.verifier_order < 2:

@@ -50,6 +50,7 @@ STAGES = {
     "tokenize": Verb("Train a tokenizer; encode and show text with one", "tilth.cli.tokenize:tokenize"),
     "synthesize": Verb("Make a dataset with a teacher and a recipe", "tilth.cli.synthesize:synthesize"),
     "assay": Verb("Measure what a dataset is worth beside its source", "tilth.cli.assay:assay"),
+    "frontier": Verb("Compare datasets by cost and worth", "tilth.cli.frontier:frontier"),
     "train": Verb("Pretrain a model on a dataset, tokenizing on the fly", "tilth.cli.stages:train"),
     "eval": Verb("Measure bits per byte beside a 5-gram and zstd", "tilth.cli.stages:evaluate"),
     "improve": Verb("Run the self-improving loop with its controls", "tilth.cli.improve:improve"),

@@ -37,6 +37,10 @@ BUILT_IN = {
         "Small expressions checked by running them in the sandbox: what search finds, beside its controls",
         "tilth.recipes.code_tasks:code_tasks",
     ),
+    "plateau": BuiltIn(
+        "Does a model's own text still help it, plain or verified, where new real text does?",
+        "tilth.recipes.plateau:plateau",
+    ),
 }
 
 

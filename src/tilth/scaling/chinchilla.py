@@ -14,7 +14,15 @@ import numpy as np
 
 from tilth.errors import ConfigError, DataError
 from tilth.intervals import Interval
-from tilth.scaling.fit import HUBER_DELTA, Floats, bootstrap_terms, fit_terms, percentile_interval, resample_weights
+from tilth.scaling.fit import (
+    HUBER_DELTA,
+    Floats,
+    bootstrap_terms,
+    check_points,
+    fit_terms,
+    percentile_interval,
+    resample_weights,
+)
 
 FLOPS_PER_PARAMETER_AND_TOKEN = 6.0
 NAMES = ("E", "A", "B", "alpha", "beta")
@@ -94,6 +102,7 @@ def fit_chinchilla(
                 fix="Give runs of at least three sizes and three token counts: fewer fix no exponent.",
             )
     design = _design(sizes, tokens, equal_exponents)
+    check_points(design, losses)
     fitted = fit_terms(design, losses, _starts(sizes, tokens, losses, equal_exponents), delta=delta)
     weights = resample_weights(len(losses), resamples=resamples, seed=seed)
     spread = bootstrap_terms(design, losses, fitted, weights, delta=delta)

@@ -13,7 +13,7 @@ import numpy as np
 
 from tilth.errors import DataError
 from tilth.intervals import Interval
-from tilth.scaling.fit import Floats, bootstrap_terms, fit_terms, percentile_interval, resample_weights
+from tilth.scaling.fit import Floats, bootstrap_terms, check_points, fit_terms, percentile_interval, resample_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +57,7 @@ def fit_curve(
     design = np.zeros((len(counts), 2, 3))
     design[:, [0, 1], [0, 1]] = 1
     design[:, 1, 2] = -np.log(counts)
+    check_points(design, losses)
     middle = np.log(counts).mean()
     starts = [
         [

@@ -3,6 +3,7 @@ and no less than its words in random order; random characters are worth nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ CONFIG = ValueConfig(
     batch_tokens=1024,
     held_out_bytes=40_000,
 )
+TEXTBOOKS = real_data.FOLDER / "textbooks_openstax" / "openstax_ccby.jsonl.zst"
 GENESIS = real_data.FOLDER / "genesis_parallel" / "genesis.jsonl.zst"
 
 
@@ -73,8 +75,6 @@ def test_new_docstrings_are_worth_more_than_old_ones(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not GENESIS.exists(), reason=real_data.MISSING)
 def test_a_translation_is_worth_less_than_new_text_and_more_than_the_same_again(tmp_path: Path) -> None:
-    import json
-
     lines = pa.CompressedInputStream(pa.OSFile(str(GENESIS)), "zstd").read().decode().splitlines()
     both = {row["id"]: row["text"] for row in map(json.loads, lines)}
     king_james, world_english = both["genesis/english-kjv.txt"], both["genesis/english-web.txt"]
@@ -88,10 +88,25 @@ def test_a_translation_is_worth_less_than_new_text_and_more_than_the_same_again(
         between(world_english, 0, 0.48),
         between(king_james, 0, 0.5),
         between(king_james, 0.52, 0.8),
-        between(king_james, 0.82, 1) + between(world_english, 0.82, 1),
+        between(king_james, 0.82, 1),
         replace(CONFIG, seeds=(0, 1, 2), depths=(1,), context_length=128),
     )
     (learner,) = value.learners
     loss = means(learner)
-    assert loss["fresh"] < loss["repeat"] <= loss["word_salad"] < loss["noise"]
-    assert loss["dataset"] < loss["repeat"]
+    assert loss["fresh"] < loss["dataset"] < loss["repeat"]
+    assert loss["dataset"] < loss["noise"]
+    assert learner.value.high < 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not TEXTBOOKS.exists(), reason=real_data.MISSING)
+def test_known_cases_on_textbooks_rank_as_they_should(tmp_path: Path) -> None:
+    lines = pa.CompressedInputStream(pa.OSFile(str(TEXTBOOKS)), "zstd").read().decode().splitlines()
+    pages = [json.loads(line)["text"] for line in lines]
+    source, fresh, held_out = pages[::2], pages[1::4], pages[3::4]
+    config = ValueConfig(seeds=(0, 1), depths=(1,), arm_tokens=100_000, held_out_bytes=50_000)
+    value = value_of(tmp_path, source, source, fresh, held_out, config)
+    (learner,) = value.learners
+    loss = means(learner)
+    assert loss["fresh"] < loss["repeat"] == loss["dataset"] < loss["word_salad"] < loss["noise"]
+    assert learner.value.high <= 0 and learner.word_salad_value.high < 0 and learner.noise_value.high < 0
