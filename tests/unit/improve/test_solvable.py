@@ -76,9 +76,7 @@ def test_above_means_that_the_intervals_do_not_touch() -> None:
     assert vote.is_above(Solvable(arm="control", base=(6, 6, 6), reached=(6, 7, 7)))
     assert not vote.is_above(Solvable(arm="control", base=(6, 6, 6), reached=(12, 12, 12)))
     assert not vote.is_above(Solvable(arm="control", base=(6, 6, 6), reached=(2, 7, 12)))
-    assert not Solvable(arm="vote", base=(6,), reached=(13,)).is_above(
-        Solvable(arm="control", base=(6,), reached=(6,))
-    )
+    assert not Solvable(arm="vote", base=(6,), reached=(13,)).is_above(Solvable(arm="control", base=(6,), reached=(6,)))
 
 
 def test_a_positive_verdict_names_figures_and_controls() -> None:
