@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING
 from tilth._lazy import attach
 
 if TYPE_CHECKING:
-    from tilth.improve.config import ARMS, Arm, LoopConfig
+    from tilth.improve.arms import ARMS, DEFAULT_ARMS, Arm
+    from tilth.improve.config import LoopConfig
     from tilth.improve.family import FAMILIES, family_named
     from tilth.improve.loop import improve
     from tilth.improve.result import ArmResult, LoopResult, SeedResult
     from tilth.improve.reverse_addition import ReverseAddition
     from tilth.improve.solvable import verdict
+    from tilth.improve.start import Start, TextMix
     from tilth.improve.string_families import Copy, Reverse
     from tilth.synthesis.verify.task_family import (
         AlphabetTokenizer,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARMS",
+    "DEFAULT_ARMS",
     "FAMILIES",
     "AlphabetTokenizer",
     "Arm",
@@ -35,7 +38,9 @@ __all__ = [
     "Reverse",
     "ReverseAddition",
     "SeedResult",
+    "Start",
     "TaskFamily",
+    "TextMix",
     "family_named",
     "improve",
     "verdict",
@@ -44,9 +49,10 @@ __all__ = [
 __getattr__ = attach(
     __name__,
     {
-        "ARMS": "tilth.improve.config",
+        "ARMS": "tilth.improve.arms",
+        "DEFAULT_ARMS": "tilth.improve.arms",
         "AlphabetTokenizer": "tilth.synthesis.verify.task_family",
-        "Arm": "tilth.improve.config",
+        "Arm": "tilth.improve.arms",
         "ArmResult": "tilth.improve.result",
         "Augmentable": "tilth.synthesis.verify.task_family",
         "Augmentation": "tilth.synthesis.verify.task_family",
@@ -60,6 +66,8 @@ __getattr__ = attach(
         "family_named": "tilth.improve.family",
         "verdict": "tilth.improve.solvable",
         "SeedResult": "tilth.improve.result",
+        "Start": "tilth.improve.start",
+        "TextMix": "tilth.improve.start",
         "TaskFamily": "tilth.synthesis.verify.task_family",
         "improve": "tilth.improve.loop",
     },

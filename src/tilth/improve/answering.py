@@ -34,7 +34,9 @@ class Answerer:
         prompts = [tokenizer.encode_ordinary(problem.prompt) for problem in problems]
         most = self.source.answer_tokens(difficulty) + SPARE_TOKENS
         params = SamplingParams(max_tokens=most, temperature=0.0, stop_tokens=(end,))
-        generations = generate_tokens(self.model, prompts, params, batch_size=ANSWER_BATCH)
+        generations = generate_tokens(
+            self.model, prompts, params, batch_size=ANSWER_BATCH, n_tokens=tokenizer.vocab_size
+        )
         tokens = sum(
             len(prompt) + len(generation.tokens) - 1 for prompt, generation in zip(prompts, generations, strict=True)
         )

@@ -363,17 +363,30 @@ def group_topics(config: TopicConfig, inputs: Inputs, out: Path, context: Contex
     return {"documents": dataset.n_documents, "bytes": dataset.n_bytes}
 
 
-IMPROVE_VERSION = 2
+IMPROVE_VERSION = 3
 """Goes up whenever equal configs and inputs give other results, or a default of `LoopConfig` changes."""
 
 
 def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Runs the self-improving loop with all its arms."""
-    from tilth.improve import improve
+    """Runs the self-improving loop with all its arms.
+
+    Inputs, each where there is one: `model` to be trained further, `tokenizer`, and the datasets `text` (mixed into
+    every batch) and `held_out`.
+    """
+    from tilth.improve import Start, TextMix, improve
+    from tilth.storage import Dataset
+    from tilth.tokenizer import Tokenizer
 
     # Models this small are quicker on the CPU than on any accelerator: they go there only when told to.
     device = "cpu" if context.device == "auto" else context.device
-    result = improve(config, out, replace(context, device=device))
+    start, text = Start(), None
+    if "model" in inputs:
+        start = replace(start, model=inputs["model"])
+    if "tokenizer" in inputs:
+        start = replace(start, tokenizer=Tokenizer.load(inputs["tokenizer"]))
+    if "text" in inputs:
+        text = TextMix(train=Dataset.open(inputs["text"]), held_out=Dataset.open(inputs["held_out"]))
+    result = improve(config, out, replace(context, device=device), start=start, text=text)
     return {"flops": result.flops}
 
 
