@@ -249,7 +249,8 @@ VERSIONS = {
 ALONE = {"synthesize": 1, "seeds": 1, "topics": 1}
 """Versions of steps that no recipe has."""
 RECIPES = {
-    "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed"
+    "easy-to-hard": "tasks effort seeds",
+    "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
 }
 
 

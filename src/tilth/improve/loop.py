@@ -30,7 +30,7 @@ from tilth.improve.answering import Answerer, accuracy
 from tilth.improve.arm_state import ArmState
 from tilth.improve.arms import ARMS, LONGEST_FIRST, PLANS, Arm
 from tilth.improve.config import LoopConfig
-from tilth.improve.family import Reverse, end_token
+from tilth.improve.family import FAMILIES, end_token, family_named
 from tilth.improve.fine_tune import FineTuned, fine_tune, one_thread
 from tilth.improve.monitor import TEXT_LOSS, monitor_values
 from tilth.improve.one_round import run_round
@@ -113,8 +113,8 @@ def task_family(name: str) -> TaskFamily:
 
     Raises: ConfigError for an unknown name.
     """
-    if name == Reverse.name:
-        return Reverse()
+    if name in FAMILIES:
+        return family_named(name)
     from tilth.synthesis.verify.registry import family
 
     return family(name)
