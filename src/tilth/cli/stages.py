@@ -214,6 +214,7 @@ def improve(words: Sequence[str]) -> None:
 
 def _show_loop(folder: Path, *, as_json: bool = False) -> None:
     from tilth.improve.result import LOOP_RESULT, LoopResult
+    from tilth.improve.solvable import verdict
     from tilth.intervals import accuracy_interval
     from tilth.results import read_result
 
@@ -237,6 +238,7 @@ def _show_loop(folder: Path, *, as_json: bool = False) -> None:
     title = f"% right on test problems by difficulty{seeds}; below: 95% interval"
     print(title)
     terminal.show_table("", columns, rows, right=tuple(range(1, len(columns))), whole=range(len(columns)))
+    print(verdict(result))
 
 
 def export(words: Sequence[str]) -> None:

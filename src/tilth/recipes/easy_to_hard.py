@@ -2,8 +2,8 @@
 
     improve (reverse), improve (copy), improve (reverse addition) -> report
 
-Every task is a loop with all of its control arms, for each seed. The settings were chosen on other seeds than those that
-are reported. Source: Lee et al. 2025 (arXiv 2502.01612), made small.
+Every task is a loop with all of its control arms, for each seed. The settings were chosen on other seeds than those
+that are reported. Source: Lee et al. 2025 (arXiv 2502.01612), made small.
 """
 
 from __future__ import annotations
