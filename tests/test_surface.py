@@ -249,7 +249,7 @@ VERSIONS = {
 ALONE = {"synthesize": 1, "seeds": 1, "topics": 1}
 """Versions of steps that no recipe has."""
 RECIPES = {
-    "easy-to-hard": "tasks effort seeds",
+    "easy-to-hard": "tasks effort rounds seeds",
     "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
 }
 

@@ -23,8 +23,8 @@ def test_each_task_is_a_loop_of_three_seeds_with_every_control(tmp_path: Path) -
     for step in loops:
         assert step.config.task == step.label
         assert step.config.seeds == (0, 1, 2)
-        controls = {"control", "flop_matched", "unfiltered", "gated_unfiltered", "noise"}
-        assert {"vote", "oracle"} | controls <= set(step.config.arms) <= set(ARMS)
+        assert {"vote", "oracle", "control", "flop_matched", "gated_unfiltered"} <= set(step.config.arms)
+    assert {"unfiltered", "noise"} <= set(loops[0].config.arms) <= set(ARMS)
     assert "easy-to-hard" in BUILT_IN
 
 
@@ -43,14 +43,19 @@ def test_mistakes_are_named(fields: dict[str, object]) -> None:
         easy_to_hard(**fields)  # pyright: ignore[reportArgumentType]
 
 
+def test_rounds_can_be_set_for_all_tasks(tmp_path: Path) -> None:
+    *loops, _ = in_order(easy_to_hard(rounds=2), Context(runs=tmp_path))
+    assert [step.config.rounds for step in loops] == [2, 2, 2]
+
+
 @pytest.mark.slow
 def test_it_runs_and_writes_a_report(tmp_path: Path) -> None:
-    target = easy_to_hard(tasks=("copy", "reverse_addition"), effort=0.005, seeds=(7,))
+    target = easy_to_hard(tasks=("copy", "reverse_addition"), effort=0.003, rounds=1, seeds=(7,))
     *loops, report = run(target, Context(runs=tmp_path / "runs"))
     for done, task in zip(loops, ("copy", "reverse_addition"), strict=True):
         result = read_result(LoopResult, done.folder / LOOP_RESULT)
         assert result.task == task
         assert [seed.seed for seed in result.seeds] == [7]
-        assert {"vote", "control", "noise", "oracle"} <= set(result.arms)
+        assert {"vote", "control", "gated_unfiltered", "oracle"} <= set(result.arms)
     page = (report.folder / "report.html").read_text()
     assert "copy" in page and "reverse_addition" in page
