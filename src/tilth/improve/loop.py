@@ -18,6 +18,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -47,6 +48,9 @@ from tilth.training.pretraining import weights_fingerprint
 from tilth.training.trainer import CHECKPOINT
 from tilth.types import Problem
 
+if TYPE_CHECKING:
+    from tilth.tokenizer import Tokenizer
+
 EXAMPLES = 4
 """Problems whose answers by all arms are shown, spread over the difficulties that rounds can reach."""
 LOCK = ".improve.lock"
@@ -74,7 +78,7 @@ def improve(
     and text that do not fit each other; StepError if another process is at work in `out`.
     """
     out, context, start = Path(out), context or execute.Context(), start or Start()
-    family = with_tokenizer(family or task_family(config.task), start.tokenizer)
+    family = with_tokenizer(family, start.tokenizer) if family else task_family(config.task, start.tokenizer)
     arms = arms_of(config, family)
     identity = _identity(config, family, start, text)
     # Of the machine's facts, only what training needs travels to worker processes.
@@ -108,16 +112,20 @@ def improve(
     return result
 
 
-def task_family(name: str) -> TaskFamily:
+def task_family(name: str, tokenizer: Tokenizer | None = None) -> TaskFamily:
     """Returns the family of that name: one of the loop's own, or of `tilth.synthesis.verify`.
 
+    With a tokenizer for text, the loop's own have their form of text.
     Raises: ConfigError for an unknown name.
     """
     if name in FAMILIES:
-        return family_named(name)
+        return family_named(name, tokenizer)
     from tilth.synthesis.verify.registry import family
 
-    return family(name)
+    try:
+        return with_tokenizer(family(name), tokenizer)
+    except ConfigError as error:
+        raise ConfigError(error.message, fix=f"The loop's own: {', '.join(FAMILIES)}. {error.fix or ''}") from None
 
 
 def arms_of(config: LoopConfig, family: TaskFamily) -> tuple[Arm, ...]:
@@ -133,7 +141,7 @@ def arms_of(config: LoopConfig, family: TaskFamily) -> tuple[Arm, ...]:
             raise ConfigError(
                 f"The arm `{arm}` follows the arm `{leading}`, which is not run.", fix=f"Add `{leading}`."
             )
-    if leading == "vote" and not isinstance(family, Augmentable):
+    if config.label_with == "vote" and not isinstance(family, Augmentable):
         asked = {a for a in asked if PLANS[a].labels not in ("accepted", "corrupted") and not PLANS[a].follows}
     return tuple(arm for arm in ARMS if arm in asked)
 

@@ -33,6 +33,14 @@ BUILT_IN = {
         "From the text of this machine's Python (or `--corpus`) to a model, a self-improving loop, and a report",
         "tilth.recipes.quickstart:quickstart",
     ),
+    "countdown": BuiltIn(
+        "Countdown: a model learns from what search with a checker finds, beside its controls",
+        "tilth.recipes.countdown:countdown",
+    ),
+    "code-tasks": BuiltIn(
+        "Small expressions checked by running them in the sandbox: what search finds, beside its controls",
+        "tilth.recipes.code_tasks:code_tasks",
+    ),
 }
 
 
