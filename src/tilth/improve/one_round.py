@@ -27,6 +27,7 @@ from tilth.improve.label_noise import corrupted
 from tilth.improve.labellers import labeller_of
 from tilth.improve.monitor import Limits, judge, monitor_values
 from tilth.improve.problem_pool import ProblemPool
+from tilth.improve.proposed import collect_proposed
 from tilth.improve.pseudo_labels import PseudoLabel
 from tilth.improve.result import Decision, MonitorReading
 from tilth.improve.rounds import RoundRecord, read_record, save_round
@@ -149,6 +150,16 @@ def _collect(this: Round, decision: Decision | None) -> Collected:
         if decision.action in ("train", "stop"):
             return collector.nothing(difficulty)
         found = collector.fill(difficulty + (decision.action == "harder"), this.run.config.samples)
+    elif policy == "self_play":
+        found = collect_proposed(
+            this.run,
+            this.source,
+            collector,
+            this.rng,
+            difficulty=difficulty,
+            before=this.state.folder,
+            after=this.run.round_folder(this.arm, this.number),
+        )
     else:
         found = collector.gated(difficulty, this.run.validation)
     if this.plan.labels == "corrupted":

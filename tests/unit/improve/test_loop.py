@@ -427,6 +427,43 @@ def test_the_controller_spends_and_says_why(tmp_path: Path) -> None:
     assert short.accuracy[-1] == short.accuracy[-2]
 
 
+class Readable(Last):
+    """Reads prompts that others wrote; fails at the n-th of them, as a killed process would."""
+
+    def __init__(self, prompts: int = 10**9) -> None:
+        self.prompts = prompts
+
+    def read_prompt(self, text: str) -> Problem | None:
+        self.prompts -= 1
+        if not self.prompts:
+            raise RuntimeError("killed")
+        string = text.removesuffix("=")
+        if not text.endswith("=") or not string or set(string) - set(self.letters):
+            return None
+        return Problem.make(text, verifier=self.name, difficulty=len(string))
+
+
+def test_self_play_collects_what_its_proposer_writes(tmp_path: Path) -> None:
+    config = replace(CONFIG, samples=60, base_steps=120, arms=("baseline", "self_play"), base_difficulty=3, rounds=2)
+    out, killed = tmp_path / "whole", tmp_path / "killed"
+    arm = improve(config, out, CONTEXT, Readable()).seeds[0].arms["self_play"]
+    assert min(arm.generated) > 0 and arm.generation_flops > 0 and not arm.ended
+    run = SeedRun(config=config, family=Readable(), seed=0, folder=out / "seed-0")
+    for number in (1, 2):
+        labels = read_pseudo_labels(run.round_folder("self_play", number))
+        assert len(labels) == arm.kept[number - 1] > 0
+        for label in labels:
+            assert label.problem.prompt not in run.split.excluded and label.problem.answer is None
+            assert label.problem.difficulty == len(label.problem.prompt) - 1 > 3
+    with pytest.raises(RuntimeError, match="killed"):
+        improve(config, killed, CONTEXT, Readable(100))  # it reads 60 in a round: in the second
+    assert not (killed / "seed-0" / "self_play" / "round-02" / "round.json").exists()
+    improve(config, killed, CONTEXT, Readable())
+    assert content(killed) == content(out)
+    with pytest.raises(ConfigError, match="Nobody can read prompts"):
+        arms_of(config, Last())
+
+
 def test_arms_that_need_another_are_refused_without_it() -> None:
     with pytest.raises(ConfigError, match="`flop_matched` follows the arm `vote`"):
         arms_of(replace(CONFIG, arms=("baseline", "flop_matched")), FAMILY)
