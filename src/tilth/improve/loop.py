@@ -24,7 +24,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from tilth import execute
-from tilth.errors import ConfigError, StepError
+from tilth.errors import ConfigError, DataError, StepError
 from tilth.files import clear_temporaries
 from tilth.identity import claim, fingerprint_of
 from tilth.improve.answering import Answerer, accuracy
@@ -39,7 +39,7 @@ from tilth.improve.result import LOOP_RESULT, ArmResult, LoopExample, LoopResult
 from tilth.improve.rounds import RoundRecord, has_model, read_model, read_record, remove_model, save_round
 from tilth.improve.seed_run import SeedRun
 from tilth.improve.self_play import prompt_reader
-from tilth.improve.start import Start, TextMix, text_tokenizer, with_tokenizer
+from tilth.improve.start import Start, TextMix, held_out_documents, text_tokenizer, with_tokenizer
 from tilth.model import Transformer, load_model
 from tilth.model.device import resolve_device
 from tilth.progress import SILENT, Progress
@@ -76,7 +76,8 @@ def improve(
     unless given; arms that it has no use for are left out. `start` gives the model that is trained further, or a
     tokenizer for text; `text` is real text that is mixed into every batch.
     Raises: ConfigError if `out` holds a loop of other settings, for a device that is not there, or for a model, family
-    and text that do not fit each other; StepError if another process is at work in `out`.
+    and text that do not fit each other; DataError for datasets without text; StepError if another process is at work
+    in `out`.
     """
     out, context, start = Path(out), context or execute.Context(), start or Start()
     family = with_tokenizer(family, start.tokenizer) if family else task_family(config.task, start.tokenizer)
@@ -162,6 +163,9 @@ def _identity(config: LoopConfig, family: TaskFamily, start: Start, text: TextMi
         identity["tokenizer"] = start.tokenizer.fingerprint
     if text is not None:
         text_tokenizer(family)
+        if not text.train.n_bytes:
+            raise DataError(f"{text.train.folder} holds no text to mix in.", fix="Give a dataset with documents.")
+        held_out_documents(text, config.held_out_bytes)
         identity["text"] = [text.train.fingerprint, text.held_out.fingerprint, text.max_bytes]
     return identity
 

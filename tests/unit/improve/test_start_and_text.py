@@ -16,7 +16,7 @@ from tilth.improve import LoopConfig, LoopResult, Start, TextMix, improve
 from tilth.improve.rounds import read_model
 from tilth.improve.start import with_tokenizer
 from tilth.model import load_model, save_model
-from tilth.storage import Dataset
+from tilth.storage import Dataset, write_dataset
 from tilth.synthesis.verify.task_family import Augmentable
 from tilth.tokenizer import Tokenizer
 from tilth.training import text_loss
@@ -133,6 +133,13 @@ def test_what_does_not_fit_is_said(place: Path, tokenizer: Tokenizer, text: Text
     small = model_of_text(tmp_path / "small", 100)
     with pytest.raises(ConfigError, match="tokens and the model only 100"):
         improve(CONFIG, tmp_path / "d", CONTEXT, Last(), start=Start(model=small, tokenizer=tokenizer))
+    empty = write_dataset(tmp_path / "empty", [], made_by="test")
+    both = Start(tokenizer=tokenizer)
+    with pytest.raises(DataError, match="empty holds no text to mix in"):
+        improve(CONFIG, tmp_path / "f", CONTEXT, Last(), start=both, text=replace(text, train=empty))
+    with pytest.raises(DataError, match="no held-out text"):
+        improve(CONFIG, tmp_path / "g", CONTEXT, Last(), start=both, text=replace(text, held_out=empty))
+    assert not (tmp_path / "g").exists()
     with pytest.raises(DataError, match="holds no model"):
         improve(CONFIG, tmp_path / "e", CONTEXT, Last(), start=Start(model=tmp_path, tokenizer=tokenizer))
 
