@@ -297,6 +297,8 @@ ALONE = {"synthesize": 1, "seeds": 1, "topics": 1}
 RECIPES = {
     "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
     "plateau": "corpus seeds depth vocab_size languages effort",
+    "easy-to-hard": "tasks effort rounds seeds",
+    "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
 }
 
 

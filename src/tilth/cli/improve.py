@@ -81,8 +81,9 @@ def _check(loop: LoopConfig, inputs: dict[str, Path | None]) -> None:
 
 
 def show_loop(folder: Path, *, as_json: bool = False) -> None:
-    """Prints a loop's table, what was gained for what compute, which arms ended, and the controller's decisions."""
+    """Prints a table, what is solved, what was gained for what compute, arms that ended, the controller's decisions."""
     from tilth.improve.gain import gain_sentences
+    from tilth.improve.solvable import verdict
     from tilth.results import read_result
 
     result = read_result(LoopResult, folder / LOOP_RESULT)
@@ -90,7 +91,7 @@ def show_loop(folder: Path, *, as_json: bool = False) -> None:
         terminal.show_json(asdict(result))
         return
     _show_table(result)
-    for sentence in gain_sentences(result):
+    for sentence in (verdict(result), *gain_sentences(result)):
         print(sentence)
     for seed in result.seeds:
         for arm, found in seed.arms.items():

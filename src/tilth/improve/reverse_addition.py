@@ -10,8 +10,8 @@ import numpy as np
 from tilth.synthesis.verify.task_family import AlphabetTokenizer, TextTokenizer
 from tilth.types import Problem
 
-_SHIFTS = 64
-"""Random numbers of an augmentation, one for each digit; longer numbers use them again."""
+_AMOUNT_DIGITS = 60
+"""Digits of the amounts that are drawn: they are taken modulo what can be moved, so that one serves all lengths."""
 
 
 @dataclass(frozen=True)
@@ -48,38 +48,42 @@ def _spaced(number: str) -> str:
 
 @dataclass(frozen=True)
 class SumSymmetry:
-    """Moves amounts between the two digits of each place, and replaces both numbers by their nines' complements or not.
+    """Moves an amount from one number to the other, and replaces both by their nines' complements or not.
 
     The first leaves the sum as it is, and exchanging the numbers is a case of it. The second gives
-    `2 (10^n - 1) - sum` for numbers of `n` digits, with other carries, from which the sum follows.
+    `2 (10^n - 1) - sum` for numbers of `n` digits, from which the sum follows. Both change the carries: a model that
+    carries wrongly would agree with itself if amounts moved within the places only.
     """
 
     form: SumForm
-    shifts: tuple[int, ...]
-    """For each place, by how much the first digit moves on within the digits that are possible there."""
+    amount: int
+    """What is moved, modulo what can be moved."""
     complemented: bool
 
     def apply(self, prompt: str) -> str:
         """Returns the prompt for the changed numbers."""
-        first, second = ([int(digit) for digit in number] for number in self.form.numbers(prompt))
-        pairs = [self._moved(place, a + b, a) for place, (a, b) in enumerate(zip(first, second, strict=True))]
+        first, second = self.form.numbers(prompt)
+        digits = len(first)
+        most = 10**digits - 1
+        a, b = int(first[::-1]), int(second[::-1])
+        least = -min(a, most - b)
+        moved = least + self.amount % (min(b, most - a) - least + 1)
+        a, b = a + moved, b - moved
         if self.complemented:
-            pairs = [(9 - a, 9 - b) for a, b in pairs]
-        return self.form.prompt("".join(str(a) for a, _ in pairs), "".join(str(b) for _, b in pairs))
+            a, b = most - a, most - b
+        return self.form.prompt(_reversed(a, digits), _reversed(b, digits))
 
     def invert(self, answer: str) -> str:
         """Returns the sum of the original numbers; what cannot be one is returned as it is."""
         number = self.form.parse(answer)
         if not self.complemented or number is None or len(number) < 2:
             return answer
-        digits = len(number) - 1
-        original = 2 * (10**digits - 1) - int(number[::-1])
-        return self.form.answer(str(original).zfill(digits + 1)[::-1]) if original >= 0 else answer
+        original = 2 * (10 ** (len(number) - 1) - 1) - int(number[::-1])
+        return self.form.answer(_reversed(original, len(number))) if original >= 0 else answer
 
-    def _moved(self, place: int, total: int, first: int) -> tuple[int, int]:
-        least, most = max(0, total - 9), min(9, total)
-        moved = least + (first - least + self.shifts[place % len(self.shifts)]) % (most - least + 1)
-        return moved, total - moved
+
+def _reversed(number: int, digits: int) -> str:
+    return str(number).zfill(digits)[::-1]
 
 
 class ReverseAddition:
@@ -130,16 +134,15 @@ class ReverseAddition:
         return answer == self._solution(*self.form.numbers(problem.prompt))
 
     def augmentations(self, n: int, rng: np.random.Generator) -> list[SumSymmetry]:
-        """Draws moves between digits; every other one also complements, so that carries differ within a vote."""
+        """Draws amounts; every other one also complements."""
         return [
             SumSymmetry(
                 form=self.form,
-                shifts=tuple(rng.integers(0, 10, _SHIFTS).tolist()),
+                amount=int("".join(map(str, rng.integers(0, 10, _AMOUNT_DIGITS).tolist()))),
                 complemented=index % 2 == 0,
             )
             for index in range(n)
         ]
 
     def _solution(self, first: str, second: str) -> str:
-        total = int(first[::-1]) + int(second[::-1])
-        return self.form.answer(str(total).zfill(len(first) + 1)[::-1])
+        return self.form.answer(_reversed(int(first[::-1]) + int(second[::-1]), len(first) + 1))

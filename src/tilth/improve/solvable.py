@@ -11,15 +11,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tilth.improve.arms import ARMS, PLANS
 from tilth.improve.result import LoopResult
 from tilth.intervals import Interval, mean_interval
 
 SOLVED_AT = 0.9
 """Share of right answers from which on a difficulty counts as solved."""
-LABEL_FREE = ("vote", "controlled", "self_play")
-"""Arms whose pseudo-labels need no right answers: the treatments. All others but `NOT_COMPARED` are their controls."""
-NOT_COMPARED = ("baseline", "oracle")
-"""The base model itself, and an upper bound that is told what is right."""
 UNITS = {
     "reverse": "letters",
     "reverse_text": "letters",
@@ -96,15 +93,17 @@ def solvable(result: LoopResult, arm: str, at: float = SOLVED_AT) -> Solvable:
 
 
 def verdict(result: LoopResult, at: float = SOLVED_AT) -> str:
-    """Says in a few sentences what the arms without right answers reached, and whether that was more than by chance.
+    """Says in a few sentences what the first treated arm solves, and whether that is more than its controls.
 
-    The arm that is judged is the first of `LABEL_FREE` that the result has. Without one there is nothing to judge.
+    Other treated arms and the oracle are no controls of it.
     """
-    arm = next((name for name in LABEL_FREE if name in result.arms), None)
+    roles: dict[str, str] = {name: PLANS[name].role for name in ARMS}
+    arm = next((name for name in result.arms if roles.get(name) == "treatment"), None)
     if arm is None:
-        return "No arm did without right answers, so there is nothing to compare."
+        return "There is no treated arm to judge."
     one, unit = solvable(result, arm, at), UNITS.get(result.task, "steps of difficulty")
-    others = [solvable(result, n, at) for n in result.arms if n not in (*LABEL_FREE, *NOT_COMPARED)]
+    controls = [n for n in result.arms if n != "baseline" and roles.get(n, "control") == "control"]
+    others = [solvable(result, n, at) for n in controls]
     percent = f"{at:.0%}"
     first = (
         f"With at least {percent} right, {arm} solves up to {_shown(one.reached)} {unit}; its base model "

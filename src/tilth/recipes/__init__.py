@@ -25,6 +25,10 @@ class BuiltIn:
 
 
 BUILT_IN = {
+    "easy-to-hard": BuiltIn(
+        "Small models that teach themselves longer strings and sums than they were given answers to",
+        "tilth.recipes.easy_to_hard:easy_to_hard",
+    ),
     "quickstart": BuiltIn(
         "From the text of this machine's Python (or `--corpus`) to a model, a self-improving loop, and a report",
         "tilth.recipes.quickstart:quickstart",

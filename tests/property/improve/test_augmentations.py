@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -153,14 +155,34 @@ def test_a_mistake_that_depends_on_the_place_wins_no_vote(seed: int) -> None:
     assert all(len(set(label.problem.prompt)) < 9 for label in rejected)
 
 
-def test_carries_differ_under_the_complement() -> None:
+def test_amounts_move_between_numbers_and_complements_are_inverted() -> None:
     family = ReverseAddition()
-    symmetry = SumSymmetry(form=family.form, shifts=(0,), complemented=True)
-    assert symmetry.apply("71+52=") == "28+47="  # 17 + 25 without, 82 + 74 with a carry
-    assert symmetry.invert("651") == "240"  # 198 - 156 = 42
-    moved = SumSymmetry(form=family.form, shifts=(1, 0), complemented=False)
-    assert moved.apply("71+52=") == "81+42="
+    still = SumSymmetry(form=family.form, amount=17, complemented=False)  # 17 less than nothing can be moved, plus 17
+    assert still.apply("71+52=") == "71+52="
+    moved = SumSymmetry(form=family.form, amount=0, complemented=False)
+    assert moved.apply("71+52=") == "00+24="  # 0 + 42
     assert moved.invert("240") == "240"
+    complemented = SumSymmetry(form=family.form, amount=17, complemented=True)
+    assert complemented.apply("71+52=") == "28+47="  # 17 + 25 without, 82 + 74 with a carry
+    assert complemented.invert("651") == "240"  # 198 - 156 = 42
+
+
+@given(seed=SEEDS)
+def test_a_model_that_never_carries_seldom_wins_a_vote(seed: int) -> None:
+    """Amounts that are moved change the carries, so that such a model contradicts itself."""
+    family, rng = ReverseAddition(), np.random.default_rng(seed)
+    problems = without_answers(family.propose(8, 20, rng))
+
+    def without_carries(asked: list[Problem], difficulty: int) -> list:
+        pairs = [family.form.numbers(problem.prompt) for problem in asked]
+        sums = ["".join(str((int(a) + int(b)) % 10) for a, b in zip(*pair, strict=True)) + "0" for pair in pairs]
+        return [
+            replace(rollout(problem, ""), text=text, tokens=(*family.tokenizer.encode_ordinary(text), 0))
+            for problem, text in zip(asked, sums, strict=True)
+        ]
+
+    augmentations = [Identity(), *family.augmentations(3, rng)]
+    assert len(label_by_vote(family, lambda: augmentations, 3)(without_carries, problems, 8)) < 10
 
 
 @given(n=st.integers(1, 6), seed=st.integers(0, 1000))

@@ -56,6 +56,7 @@ def test_seeds_go_in_and_means_come_out(
     assert improve("--seeds", "0", "1", "--out", "loop") == 0
     printed = capsys.readouterr()
     assert "mean of 2 seeds" in printed.out + printed.err
+    assert "With at least 90% right, vote solves up to" in printed.out
     assert all(arm in printed.out + printed.err for arm in ("flop_matched", "gated_unfiltered", "oracle"))
     assert [seed.seed for seed in read_result(LoopResult, tmp_path / "loop" / LOOP_RESULT).seeds] == [0, 1]
     # Another seed in the same folder is another loop: today's result is never returned for it.

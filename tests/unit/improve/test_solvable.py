@@ -96,8 +96,9 @@ def test_a_negative_verdict_says_so() -> None:
     assert "oracle" not in text
 
 
-def test_the_arm_that_knows_the_answers_is_no_control() -> None:
-    text = verdict(result(base=(6, 6), vote=(13, 13), oracle=(13, 13), control=(6, 6)))
+def test_neither_the_oracle_nor_another_treatment_is_a_control() -> None:
+    arms = {"vote": (13, 13), "oracle": (13, 13), "controlled": (13, 13), "baseline": (6, 6), "control": (6, 6)}
+    text = verdict(result(base=(6, 6), **arms))
     assert "above all controls, outside of their intervals: control 6.0 (6.0-6.0)." in text
 
 
@@ -108,7 +109,8 @@ def test_one_seed_has_no_interval() -> None:
 
 
 def test_other_results_have_a_sentence_too() -> None:
-    assert verdict(result(base=(6,), control=(6,))).startswith("No arm did without right answers")
+    assert verdict(result(base=(6,), control=(6,), oracle=(9,))) == "There is no treated arm to judge."
+    assert "verified solves up to 12 letters" in verdict(result(base=(6,), control=(6,), verified=(12,)))
     assert "no control arm" in verdict(result(base=(6, 6), vote=(13, 13)))
     text = verdict(result(base=(0, 6), vote=(13, 13), control=(1, 6), task="last"))
     assert "a base model that solves nothing has no ratio" in text

@@ -121,6 +121,16 @@ def test_results_that_differ_by_seed_are_one_experiment() -> None:
     assert view is not None and len(view.experiments) == 2
 
 
+def test_loops_over_other_difficulties_are_experiments_of_their_own() -> None:
+    """Tasks whose base data ends elsewhere stand side by side in one report."""
+    longer = result({"vote": (1.0, 0.7, 0.2, 0.0)})
+    row = (1.0, 0.7, 0.2)
+    seed = SeedResult(seed=1, arms={"vote": ArmResult(accuracy=(row, row))})
+    shorter = replace(longer, task="copy", difficulties=longer.difficulties[:3], seeds=(seed,))
+    assert loop_findings.pooled([longer, shorter]) == [longer, shorter]
+    assert loop_findings.pooled([shorter, longer]) == [shorter, longer]
+
+
 def test_limitations_follow_the_data() -> None:
     arms = {
         "control": arm(BASE, train_flops=1e12),

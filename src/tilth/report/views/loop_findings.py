@@ -42,7 +42,8 @@ def pooled(results: Sequence[LoopResult]) -> list[LoopResult]:
 
 
 def _same_settings(one: LoopResult, other: LoopResult) -> bool:
-    return replace(one, seeds=other.seeds) == other
+    # Results of other difficulties cannot even hold each other's seeds.
+    return one.difficulties == other.difficulties and replace(one, seeds=other.seeds) == other
 
 
 def means(rows: Sequence[Sequence[float]]) -> list[float]:
