@@ -11,10 +11,10 @@ from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
 from tilth.improve import doctest_calls
 from tilth.improve.doctest_calls import Call
-from tilth.improve.search_config import SEARCH_ARMS
+from tilth.improve.search_config import SEARCH_ARMS, SearchConfig
 from tilth.recipes import load_recipe
 from tilth.results import read_result, write_result
-from tilth.steps import in_order, run
+from tilth.steps import Step, run
 from tilth.synthesis.verify import sandbox
 from tilth.synthesis.verify.sandbox import Isolation, isolation
 
@@ -53,10 +53,13 @@ def test_code_tasks_run_and_leave_an_experiment(tmp_path: Path, monkeypatch: pyt
 
 
 def test_settings_reach_the_steps_and_wrong_ones_are_told() -> None:
-    _, report = in_order(load_recipe("countdown")(effort=0.5, seeds=(7,)))
-    (experiment,) = report.inputs.values()
-    assert experiment.config.seeds == (7,) and experiment.config.base_steps == 225
-    whole = in_order(load_recipe("countdown")())[0].config
+    def settings(**fields: object) -> SearchConfig:
+        (experiment,) = load_recipe("countdown")(**fields).inputs.values()
+        assert isinstance(experiment, Step) and isinstance(experiment.config, SearchConfig)
+        return experiment.config
+
+    half, whole = settings(effort=0.5, seeds=(7,)), settings()
+    assert half.seeds == (7,) and half.base_steps == 225
     assert whole.test_problems >= 1000 and whole.seeds == (0, 1, 2)
     with pytest.raises(ConfigError, match="effort"):
         load_recipe("code-tasks")(effort=-1.0)
