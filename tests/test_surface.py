@@ -67,8 +67,9 @@ CONFIGS = {
     "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate warmup_fraction "
     "decay_fraction beta1 beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at "
     "max_draws seeds",
-    "tilth.improve.search_config:SearchConfig": "difficulty labelled base_steps rounds round_steps prompts replay_share "
-    "samples tree_tokens per_problem min_agreement bits_share noise_share test_problems pass_problems pass_samples "
+    "tilth.improve.search_config:SearchConfig": "difficulty labelled base_steps rounds round_steps prompts "
+    "replay_share samples tree_tokens per_problem min_agreement bits_share noise_share test_problems "
+    "pass_problems pass_samples "
     "d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate round_lr_multiplier arms seeds",
     "tilth.inference.beam:BeamParams": "n_beams max_tokens length_penalty stop_tokens",
     "tilth.inference.tree_search:TreeParams": "budget max_tokens stop_token max_solutions width",
