@@ -76,6 +76,12 @@ CONFIGS = {
     "min_bits_per_label min_gain max_flops seeds",
     "tilth.assay.config:ValueConfig": "seeds depths vocab_size context_length before_tokens before_epochs arm_tokens "
     "replay batch_tokens learning_rate muon_learning_rate arm_rate held_out_bytes bootstrap",
+    "tilth.improve.search_config:SearchConfig": "difficulty labelled base_steps rounds round_steps prompts "
+    "replay_share samples tree_tokens per_problem min_agreement bits_share noise_share test_problems "
+    "pass_problems pass_samples "
+    "d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate round_lr_multiplier arms seeds",
+    "tilth.inference.beam:BeamParams": "n_beams max_tokens length_penalty stop_tokens",
+    "tilth.inference.tree_search:TreeParams": "budget max_tokens stop_token max_solutions width",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p repetition_penalty seed stop_tokens "
     "token_healing",
     "tilth.synthesis.config:SynthesisConfig": "samples documents design router router_documents temperature "
@@ -298,6 +304,8 @@ RECIPES = {
     "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
     "plateau": "corpus seeds depth vocab_size languages effort",
     "easy-to-hard": "tasks effort rounds seeds",
+    "countdown": "effort seeds",
+    "code-tasks": "effort seeds",
     "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
 }
 

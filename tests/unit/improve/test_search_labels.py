@@ -89,21 +89,25 @@ def test_accepted_samples_are_right_different_and_capped(answerer: Answerer) -> 
     assert [label.problem.id for label in labels] == solvable
 
 
-def test_several_answers_of_a_problem_are_kept_up_to_the_cap() -> None:
+def test_the_tree_keeps_several_answers_of_a_problem_up_to_the_cap() -> None:
     model = Answerer(untrained(COUNTDOWN.tokenizer.vocab_size), COUNTDOWN)
     problems = distinct(COUNTDOWN, 1, 10, np.random.default_rng(0))
-    wide = SearchParams(samples=1, n_beams=4000, tree_tokens=2000, tree_width=None, per_problem=3)
-    for name in ("beam", "tree"):
-        labels = search_labeller(name, COUNTDOWN, wide, 0)(model, problems, 1)
-        texts = Counter((label.problem.id, label.rollout.text) for label in labels)
-        per_problem = Counter(label.problem.id for label in labels)
-        assert set(texts.values()) == {1}
+    params = SearchParams(tree_tokens=2000, tree_width=None, per_problem=1)
+    solvable = {problem.id: len(COUNTDOWN.solutions(problem)) for problem in problems}
+    for cap in (1, 3):
+        labels = search_labeller("tree", COUNTDOWN, replace(params, per_problem=cap), 0)(model, problems, 1)
         assert all(COUNTDOWN.verify(label.problem, label.rollout.text) for label in labels)
-        wanted = {problem.id: min(3, len(COUNTDOWN.solutions(problem))) for problem in problems}
-        if name == "tree":
-            assert dict(per_problem) == wanted
-        else:
-            assert per_problem and all(per_problem[key] <= wanted[key] for key in per_problem)
+        assert len({(label.problem.id, label.rollout.text) for label in labels}) == len(labels)
+        assert Counter(label.problem.id for label in labels) == {key: min(cap, n) for key, n in solvable.items()}
+    assert max(solvable.values()) > 1
+
+
+def test_the_beam_accepts_the_right_ones_of_its_ends(answerer: Answerer) -> None:
+    labels = search_labeller("beam", LAST, SearchParams(n_beams=30), 0)(answerer, PROBLEMS, 3)
+    assert labels and all(LAST.verify(label.problem, label.rollout.text) for label in labels)
+    ends = answerer.beam(PROBLEMS, 3, 30)
+    right = [p.id for p, found in zip(PROBLEMS, ends, strict=True) if p.prompt[-2] in {one.text for one in found}]
+    assert [label.problem.id for label in labels] == right
 
 
 def test_the_vote_takes_the_commonest_and_asks_no_checker(answerer: Answerer) -> None:
