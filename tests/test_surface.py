@@ -25,7 +25,7 @@ improve inference load_model model recipes report synthesis teacher tokenizer tr
 """
 VERB_LIST = "run plan why report ls show compare check curate tokenize synthesize train eval improve export chat"
 STAGES = {
-    "assay": "AssayCard AssayConfig Experiment Value ValueConfig",
+    "assay": "AssayCard AssayConfig Experiment Value ValueConfig measure_value",
     "curation": "CurationConfig Drop Extraction Ledger Operator Outcome curate dedup extract identify judge read_file "
     "rules",
     "evaluation": "Baselines NgramModel Origins Surprise baselines bits_per_byte nearest ngram_bits_per_byte surprise "

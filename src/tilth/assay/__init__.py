@@ -8,8 +8,9 @@ if TYPE_CHECKING:
     from tilth.assay.config import AssayConfig, ValueConfig
     from tilth.assay.experiment import Experiment
     from tilth.assay.result import AssayCard, Value
+    from tilth.assay.value import measure_value
 
-__all__ = ["AssayCard", "AssayConfig", "Experiment", "Value", "ValueConfig"]
+__all__ = ["AssayCard", "AssayConfig", "Experiment", "Value", "ValueConfig", "measure_value"]
 
 __getattr__ = attach(
     __name__,
@@ -19,5 +20,6 @@ __getattr__ = attach(
         "Experiment": "tilth.assay.experiment",
         "Value": "tilth.assay.result",
         "ValueConfig": "tilth.assay.config",
+        "measure_value": "tilth.assay.value",
     },
 )

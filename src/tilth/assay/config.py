@@ -23,27 +23,45 @@ class ValueConfig:
     """Of the tokenizer, which is trained on the source where none is given."""
     context_length: int = 128
     """Most tokens that a learner attends to."""
-    before_tokens: int = 400_000
-    """Tokens of the source that a learner sees before the arms part."""
+    before_tokens: int = 200_000
+    """Tokens of the source that a learner reads before the arms part."""
+    before_epochs: int = 4
+    """Times that it reads them: new text shows its worth where the source has little left to give."""
     arm_tokens: int = 200_000
-    """Tokens that each arm trains on."""
-    batch_tokens: int = 4096
+    """Tokens that a learner is trained on in each arm."""
+    replay: float = 0.5
+    """Share of an arm's tokens that is source text read before, the same in all arms: as such data is used, and so that
+    an arm is not judged by what its learner forgets."""
+    batch_tokens: int = 2048
     """Tokens in a training step."""
-    learning_rate: float = 3e-3
-    """Peak learning rate of AdamW."""
+    learning_rate: float = 0.02
+    """Peak learning rate of AdamW, which moves embeddings and output."""
+    muon_learning_rate: float = 0.02
+    """Peak learning rate of Muon, which moves all other matrices."""
+    arm_rate: float = 0.5
+    """Peak learning rates in the arms, as a share of those before."""
     held_out_bytes: int = 200_000
     """Held-out text that is measured on."""
     bootstrap: int = 1000
     """Resamples of seeds and held-out documents for an interval."""
 
     def __post_init__(self) -> None:
-        for name in ("vocab_size", "context_length", "before_tokens", "arm_tokens", "batch_tokens", "held_out_bytes"):
+        sizes = ("vocab_size", "context_length", "before_tokens", "before_epochs", "arm_tokens", "batch_tokens")
+        for name in (*sizes, "held_out_bytes"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give 1 or more.")
         if self.bootstrap < 100:
             raise ConfigError(f"bootstrap is {self.bootstrap}.", fix="Give 100 resamples or more.")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate is {self.learning_rate}.", fix="Give a positive learning_rate.")
+        for name in ("learning_rate", "muon_learning_rate", "arm_rate"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give a positive number.")
+        if not 0 <= self.replay < 1:
+            raise ConfigError(f"replay is {self.replay}.", fix="Give a share from 0 up to below 1.")
+        if self.batch_tokens < self.context_length:
+            raise ConfigError(
+                f"batch_tokens {self.batch_tokens} is less than one row of {self.context_length} tokens.",
+                fix="Raise batch_tokens or lower context_length.",
+            )
         if not self.seeds or min(self.seeds) < 0 or len(set(self.seeds)) < len(self.seeds):
             raise ConfigError(f"seeds is {self.seeds}.", fix="Give one or more different seeds of 0 or more.")
         if not self.depths or min(self.depths) < 1 or len(set(self.depths)) < len(self.depths):

@@ -165,6 +165,8 @@ class Value:
     """Whether the order of the arms differs between sizes by more than the intervals allow."""
     verdict: str
     """One sentence."""
+    notes: tuple[str, ...] = ()
+    """What was set aside, left out, repeated or cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
