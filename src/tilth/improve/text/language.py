@@ -52,6 +52,8 @@ ARMS: tuple[Arm, ...] = (
     Arm(name="fresh", meaning="Half organic text, half real text that it has not seen.", role="upper_bound"),
 )
 BITS = "bits_per_byte"
+MANY_EPOCHS = 1000.0
+"""No limit: `repeat_longer` reads its text as often as its FLOPs allow."""
 _ARM, _VALUE = "arm.json", "value.json"
 
 
@@ -140,7 +142,7 @@ def study_language(
         for seed in config.seeds
     ]
     list(execute.map_shards(train_writer, works, context, name="models", unit="seeds"))
-    pairs = [(work, kind) for kind in KINDS for work in works]
+    pairs: list[tuple[SeedWork, Kind]] = [(work, kind) for kind in KINDS for work in works]
     written = dict(zip(_keys(pairs), execute.map_shards(_write, pairs, context, name="texts"), strict=True))
     values = dict(zip(_keys(pairs), execute.map_shards(_value, pairs, context, name="values"), strict=True))
     judgements = [judge(kind, [values[work.seed, kind] for work in works]) for kind in KINDS]
@@ -156,9 +158,7 @@ def _keys(pairs: Sequence[tuple[SeedWork, Kind]]) -> list[tuple[int, str]]:
     return [(work.seed, kind) for work, kind in pairs]
 
 
-def _divide(
-    config: LanguageConfig, train_text: Dataset, held_out: Dataset, tokenizer: Path, out: Path
-) -> Texts:
+def _divide(config: LanguageConfig, train_text: Dataset, held_out: Dataset, tokenizer: Path, out: Path) -> Texts:
     """Writes the parts: organic and fresh text are of different documents, and so are validation and test."""
     parts: dict[str, list[Document]] = {"organic": [], "fresh": []}
     room = min(config.organic_bytes, train_text.n_bytes // 2)
@@ -312,7 +312,11 @@ def _trained(work: SeedWork, arm: str, folder: Path, more_flops: float) -> ArmRe
     text, share = _mixture(work, arm, own, folder / "text", pass_tokens(work.texts.organic, tokenizer))
     tokens = config.arm_tokens + round(more_flops / model.config.flops_per_token)
     training = TrainConfig(
-        tokens=tokens, seed=work.seed, learning_rate=config.learning_rate, muon_learning_rate=config.learning_rate
+        tokens=tokens,
+        max_epochs=MANY_EPOCHS,
+        seed=work.seed,
+        learning_rate=config.learning_rate,
+        muon_learning_rate=config.learning_rate,
     )
     try:
         result = train(model, training, text, tokenizer, folder / "training", context=work.context)
@@ -387,8 +391,13 @@ def _experiment(
         points.append(Point(arm=arm, seed=seed, x=0.0, values={BITS: records[seed, "stop"].bits_per_byte}))
         if arm != "stop":
             points.append(
-                Point(arm=arm, seed=seed, x=float(record.tokens), values={BITS: record.bits_per_byte},
-                      flops=record.train_flops + made)  # fmt: skip
+                Point(
+                    arm=arm,
+                    seed=seed,
+                    x=float(record.tokens),
+                    values={BITS: record.bits_per_byte},
+                    flops=record.train_flops + made,
+                )
             )
     experiment = Experiment(
         name="language",
@@ -420,9 +429,7 @@ def _experiment(
     return replace(experiment, findings=_findings(experiment, judgements, written))
 
 
-def _settings(
-    config: LanguageConfig, texts: Texts, written: dict[tuple[int, str], Written]
-) -> dict[str, object]:
+def _settings(config: LanguageConfig, texts: Texts, written: dict[tuple[int, str], Written]) -> dict[str, object]:
     settings: dict[str, object] = {
         "organic bytes": texts.organic.n_bytes, "organic passages": texts.organic.n_documents,
         "fresh bytes": texts.fresh.n_bytes, "depth": config.depth, "tokens before": config.base_tokens,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from tilth.assay.config import ValueConfig
 from tilth.errors import ConfigError
 
-_VALUE = ValueConfig(depths=(2,), before_tokens=200_000, arm_tokens=100_000, held_out_bytes=100_000)
+_VALUE = ValueConfig(depths=(2,), before_tokens=300_000, before_epochs=2, arm_tokens=100_000, held_out_bytes=100_000)
+"""Learners read all organic text first: what they have not read, the texts could tell them of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,14 +23,16 @@ class LanguageConfig:
     """Most tokens that it attends to."""
     passage_characters: int = 800
     """Documents are cut at ends of lines into passages of about so many characters: small models read no more."""
-    organic_bytes: int = 800_000
+    organic_bytes: int = 480_000
     """Text of the corpus that the model has; as much again is kept aside as fresh text."""
     base_tokens: int = 600_000
     """Tokens of the organic text that the model is trained on before it writes."""
     arm_tokens: int = 200_000
     """Tokens that every arm trains on afterwards, half of them organic text where it mixes."""
-    prompts: int = 1200
+    prompts: int = 600
     """Passages that each kind of text is written from."""
+    samples: int = 2
+    """Texts of each kind to a passage."""
     temperature: float = 1.0
     """Of all samples."""
     max_copied: float = 0.3
@@ -42,7 +45,9 @@ class LanguageConfig:
     """Fewest words of a text."""
     pair_similarity: float = 0.3
     """Lowest cosine similarity of two passages that make a pair."""
-    pair_epochs: float = 2.0
+    pair_neighbours: int = 2
+    """Most pairs that begin with one passage."""
+    pair_epochs: float = 1.0
     """Passes over the pairs."""
     learning_rate: float = 0.01
     """Peak learning rate (of AdamW and of Muon) when an arm continues; the model starts with that of `TrainConfig`."""
@@ -52,7 +57,8 @@ class LanguageConfig:
     """How the value of the texts is measured; its seeds are left aside."""
 
     def __post_init__(self) -> None:
-        counts = ("depth", "passage_characters", "organic_bytes", "base_tokens", "arm_tokens", "prompts", "test_bytes")
+        sizes = ("depth", "passage_characters", "organic_bytes", "base_tokens", "arm_tokens", "test_bytes")
+        counts = (*sizes, "prompts", "samples", "pair_neighbours")
         for name in counts:
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give 1 or more.")

@@ -9,10 +9,12 @@ or a text kept before. Everything is drawn in a fixed order with a seed for each
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
+
+import pyarrow as pa
 
 from tilth.curation.near_duplicates import NearDuplicateIndex
 from tilth.curation.operators import Drop
@@ -22,7 +24,7 @@ from tilth.improve.text.language_config import LanguageConfig
 from tilth.inference import Engine, SamplingParams
 from tilth.model import load_model
 from tilth.results import read_result, write_result
-from tilth.storage import Dataset, write_dataset
+from tilth.storage import Dataset, finish_dataset, shard_name, write_table
 from tilth.synthesis import bootstrap
 from tilth.synthesis.bootstrap import BootstrapResult, PairFormat
 from tilth.synthesis.define import ParseError
@@ -32,7 +34,7 @@ from tilth.synthesis.gates.text_hashes import hashes_of
 from tilth.synthesis.recipes.bootstrap import parse_related
 from tilth.synthesis.recipes.bootstrap_options import Bootstrap
 from tilth.tokenizer import Tokenizer
-from tilth.types import Document, Message, Sample, document_id
+from tilth.types import Document, Message, Sample, document_id, documents_table, extend_lineage
 
 Kind: TypeAlias = Literal["bootstrapped", "continuations"]
 KINDS: tuple[Kind, ...] = ("bootstrapped", "continuations")
@@ -118,11 +120,15 @@ def write_texts(
     """
     if (out / WRITTEN).exists():
         return read_result(Written, out / WRITTEN)
-    passages = organic[: config.prompts]
+    passages = [passage for passage in organic[: config.prompts] for _ in range(config.samples)]
     taught: BootstrapResult | None = None
     if kind == "bootstrapped":
         options = Bootstrap(
-            model=str(model), threshold=config.pair_similarity, epochs=config.pair_epochs, training_seed=seed
+            model=str(model),
+            threshold=config.pair_similarity,
+            neighbours=config.pair_neighbours,
+            epochs=config.pair_epochs,
+            training_seed=seed,
         )
         work = out / "pairs"
         work.mkdir(parents=True, exist_ok=True)
@@ -136,10 +142,7 @@ def write_texts(
     texts, flops = _draw(engine, prompts, config, seed)
     gates = Gates(config, organic[:])
     kept = [(p, t) for p, t in zip(passages, texts, strict=True) if gates.passes(t, p)]
-    write_dataset(
-        out / "texts", list(_documents(kind, kept)), made_by=f"language/{kind}", parents=(organic.fingerprint,),
-        identity={"kind": kind, "config": config, "seed": seed, "organic": organic.fingerprint},
-    )  # fmt: skip
+    _write_dataset(out / "texts", kind, kept, organic)
     per_token = training_flops_per_token(engine.model, config.context_length)
     written = Written(
         kind=kind,
@@ -178,10 +181,16 @@ def _draw(
     return [one.text.strip() for one in found], flops
 
 
-def _documents(kind: Kind, kept: Sequence[tuple[Document, str]]) -> Iterator[Document]:
-    for passage, text in kept:
-        yield Document.make(text, f"{kind}/{passage.source}", corpus=kind, language=passage.language,
-                            meta={"source_id": passage.id})  # fmt: skip
+def _write_dataset(folder: Path, kind: Kind, kept: Sequence[tuple[Document, str]], organic: Dataset) -> None:
+    """Writes the texts with the passages that they were written from as their lineage."""
+    documents = [
+        Document.make(text, f"{kind}/{passage.source}", corpus=kind, language=passage.language)
+        for passage, text in kept
+    ]
+    lineage = [extend_lineage(None, recipe=kind, source_id=passage.id) for passage, _ in kept]
+    table = documents_table(documents).append_column("lineage", pa.array(lineage, pa.string()))
+    write_table(folder / shard_name(0), table)
+    finish_dataset(folder, shards=[shard_name(0)], made_by=f"language/{kind}", parents=(organic.fingerprint,))
 
 
 def _reasons(dropped: Counter[str]) -> str:
