@@ -13,6 +13,7 @@ killed goes on with the rest and ends with the same bytes.
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -37,6 +38,7 @@ from tilth.tokenizer import Tokenizer
 from tilth.training import TrainConfig, train
 from tilth.training.held_out import held_out_excerpt, text_loss
 from tilth.training.pretraining import pass_tokens
+from tilth.training.trainer import CHECKPOINT
 from tilth.types import Document
 
 ARMS: tuple[Arm, ...] = (
@@ -214,6 +216,7 @@ def train_writer(work: SeedWork) -> None:
     training = TrainConfig(tokens=work.config.base_tokens, seed=work.seed)
     with one_thread():
         train(shape, training, work.texts.organic, tokenizer, work.folder / "base", context=work.context)
+    shutil.rmtree(work.folder / "base" / CHECKPOINT, ignore_errors=True)
     tokenizer.save(work.model)
 
 
@@ -294,6 +297,8 @@ def _run_arm(shard: tuple[SeedWork, str, float]) -> ArmRecord:
     with one_thread():
         record = _trained(work, arm, folder, more_flops)
     write_result(path, record)
+    # The optimizer's state, which nothing needs any more.
+    shutil.rmtree(folder / "training" / CHECKPOINT, ignore_errors=True)
     return record
 
 

@@ -8,6 +8,7 @@ or a text kept before. Everything is drawn in a fixed order with a seed for each
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -158,6 +159,8 @@ def write_texts(
         ended="" if kept else f"every one of {len(texts)} texts was dropped: {_reasons(gates.dropped)}",
     )
     write_result(out / WRITTEN, written)
+    # The optimizer's state of the model of pairs, which nothing needs any more.
+    shutil.rmtree(out / "pairs" / "training", ignore_errors=True)
     return written
 
 
