@@ -41,6 +41,10 @@ class StepError(TilthError):
     """A step cannot run: locked by another process, unfinished inputs, or a config without an identity."""
 
 
+class DivergedError(TilthError):
+    """A training broke down: its loss or gradient is not finite."""
+
+
 class DependencyError(TilthError, ImportError):
     """An optional dependency is needed and not installed."""
 

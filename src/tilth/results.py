@@ -61,9 +61,13 @@ def _value(kind: Any, value: object, where: str) -> object:
             raise DataError(f"`{where}` is {value!r}, not one of {', '.join(map(repr, get_args(kind)))}.", fix=_FIX)
         return value
     if origin is tuple:
-        item = get_args(kind)[0]
         rows = cast("list[object]", _expect(list, value, where))
-        return tuple(_value(item, row, f"{where}[{index}]") for index, row in enumerate(rows))
+        items = get_args(kind) if Ellipsis not in get_args(kind) else (get_args(kind)[0],) * len(rows)
+        if len(items) != len(rows):
+            raise DataError(f"`{where}` holds {len(rows)} values where {len(items)} belong.", fix=_FIX)
+        return tuple(
+            _value(item, row, f"{where}[{index}]") for index, (item, row) in enumerate(zip(items, rows, strict=True))
+        )
     if origin is dict:
         item = get_args(kind)[1]
         entries = cast("dict[str, object]", _expect(dict, value, where))

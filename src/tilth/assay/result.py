@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from tilth.intervals import Interval
@@ -102,8 +103,9 @@ class Diversity:
     """Effective number of different documents among the sampled ones (Friedman & Dieng 2023)."""
     sampled_documents: int
     opening_share: float
-    """Template mass: share of documents that begin with the most common five words."""
+    """Template mass: share of documents that begin with the most common five words; 0 if no two begin alike."""
     closing_share: float
+    """The same of the last five words."""
     distinct: dict[str, float]
     """n -> distinct word n-grams / all."""
     tail_mass: float
@@ -112,8 +114,12 @@ class Diversity:
     """The same of the held-out or source text."""
     machine_text: dict[str, float] = field(default_factory=dict[str, float])
     """Phrase that machine text overuses -> share of documents that hold it."""
+    unknown_words: float = math.nan
+    """Share of words that the source does not have at all."""
     openings: tuple[tuple[str, float], ...] = ()
-    """The most common openings and their shares."""
+    """The most common openings of five words and their shares; only such as two documents or more have."""
+    closings: tuple[tuple[str, float], ...] = ()
+    """The same of the last five words."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 from tilth._lazy import attach
 
 if TYPE_CHECKING:
-    from tilth.improve.config import ARMS, Arm, LoopConfig
+    from tilth.improve.arms import ARMS, DEFAULT_ARMS, Arm
+    from tilth.improve.config import LoopConfig
     from tilth.improve.family import Reverse
     from tilth.improve.loop import improve
     from tilth.improve.result import ArmResult, LoopResult, SeedResult
+    from tilth.improve.start import Start, TextMix
     from tilth.synthesis.verify.task_family import (
         AlphabetTokenizer,
         Augmentable,
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARMS",
+    "DEFAULT_ARMS",
     "AlphabetTokenizer",
     "Arm",
     "ArmResult",
@@ -29,16 +32,19 @@ __all__ = [
     "ProblemSource",
     "Reverse",
     "SeedResult",
+    "Start",
     "TaskFamily",
+    "TextMix",
     "improve",
 ]
 
 __getattr__ = attach(
     __name__,
     {
-        "ARMS": "tilth.improve.config",
+        "ARMS": "tilth.improve.arms",
+        "DEFAULT_ARMS": "tilth.improve.arms",
         "AlphabetTokenizer": "tilth.synthesis.verify.task_family",
-        "Arm": "tilth.improve.config",
+        "Arm": "tilth.improve.arms",
         "ArmResult": "tilth.improve.result",
         "Augmentable": "tilth.synthesis.verify.task_family",
         "Augmentation": "tilth.synthesis.verify.task_family",
@@ -47,6 +53,8 @@ __getattr__ = attach(
         "ProblemSource": "tilth.synthesis.verify.task_family",
         "Reverse": "tilth.improve.family",
         "SeedResult": "tilth.improve.result",
+        "Start": "tilth.improve.start",
+        "TextMix": "tilth.improve.start",
         "TaskFamily": "tilth.synthesis.verify.task_family",
         "improve": "tilth.improve.loop",
     },

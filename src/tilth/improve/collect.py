@@ -17,6 +17,9 @@ from tilth.improve.config import LoopConfig
 from tilth.improve.pseudo_labels import Labeller, PseudoLabel
 from tilth.types import Problem
 
+NEARLY_NONE = 0.05
+"""Share of accepted answers at which harder problems are not tried for the score."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Collected:
@@ -26,6 +29,8 @@ class Collected:
     pseudo_labels: tuple[PseudoLabel, ...] = ()
     generated: int = 0
     """Problems answered for them."""
+    accepted: int = 0
+    """Answers that the labeller accepted; more may have been accepted than are kept."""
     flops: float = 0.0
     """Of all generation, the validation problems of the gate included."""
 
@@ -44,7 +49,7 @@ class Collector:
         """Takes what `samples` attempts at the next difficulty give, without a gate."""
         problems = self.propose(difficulty + 1, self.config.samples)
         labels = self.label(self.answerer, problems, difficulty + 1)
-        return self._collected(difficulty + 1, labels, len(problems))
+        return self._collected(difficulty + 1, labels, len(problems), len(labels))
 
     def gated(self, difficulty: int, validation: Mapping[int, Sequence[Problem]]) -> Collected:
         """Tries until `samples` answers are accepted or `max_draws` times as many problems are tried.
@@ -57,7 +62,7 @@ class Collector:
         if judged and accepted >= self.config.promote_at * len(judged):
             difficulty += 1
         if difficulty <= self.config.base_difficulty:
-            return self._collected(difficulty, [], 0)
+            return self.nothing(difficulty)
         return self.fill(difficulty, self.config.samples)
 
     def fill(self, difficulty: int, wanted: int) -> Collected:
@@ -71,12 +76,30 @@ class Collector:
             n = min(most - drawn, math.ceil(missing / share) if share else most)
             labels += self.label(self.answerer, self.propose(difficulty, n), difficulty)
             drawn += n
-        return self._collected(difficulty, labels[:wanted], drawn)
+        return self._collected(difficulty, labels[:wanted], drawn, len(labels))
 
-    def _collected(self, difficulty: int, labels: Sequence[PseudoLabel], generated: int) -> Collected:
+    def nothing(self, difficulty: int) -> Collected:
+        """Collects nothing; what was generated to decide so is counted."""
+        return self._collected(difficulty, [], 0, 0)
+
+    def accepted_shares(self, validation: Mapping[int, Sequence[Problem]]) -> dict[str, float]:
+        """Returns the share of accepted answers per difficulty, up to the first of (nearly) none: the controller's
+        score."""
+        shares: dict[str, float] = {}
+        for difficulty, judged in sorted(validation.items()):
+            if not judged:
+                break
+            answered = {label.problem.id for label in self.label(self.answerer, judged, difficulty)}
+            shares[str(difficulty)] = len(answered) / len(judged)
+            if len(answered) <= NEARLY_NONE * len(judged):
+                break
+        return shares
+
+    def _collected(self, difficulty: int, labels: Sequence[PseudoLabel], generated: int, accepted: int) -> Collected:
         return Collected(
             difficulty=difficulty,
             pseudo_labels=tuple(labels),
             generated=generated,
+            accepted=accepted,
             flops=self.answerer.flops,
         )

@@ -7,35 +7,32 @@ data. `from_effort` is the one dial over steps and samples.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from tilth.errors import ConfigError
-
-Arm = Literal["baseline", "control", "flop_matched", "unfiltered", "gated_unfiltered", "vote", "oracle"]
-ARMS: tuple[Arm, ...] = get_args(Arm)
-"""What each arm does after the base model, in the order in which they are shown.
-
-baseline: nothing. control: as many steps as the others, on base data. flop_matched: base data, for as many FLOPs as the
-vote arm spends on training and generation. unfiltered: unfiltered self-training, one difficulty more in each round.
-gated_unfiltered: unfiltered self-training at the difficulties, and with the number of pseudo-labels, of the vote arm,
-so that the two differ by the filter alone. vote: pseudo-labels by majority over augmentations, without right answers.
-oracle: pseudo-labels that an exact verifier accepts.
-"""
-FOLLOWS_VOTE: frozenset[Arm] = frozenset(("gated_unfiltered", "flop_matched"))
-"""Arms that read what the vote arm did in the same round, and so run after it."""
+from tilth.improve.arms import ARMS as ARMS
+from tilth.improve.arms import DEFAULT_ARMS, LabelWith
+from tilth.improve.arms import Arm as Arm
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoopConfig:
     """Let a model teach itself a family of problems from easy to hard, beside its controls."""
 
+    task: str = "reverse"
+    """Name of the family of problems: reverse, copy ..., any of `tilth.synthesis.verify`, or `path/to/file.py:name`."""
+    arms: tuple[Arm, ...] = DEFAULT_ARMS
+    """What is run from the base model; arms that the family has no use for are left out."""
+    label_with: LabelWith = "vote"
+    """How treated arms come to labels. Of others than `vote`, the arm `verified` takes the place of the arm `vote`."""
     rounds: int = 8
     """Rounds of generating, verifying and fine-tuning; each may take on problems one step harder."""
     base_difficulty: int = 6
     """Hardest problems that come with right answers: difficulties 1 to this."""
     base_steps: int = 700
-    """Training steps of the base model."""
+    """Training steps of the base model; 0: a given model is used as it is."""
     round_steps: int = 60
     """Training steps of a round."""
     samples: int = 1000
@@ -80,27 +77,74 @@ class LoopConfig:
     """Share of validation problems whose answers must be accepted before an arm moves on to their difficulty."""
     max_draws: int = 4
     """Most problems that a gated arm tries in a round, as a multiple of `samples`."""
+    samples_per_problem: int = 16
+    """Samples, or steps of search, that a checker sees for a problem where `label_with` is not `vote`."""
+    label_noise: float = 0.2
+    """Share of the labels of the arm `noise` that are exchanged for answers to other problems."""
+    text_share: float = 0.3
+    """Where real text is given: its share of the rows of a batch, and of the loss (replay against forgetting)."""
+    text_row_tokens: int = 128
+    """Tokens of a row of real text; problems share rows of that length."""
+    held_out_bytes: int = 20_000
+    """Held-out real text that is measured after each round."""
+    sampled_texts: int = 32
+    """Openings of held-out text that a model continues, for the monitor; 0: none."""
+    monitor: bool = True
+    """Whether the collapse monitor may throw a round of a treated arm away."""
+    max_text_loss_rise: float = 0.1
+    """Rise of the held-out bits per byte, over the lower of base model and last good round, that throws a round away:
+    several times what the measurement of a good round moves, far below what training without replay does."""
+    min_diversity: float = 0.5
+    """Share of the diversity of base model and last good round, whichever is lower, below which a round is thrown away:
+    half the different answers are gone."""
+    max_fall_backs: int = 2
+    """Rounds thrown away in a row that end an arm: the next would start from the same model and data."""
+    min_bits_per_label: float = 0.01
+    """Bits per pseudo-label below which a round is exhausted: the model was sure of its labels before (p > .99)."""
+    min_gain: float = 0.02
+    """Rise of the controller's score, in difficulties solved, that counts as a gain: of 100 problems, two."""
+    max_flops: float | None = None
+    """FLOPs of training, generation and choice that the arm `controlled` may spend; None: only the rounds limit it."""
     seeds: tuple[int, ...] = (0,)
     """Seeds of everything that is drawn by chance; the whole loop runs once for each."""
 
     def __post_init__(self) -> None:
-        counts = ("rounds", "base_difficulty", "base_steps", "round_steps", "samples", "test_problems")
-        shape = ("d_model", "n_layers", "n_heads", "d_ff", "batch_size", "max_draws")
-        for name in (*counts, "validation_problems", *shape):
+        counts = ("rounds", "base_difficulty", "round_steps", "samples", "test_problems")
+        shape = ("d_model", "n_layers", "n_heads", "d_ff", "batch_size", "max_draws", "samples_per_problem")
+        text = ("text_row_tokens", "held_out_bytes", "max_fall_backs")
+        for name in (*counts, "validation_problems", *shape, *text):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give 1 or more.")
-        for name in ("learning_rate", "muon_learning_rate", "gradient_clip"):
+        for name in ("base_steps", "weight_decay", "sampled_texts", "min_bits_per_label", "min_gain"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give 0 or more.")
+        for name in ("learning_rate", "muon_learning_rate", "gradient_clip", "max_text_loss_rise"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix=f"Give a positive {name}.")
-        for name in ("newest_share", "promote_at", "warmup_fraction", "decay_fraction"):
+        shares = ("newest_share", "promote_at", "warmup_fraction", "decay_fraction", "label_noise", "min_diversity")
+        for name in (*shares, "text_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give a share between 0 and 1.")
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}.", fix="Give a number from 0 up to below 1.")
-        if self.weight_decay < 0:
-            raise ConfigError(f"weight_decay is {self.weight_decay}.", fix="Give 0 or more.")
+        if self.text_share == 1:
+            raise ConfigError("text_share is 1.", fix="Give a share below 1: the rest of a batch are problems.")
+        if self.max_flops is not None and not (self.max_flops > 0 and math.isfinite(self.max_flops)):
+            raise ConfigError(f"max_flops is {self.max_flops}.", fix="Give a positive number of FLOPs, or none.")
+        self._check_arms()
         self._check_votes_and_seeds()
+
+    def _check_arms(self) -> None:
+        unknown = [arm for arm in self.arms if arm not in ARMS]
+        if unknown:
+            raise ConfigError(f"There is no arm `{unknown[0]}`.", fix=f"Choose from {', '.join(ARMS)}.")
+        if not self.arms or len(set(self.arms)) < len(self.arms):
+            raise ConfigError(f"arms is {self.arms}.", fix="Give one or more different arms.")
+        if self.label_with not in get_args(LabelWith):
+            raise ConfigError(
+                f"label_with is {self.label_with!r}.", fix=f"Choose from {', '.join(get_args(LabelWith))}."
+            )
 
     def _check_votes_and_seeds(self) -> None:
         if not self.augmentations / 2 < self.min_agreement <= self.augmentations:
@@ -131,6 +175,11 @@ class LoopConfig:
             test_problems=scaled(default.test_problems),
             validation_problems=scaled(default.validation_problems),
         )
+
+    @property
+    def leading_arm(self) -> Arm:
+        """The treated arm that others follow."""
+        return "vote" if self.label_with == "vote" else "verified"
 
     @property
     def measured_difficulties(self) -> range:

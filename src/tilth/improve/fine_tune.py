@@ -98,7 +98,10 @@ def batch_flops(model: Transformer, batch: Batch) -> float:
 
 
 def batches_worth(pool: ProblemPool, rng: np.random.Generator, model: Transformer, flops: float) -> list[Batch]:
-    """Draws as many batches as it takes to spend `flops` on training: the nearest number of steps, at least one."""
+    """Draws as many batches as it takes to spend `flops` on training: the nearest number of steps, at least one.
+
+    No difficulty has an extra share in them.
+    """
     batches = [pool.batch(rng)]
     spent = batch_flops(model, batches[0])
     while True:

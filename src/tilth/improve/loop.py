@@ -1,10 +1,11 @@
 """The self-improving loop on a family of problems of growing difficulty, beside its controls.
 
-All arms start from one base model. A round: propose problems one step harder, answer them, keep what the arm's labeller
-accepts, fine-tune on base data and all pseudo-labels so far. An arm is a pure function of base model, name, seed and
-config (two of them also of the vote arm's records); each round leaves a folder, so that a killed run continues where it
-stopped and ends with the same weights. In exchange, the optimizer starts afresh in each round. Equal steps are not
-equal FLOPs: harder problems are longer, and only some arms generate, so training and generation are counted apart.
+All arms start from one base model, which the loop trains or is given. A round: propose problems, answer them, keep what
+the arm's labeller accepts, measure what that tells the model, train on base data, real text and all pseudo-labels so
+far, evaluate, decide. An arm is a pure function of base model, name, seed and config (some also of the leading arm's
+records); each round leaves a folder, so that a killed run continues where it stopped and ends with the same weights. In
+exchange, the optimizer starts afresh in each round. Equal steps are not equal FLOPs: harder problems are longer, and
+only some arms generate, so training and generation are counted apart.
 Validation problems decide on promotion; test problems are reported and decide nothing.
 Source: Lee et al. 2025 (arXiv 2502.01612), made small.
 """
@@ -13,137 +14,69 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from tilth import execute
-from tilth.errors import ConfigError
+from tilth.errors import ConfigError, StepError
 from tilth.files import clear_temporaries
 from tilth.identity import claim, fingerprint_of
-from tilth.improve.answering import Answerer, accuracy, is_right
-from tilth.improve.collect import Collected, Collector
-from tilth.improve.config import ARMS, FOLLOWS_VOTE, Arm, LoopConfig
-from tilth.improve.family import (
-    Identity,
-    Reverse,
-    Split,
-    Unlabelled,
-    end_token,
-    propose_other_than,
-    split_problems,
-    without_answers,
-)
-from tilth.improve.fine_tune import batches_worth, fine_tune, one_thread
-from tilth.improve.problem_pool import ProblemPool
-from tilth.improve.pseudo_labels import label_by_vote, label_everything, label_verified
-from tilth.improve.result import LOOP_RESULT, ArmResult, LoopExample, LoopResult, SeedResult
-from tilth.improve.rounds import RoundRecord, read_model, read_pseudo_labels, read_record, save_round
-from tilth.model import ModelConfig, Transformer
+from tilth.improve.answering import Answerer, accuracy
+from tilth.improve.arm_state import ArmState
+from tilth.improve.arms import ARMS, LONGEST_FIRST, PLANS, Arm
+from tilth.improve.config import LoopConfig
+from tilth.improve.family import Reverse, end_token
+from tilth.improve.fine_tune import FineTuned, fine_tune, one_thread
+from tilth.improve.monitor import TEXT_LOSS, monitor_values
+from tilth.improve.one_round import run_round
+from tilth.improve.result import LOOP_RESULT, ArmResult, LoopExample, LoopResult, MonitorReading, SeedResult
+from tilth.improve.rounds import RoundRecord, has_model, read_model, read_record, remove_model, save_round
+from tilth.improve.seed_run import SeedRun
+from tilth.improve.start import Start, TextMix, text_tokenizer, with_tokenizer
+from tilth.model import Transformer, load_model
 from tilth.model.device import resolve_device
 from tilth.progress import SILENT, Progress
 from tilth.results import write_result
-from tilth.synthesis.verify.task_family import Augmentable, Augmentation, ProblemSource, TaskFamily
-from tilth.training import initial_model
+from tilth.synthesis.verify.task_family import Augmentable, TaskFamily
+from tilth.training.pretraining import weights_fingerprint
 from tilth.training.trainer import CHECKPOINT
 from tilth.types import Problem
 
-LONGEST_FIRST: tuple[Arm, ...] = (
-    "vote",
-    "oracle",
-    "unfiltered",
-    "control",
-    "baseline",
-    "flop_matched",
-    "gated_unfiltered",
-)
-"""The order in which arms are started, so that side by side they end at about the same time."""
 EXAMPLES = 4
 """Problems whose answers by all arms are shown, spread over the difficulties that rounds can reach."""
-_SPLIT, _BASE = 0, 1
-_ARM_KEYS: dict[Arm, int] = {
-    "control": 3, "unfiltered": 4, "vote": 5, "oracle": 6, "flop_matched": 7, "gated_unfiltered": 8
-}  # fmt: skip
-"""First keys of the streams of chance. They are written out so that another arm does not change the others' results."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SeedRun:
-    """What all arms of one seed share."""
-
-    config: LoopConfig
-    family: TaskFamily
-    seed: int
-    folder: Path
-    """Holds `base/` and, for each arm, a folder for each round."""
-    context: execute.Context = field(default_factory=execute.Context)
-
-    @property
-    def base_folder(self) -> Path:
-        """The folder of the base model."""
-        return self.folder / "base"
-
-    def round_folder(self, arm: Arm, number: int) -> Path:
-        """Returns the folder of a round, counted from 1."""
-        return self.folder / arm / f"round-{number:02d}"
-
-    @cached_property
-    def split(self) -> Split:
-        """The validation and test problems."""
-        config = self.config
-        difficulties = config.measured_difficulties
-        return split_problems(
-            self.family,
-            difficulties,
-            n_test=config.test_problems,
-            n_validation=config.validation_problems,
-            validate_beyond=config.base_difficulty,
-            rngs=(self.rng(_SPLIT, difficulty) for difficulty in difficulties),
-        )
-
-    @property
-    def model_config(self) -> ModelConfig:
-        """The shape of the model: without positions (NoPE), since rotary ones fail one step beyond training.
-
-        The context is twice the longest measured prompt: others that are drawn may be longer, and it costs nothing.
-        """
-        hardest = self.config.measured_difficulties[-1]
-        encode = self.family.tokenizer.encode_ordinary
-        prompt = max((len(encode(prompt)) for prompt in self.split.excluded), default=1)
-        return ModelConfig(
-            vocab_size=self.family.tokenizer.vocab_size,
-            d_model=self.config.d_model,
-            n_layers=self.config.n_layers,
-            n_heads=self.config.n_heads,
-            d_ff=self.config.d_ff,
-            context_length=2 * (prompt + self.family.answer_tokens(hardest)),
-            rope_theta=None,
-        )
-
-    def pool(self) -> ProblemPool:
-        """Returns the base data: the same for all arms and rounds."""
-        return ProblemPool(self.family, self.config, self.split.excluded)
-
-    def rng(self, *key: int) -> np.random.Generator:
-        """Returns the stream of chance that belongs to a key."""
-        return np.random.default_rng([self.seed, *key])
+LOCK = ".improve.lock"
+_BASE = 1
+"""First key of the base training's stream of chance."""
+Outcome = tuple[ArmResult, list[str]]
+"""What an arm came to, and its last model's answers to the examples."""
 
 
 def improve(
-    config: LoopConfig, out: Path | str, context: execute.Context | None = None, family: TaskFamily | None = None
+    config: LoopConfig,
+    out: Path | str,
+    context: execute.Context | None = None,
+    family: TaskFamily | None = None,
+    *,
+    start: Start | None = None,
+    text: TextMix | None = None,
 ) -> LoopResult:
-    """Trains a base model for each seed, runs all arms from it, and writes `improve.json`.
+    """Makes a base model for each seed, runs all arms from it, and writes `improve.json`.
 
-    Rounds stay under `out` as they end; called again, it continues from there. The family is `Reverse` unless given;
-    one without augmentations is run without the vote arm and those that follow it.
-    Raises: ConfigError if `out` holds a loop of other settings, or for a device that is not there.
+    Rounds stay under `out` as they end; called again, it continues from there. The family is that of `config.task`
+    unless given; arms that it has no use for are left out. `start` gives the model that is trained further, or a
+    tokenizer for text; `text` is real text that is mixed into every batch.
+    Raises: ConfigError if `out` holds a loop of other settings, for a device that is not there, or for a model, family
+    and text that do not fit each other; StepError if another process is at work in `out`.
     """
-    out, context, family = Path(out), context or execute.Context(), family or Reverse()
-    end_token(family.tokenizer)
+    out, context, start = Path(out), context or execute.Context(), start or Start()
+    family = with_tokenizer(family or task_family(config.task), start.tokenizer)
+    arms = arms_of(config, family)
+    identity = _identity(config, family, start, text)
     # Of the machine's facts, only what training needs travels to worker processes.
     machine = execute.Context(
         device=resolve_device(context.device),
@@ -151,71 +84,122 @@ def improve(
         checkpoint_seconds=context.checkpoint_seconds,
     )
     runs = [
-        SeedRun(config=config, family=family, seed=seed, folder=out / f"seed-{seed}", context=machine)
+        SeedRun(
+            config=config,
+            family=family,
+            seed=seed,
+            folder=out / f"seed-{seed}",
+            context=machine,
+            model=start.model,
+            text=text,
+        )
         for seed in config.seeds
     ]
     outputs = (LOOP_RESULT, *(run.folder.name for run in runs))
-    claim(out, {"config": config, "family": family.name}, kind="improve", outputs=outputs)
-    clear_temporaries(out)
-    if len(runs) == 1:
-        train_base(runs[0], context.progress)
-    else:
-        list(execute.map_shards(train_base, runs, context, name="base models", unit="seeds"))
-    result = loop_result(runs, _run_arms(runs, arms_of(family), context))
-    write_result(out / LOOP_RESULT, result)
+    claim(out, identity, kind="improve", outputs=outputs)
+    with _locked(out):
+        clear_temporaries(out)
+        if len(runs) == 1:
+            train_base(runs[0], context.progress)
+        else:
+            list(execute.map_shards(train_base, runs, context, name="base models", unit="seeds"))
+        result = loop_result(runs, _run_arms(runs, arms, context))
+        write_result(out / LOOP_RESULT, result)
     return result
 
 
-def arms_of(family: TaskFamily) -> tuple[Arm, ...]:
-    """Returns the arms that a family can run, in the order in which they are shown."""
-    if isinstance(family, Augmentable):
-        return ARMS
-    return tuple(arm for arm in ARMS if arm != "vote" and arm not in FOLLOWS_VOTE)
+def task_family(name: str) -> TaskFamily:
+    """Returns the family of that name: one of the loop's own, or of `tilth.synthesis.verify`.
+
+    Raises: ConfigError for an unknown name.
+    """
+    if name == Reverse.name:
+        return Reverse()
+    from tilth.synthesis.verify.registry import family
+
+    return family(name)
 
 
-def _run_arms(
-    runs: Sequence[SeedRun], arms: Sequence[Arm], context: execute.Context
-) -> dict[tuple[int, Arm], tuple[ArmResult, list[str]]]:
-    """Runs all arms of all seeds side by side, those that follow the vote arm after it."""
-    found: dict[tuple[int, Arm], tuple[ArmResult, list[str]]] = {}
+def arms_of(config: LoopConfig, family: TaskFamily) -> tuple[Arm, ...]:
+    """Returns the arms that are run, in the order in which they are shown.
+
+    A vote takes augmentations: for a family without them, arms that need its labels are left out.
+    Raises: ConfigError if an arm is asked for whose leading arm is not.
+    """
+    leading = config.leading_arm
+    asked: set[Arm] = {leading if arm in ("vote", "verified") else arm for arm in config.arms}
+    for arm in ARMS:
+        if arm in asked and PLANS[arm].follows and leading not in asked:
+            raise ConfigError(
+                f"The arm `{arm}` follows the arm `{leading}`, which is not run.", fix=f"Add `{leading}`."
+            )
+    if leading == "vote" and not isinstance(family, Augmentable):
+        asked = {a for a in asked if PLANS[a].labels not in ("accepted", "corrupted") and not PLANS[a].follows}
+    return tuple(arm for arm in ARMS if arm in asked)
+
+
+def _identity(config: LoopConfig, family: TaskFamily, start: Start, text: TextMix | None) -> dict[str, object]:
+    """Checks that what the loop is given fits together, and returns what decides about its result."""
+    end_token(family.tokenizer)
+    if start.model is None and not config.base_steps:
+        raise ConfigError("base_steps is 0, and there is no model.", fix="Give a model, or steps to train one.")
+    identity: dict[str, object] = {"config": config, "family": family.name}
+    if start.model is not None:
+        identity["model"] = weights_fingerprint(load_model(start.model))
+    if start.tokenizer is not None:
+        identity["tokenizer"] = start.tokenizer.fingerprint
+    if text is not None:
+        text_tokenizer(family)
+        identity["text"] = [text.train.fingerprint, text.held_out.fingerprint, text.max_bytes]
+    return identity
+
+
+@contextmanager
+def _locked(out: Path) -> Generator[None]:
+    """Keeps a second process out of `out`; the system frees the lock of a process that was killed."""
+    try:
+        with FileLock(out / LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise StepError(
+            f"Another process is at work on the loop in {out}.", fix="Wait for it, or choose another folder."
+        ) from None
+
+
+def _run_arms(runs: Sequence[SeedRun], arms: Sequence[Arm], context: execute.Context) -> dict[tuple[int, Arm], Outcome]:
+    """Runs all arms of all seeds side by side, those that follow the leading arm after it."""
+    found: dict[tuple[int, Arm], Outcome] = {}
     for follows in (False, True):
         shards: list[tuple[SeedRun, Arm]] = [
-            (run, arm) for arm in LONGEST_FIRST for run in runs if arm in arms and (arm in FOLLOWS_VOTE) == follows
+            (run, arm) for arm in LONGEST_FIRST for run in runs if arm in arms and PLANS[arm].follows == follows
         ]
-        name = "arms that follow the vote" if follows else "arms"
+        name = "arms that follow another" if follows else "arms"
         outcomes = execute.map_shards(_run_shard, shards, context, name=name, unit="arms")
         for (run, arm), outcome in zip(shards, outcomes, strict=True):
             found[run.seed, arm] = outcome
+            if outcome[0].ended:
+                context.progress.say(f"improve: seed {run.seed}, arm {arm} ended early. {outcome[0].ended}")
     return found
 
 
-def _run_shard(shard: tuple[SeedRun, Arm]) -> tuple[ArmResult, list[str]]:
+def _run_shard(shard: tuple[SeedRun, Arm]) -> Outcome:
     return run_arm(*shard)
 
 
 def train_base(run: SeedRun, progress: Progress = SILENT) -> None:
-    """Trains the model that all arms start from, on right answers to easy problems, unless that is done.
+    """Makes the model that all arms start from, unless that is done: trained on right answers to easy problems.
 
     Killed, it continues from a checkpoint, which is removed at the end.
     """
-    folder, config = run.base_folder, run.config
+    folder = run.base_folder
     if read_record(folder) is None:
         with one_thread():
-            model = initial_model(run.model_config, run.seed).to(run.context.device)
-            trained = fine_tune(
-                model,
-                run.pool().batches(run.rng(_BASE), config.base_steps),
-                config.base_steps,
-                config,
-                out=folder,
-                identity={"config": config, "family": run.family.name, "seed": run.seed},
-                name="base model",
-                context=replace(run.context, progress=progress),
-            )
+            model = run.first_model()
+            trained = _base_training(run, model, progress)
             record = RoundRecord(
-                difficulty=config.base_difficulty,
+                difficulty=run.config.base_difficulty,
                 accuracy=accuracy(model, run.family, run.split.test),
-                validation_accuracy=_validation_accuracy(run, model),
+                monitor=MonitorReading(round=0, values=monitor_values(run, model), verdict="ok"),
                 train_flops=trained.flops,
                 seconds=trained.seconds,
             )
@@ -224,97 +208,52 @@ def train_base(run: SeedRun, progress: Progress = SILENT) -> None:
     shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
 
 
-def run_arm(run: SeedRun, arm: Arm) -> tuple[ArmResult, list[str]]:
+def _base_training(run: SeedRun, model: Transformer, progress: Progress) -> FineTuned:
+    config = run.config
+    if not config.base_steps:
+        return FineTuned(0.0, 0.0)
+    return fine_tune(
+        model,
+        run.pool(model.config.context_length).batches(run.rng(_BASE), config.base_steps),
+        config.base_steps,
+        config,
+        out=run.base_folder,
+        identity={"config": config, "family": run.family.name, "seed": run.seed},
+        name="base model",
+        context=replace(run.context, progress=progress),
+    )
+
+
+def run_arm(run: SeedRun, arm: Arm) -> Outcome:
     """Runs an arm, or continues it; returns what it came to, and its last model's answers to the examples."""
-    base = run.base_folder
-    records, pool, folder = [_record(base)], run.pool(), base
+    record = _record(run.base_folder)
     with one_thread():
+        base = read_model(run.base_folder, run.context.device)
+        state = ArmState.after_base(run.base_folder, run.pool(base.config.context_length), record)
         for number in range(1, run.config.rounds + 1):
             if arm == "baseline":
-                records.append(_unchanged(records[0]))
+                state = replace(state, records=(*state.records, _unchanged(record)))
                 continue
-            before, folder = folder, run.round_folder(arm, number)
+            folder = run.round_folder(arm, number)
             if read_record(folder) is None:
-                run_round(run, arm, number, read_model(before, run.context.device), pool, records[-1].difficulty)
-            record = _record(folder)
-            pool = pool.plus(record.difficulty, read_pseudo_labels(folder))
-            records.append(record)
-        model = read_model(folder, run.context.device)
+                if not has_model(state.folder):  # this round was deleted by hand, and the model before it is not kept
+                    shutil.rmtree(run.folder / arm)
+                    return run_arm(run, arm)
+                run_round(run, arm, number, read_model(state.folder, run.context.device), state)
+            before, state = state.folder, state.after(folder, _record(folder))
+            if state.folder == folder and before != run.base_folder:
+                remove_model(before)
+            if state.records[-1].ended:
+                break
+        model = base if state.folder == run.base_folder else read_model(state.folder, run.context.device)
         answers = [Answerer(model, run.family)([problem], difficulty)[0].text for difficulty, problem in _examples(run)]
-    return _arm_result(records), answers
-
-
-def run_round(run: SeedRun, arm: Arm, number: int, model: Transformer, pool: ProblemPool, difficulty: int) -> None:
-    """Runs one round from the arm's last model, data and difficulty, and saves it; `model` is trained in place."""
-    started = time.monotonic()
-    rng = run.rng(_ARM_KEYS[arm], number)
-    collected = _collect(run, arm, number, model, difficulty, rng)
-    pool = pool.plus(collected.difficulty, collected.pseudo_labels)
-    if arm == "flop_matched":
-        vote = _record(run.round_folder("vote", number))
-        batches = batches_worth(pool, rng, model, vote.train_flops + vote.generation_flops)
-        trained = fine_tune(model, batches, len(batches), run.config, context=run.context)
-    else:
-        newest = None if arm == "control" else collected.difficulty
-        steps = run.config.round_steps
-        batches = pool.batches(rng, steps, newest=newest)
-        trained = fine_tune(model, batches, steps, run.config, context=run.context)
-    labels, last = collected.pseudo_labels, number == run.config.rounds
-    record = RoundRecord(
-        difficulty=collected.difficulty,
-        accuracy=accuracy(model, run.family, run.split.test),
-        validation_accuracy=_validation_accuracy(run, model) if last else (),
-        generated=collected.generated,
-        kept=len(labels),
-        right=sum(is_right(run.family, label.problem, label.rollout) for label in labels),
-        train_flops=trained.flops,
-        generation_flops=collected.flops,
-        seconds=time.monotonic() - started,
-    )
-    save_round(run.round_folder(arm, number), model, labels, record)
-
-
-def source_for(arm: Arm, family: TaskFamily) -> ProblemSource:
-    """Returns what an arm draws problems from: the oracle from the family, all others from one without answers."""
-    return family if arm == "oracle" else Unlabelled(family)
-
-
-def _collect(
-    run: SeedRun, arm: Arm, number: int, model: Transformer, difficulty: int, rng: np.random.Generator
-) -> Collected:
-    """Collects an arm's pseudo-labels; only the oracle is handed the family, and with it answers."""
-    if arm in ("control", "flop_matched"):
-        return Collected(difficulty=difficulty)
-    config, excluded = run.config, run.split.excluded
-    source = source_for(arm, run.family)
-    if arm == "oracle":
-        label = label_verified(run.family)
-    elif arm == "vote":
-        label = label_by_vote(source, partial(_augmentations, run, rng), config.min_agreement)
-    else:
-        label = label_everything(source)
-
-    def propose(difficulty: int, n: int) -> list[Problem]:
-        return propose_other_than(excluded, source, difficulty, n, rng)
-
-    collector = Collector(Answerer(model, source), label, propose, config)
-    if arm == "unfiltered":
-        return collector.one_harder(difficulty)
-    if arm == "gated_unfiltered":
-        vote = _record(run.round_folder("vote", number))
-        return collector.fill(vote.difficulty, vote.kept)
-    validation = {d: without_answers(problems) for d, problems in run.split.validation.items()}
-    return collector.gated(difficulty, validation)
+        validation = _validation_accuracy(run, model)
+    return replace(_arm_result(state.records), validation_accuracy=validation), answers
 
 
 def _validation_accuracy(run: SeedRun, model: Transformer) -> tuple[float, ...]:
     split = run.split
     return accuracy(model, run.family, {d: split.validation.get(d, ()) for d in run.config.measured_difficulties})
-
-
-def _augmentations(run: SeedRun, rng: np.random.Generator) -> list[Augmentation]:
-    assert isinstance(run.family, Augmentable)
-    return [Identity(), *run.family.augmentations(run.config.augmentations - 1, rng)]
 
 
 def _record(folder: Path) -> RoundRecord:
@@ -325,14 +264,14 @@ def _record(folder: Path) -> RoundRecord:
 
 
 def _unchanged(base: RoundRecord) -> RoundRecord:
-    return RoundRecord(difficulty=base.difficulty, accuracy=base.accuracy, validation_accuracy=base.validation_accuracy)
+    return RoundRecord(difficulty=base.difficulty, accuracy=base.accuracy, monitor=base.monitor)
 
 
 def _arm_result(records: Sequence[RoundRecord]) -> ArmResult:
     after = records[1:]
+    losses = [record.monitor.values.get(TEXT_LOSS) if record.monitor else math.nan for record in records]
     return ArmResult(
         accuracy=tuple(record.accuracy for record in records),
-        validation_accuracy=records[-1].validation_accuracy,
         difficulty=tuple(record.difficulty for record in after),
         generated=tuple(record.generated for record in after),
         kept=tuple(record.kept for record in after),
@@ -340,6 +279,18 @@ def _arm_result(records: Sequence[RoundRecord]) -> ArmResult:
         train_flops=sum(record.train_flops for record in after),
         generation_flops=sum(record.generation_flops for record in after),
         seconds=sum(record.seconds for record in after),
+        bits_per_label=tuple(record.bits_per_label for record in after),
+        bits_per_label_token=tuple(record.bits_per_label_token for record in after),
+        pass_rate=tuple(record.accepted / record.generated if record.generated else math.nan for record in after),
+        distinct_labels=tuple(record.distinct_labels for record in after),
+        held_out_bits_per_byte=() if losses[0] is None else tuple(math.nan if x is None else x for x in losses),
+        decisions=tuple(
+            replace(record.decision, flops=record.train_flops + record.generation_flops)
+            for record in after
+            if record.decision is not None
+        ),
+        monitor=tuple(record.monitor for record in after if record.monitor is not None and record.monitor.round),
+        ended=records[-1].ended,
     )
 
 
@@ -352,7 +303,7 @@ def _examples(run: SeedRun) -> list[tuple[int, Problem]]:
     return [(measured[int(index)], run.split.test[measured[int(index)]][0]) for index in spread]
 
 
-def loop_result(runs: Sequence[SeedRun], outcomes: dict[tuple[int, Arm], tuple[ArmResult, list[str]]]) -> LoopResult:
+def loop_result(runs: Sequence[SeedRun], outcomes: Mapping[tuple[int, Arm], Outcome]) -> LoopResult:
     """Returns the result of all arms of all seeds."""
     run = runs[0]
     difficulties = run.config.measured_difficulties
@@ -364,12 +315,12 @@ def loop_result(runs: Sequence[SeedRun], outcomes: dict[tuple[int, Arm], tuple[A
         seeds=tuple(_seed_result(run, outcomes) for run in runs),
         test_problems=tuple(len(run.split.test[d]) for d in difficulties),
         validation_problems=tuple(len(run.split.validation.get(d, ())) for d in difficulties),
-        n_params=run.model_config.n_params,
+        n_params=read_model(run.base_folder, "cpu").config.n_params,
         settings=fingerprint_of(replace(run.config, seeds=(0,))),
     )
 
 
-def _seed_result(run: SeedRun, outcomes: dict[tuple[int, Arm], tuple[ArmResult, list[str]]]) -> SeedResult:
+def _seed_result(run: SeedRun, outcomes: Mapping[tuple[int, Arm], Outcome]) -> SeedResult:
     base = _record(run.base_folder)
     arms = {arm: outcomes[run.seed, arm] for arm in ARMS if (run.seed, arm) in outcomes}
     examples = tuple(

@@ -16,13 +16,11 @@ import torch
 from tilth.improve.config import LoopConfig
 from tilth.improve.family import end_token, propose_other_than
 from tilth.improve.pseudo_labels import PseudoLabel
+from tilth.improve.text_rows import Example, TextRows
 from tilth.model import IGNORE_INDEX
 from tilth.synthesis.verify.task_family import TaskFamily
 from tilth.training import Batch
 from tilth.types import Problem
-
-Example = tuple[Sequence[int], Sequence[int]]
-"""Tokens of a prompt, and of the answer that follows it, its end included."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +33,21 @@ class ProblemPool:
     """Prompts that are measured on, and so never drawn."""
     pseudo_labelled: Mapping[int, tuple[Example, ...]] = field(default_factory=dict[int, tuple[Example, ...]])
     """Per difficulty, prompts with the model's own answers."""
+    text: TextRows | None = None
+    """Real text that is mixed into every batch."""
 
     def plus(self, difficulty: int, labels: Sequence[PseudoLabel]) -> ProblemPool:
-        """Returns this pool with more pseudo-labels of a difficulty."""
-        encode = self.family.tokenizer.encode_ordinary
-        added = tuple((encode(label.problem.prompt), label.rollout.tokens) for label in labels)
-        if not added:
-            return self
-        before = self.pseudo_labelled.get(difficulty, ())
-        return replace(self, pseudo_labelled={**self.pseudo_labelled, difficulty: (*before, *added)})
+        """Returns this pool with more pseudo-labels, each of its problem's difficulty, or else of the given one."""
+        added: dict[int, list[Example]] = {}
+        for label in labels:
+            own = label.problem.difficulty
+            added.setdefault(difficulty if own is None else int(own), []).append(self.example(label))
+        before = self.pseudo_labelled
+        return replace(self, pseudo_labelled={**before, **{d: (*before.get(d, ()), *new) for d, new in added.items()}})
+
+    def example(self, label: PseudoLabel) -> Example:
+        """Returns a pseudo-label as tokens."""
+        return self.family.tokenizer.encode_ordinary(label.problem.prompt), label.rollout.tokens
 
     def labelled(self, difficulty: int, n: int, rng: np.random.Generator) -> list[Problem]:
         """Draws problems with right answers that are not measured on."""
@@ -68,6 +72,8 @@ class ProblemPool:
         if newest is not None and extra:
             drawn[newest] += extra
         examples = [example for difficulty, n in drawn.items() for example in self._draw(difficulty, n, rng)]
+        if self.text is not None:
+            return self.text.batch(examples, rng)
         return collate(examples, padding=end_token(self.family.tokenizer))
 
     def _draw(self, difficulty: int, n: int, rng: np.random.Generator) -> list[Example]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tilth.errors import DataError
-from tilth.improve.config import ARMS
+from tilth.improve.arms import ARMS
 
 LOOP_RESULT = "improve.json"
 
@@ -17,7 +17,8 @@ class Decision:
 
     round: int
     action: Literal["train", "sample", "harder", "stop"]
-    """More training on the same data, more samples per problem, harder problems, or no more."""
+    """More training on the same data; more pseudo-labels of the same difficulty, then training; harder problems, then
+    training; or no more."""
     why: str
     """In one sentence, with the figures that decided."""
     gain_per_pflop: dict[str, float] = field(default_factory=dict[str, float])
@@ -32,10 +33,14 @@ class MonitorReading:
 
     round: int
     values: dict[str, float]
-    """`held_out_bits_per_byte` (real text), `tail_mass`, `distinct_4`, `opening_share`; only what there is."""
+    """`answered`, `distinct_answers` (shares of validation problems); with real text, too: `held_out_bits_per_byte`,
+    and of texts that the model writes `tail_mass`, `distinct_4`, `opening_share`."""
     verdict: Literal["ok", "fall_back", "stop"]
-    """fall_back: the round's model and data are thrown away and the last good ones are used."""
+    """fall_back: the round's model and data are thrown away and the last good ones are used; stop: that, too, and the
+    arm ends."""
     why: str = ""
+    acted: bool = True
+    """Whether the arm did so; a control is only read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,18 +65,29 @@ class ArmResult:
     seconds: float = 0.0
     bits_per_label: tuple[float, ...] = ()
     """Mean -log2 p(accepted answer) under the model before the round's training: what a pseudo-label still tells it."""
+    bits_per_label_token: tuple[float, ...] = ()
+    """The same for a token of an answer, its end included."""
     pass_rate: tuple[float, ...] = ()
-    """Share of the samples that were accepted."""
+    """Share of the answered problems that gave a pseudo-label; above 1 where a problem may give several."""
+    distinct_labels: tuple[float, ...] = ()
+    """Different answers among the pseudo-labels, as a share of them."""
+    held_out_bits_per_byte: tuple[float, ...] = ()
+    """On held-out real text: the base model, then each round; empty without real text."""
     decisions: tuple[Decision, ...] = ()
     """The controller's, one for each round; empty: the arm has none."""
     monitor: tuple[MonitorReading, ...] = ()
     ended: str = ""
-    """Why the arm ended early, in words; empty: it did not."""
+    """Why the arm ended early, in words; empty: it did not. Its last rows are those of its last good model."""
 
     @property
     def flops(self) -> float:
         """FLOPs of training and generation."""
         return self.train_flops + self.generation_flops
+
+    @property
+    def bits_per_sample(self) -> tuple[float, ...]:
+        """Bits that an answered problem is expected to give in each round: pass rate times bits per label."""
+        return tuple(p * bits if p else 0.0 for p, bits in zip(self.pass_rate, self.bits_per_label, strict=True))
 
 
 @dataclass(frozen=True, kw_only=True)

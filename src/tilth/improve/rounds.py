@@ -1,20 +1,23 @@
 """What a finished round leaves in its folder: the model, the pseudo-labels that it added, and its record.
 
 The record is written last, so its presence means that the round is finished; a round that was killed before is run
-again and writes the same bytes. Each round repeats the weights (half a megabyte at the default size), so that any of
-them can be loaded and looked at.
+again and writes the same bytes. Weights are kept of the base model, of an arm's last good round, and of rounds that
+the monitor threw away.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tilth.errors import DataError
 from tilth.files import write_bytes
 from tilth.improve.pseudo_labels import PseudoLabel
+from tilth.improve.result import Decision, MonitorReading
 from tilth.model import Transformer, load_model, save_model
 from tilth.results import decode, read_result, write_result
 
@@ -28,26 +31,59 @@ class RoundRecord:
     difficulty: int
     """The newest difficulty after the round."""
     accuracy: tuple[float, ...]
-    """On the test problems of each measured difficulty, in 0..1."""
-    validation_accuracy: tuple[float, ...] = ()
-    """Measured after the last round only."""
+    """On the test problems of each measured difficulty, in 0..1: of the model that the arm has after the round."""
     generated: int = 0
     """Problems answered for pseudo-labels."""
+    accepted: int = 0
+    """Answers that the labeller accepted."""
     kept: int = 0
     """Pseudo-labels added to the training data."""
     right: int = 0
     """Those among them that are right: for the record only, no arm is told."""
+    bits_per_label: float = math.nan
+    """Under the model before the round; nan without a pseudo-label."""
+    bits_per_label_token: float = math.nan
+    distinct_labels: float = math.nan
+    """Share."""
     train_flops: float = 0.0
     generation_flops: float = 0.0
+    """With what the controller measured to choose."""
+    monitor: MonitorReading | None = None
+    """None where the round ended before there was a new model."""
+    decision: Decision | None = None
+    """The controller's."""
+    shares_before: dict[str, float] = field(default_factory=dict[str, float])
+    """Difficulty -> share of its validation problems with an accepted answer, which the controller saw."""
+    shares: dict[str, float] = field(default_factory=dict[str, float])
+    """The same after the round."""
+    exhausted: bool = False
+    """Whether the pseudo-labels told the model nothing: it was sure of all of them."""
+    good: bool = True
+    """Whether the round's model and pseudo-labels are the arm's from here on."""
+    rejected_accuracy: tuple[float, ...] = ()
+    """Of the round's model where it was thrown away."""
+    ended: str = ""
+    """Why this is the arm's last round, where others were to follow."""
     seconds: float = 0.0
 
 
-def save_round(folder: Path, model: Transformer, labels: Sequence[PseudoLabel], record: RoundRecord) -> None:
+def save_round(folder: Path, model: Transformer | None, labels: Sequence[PseudoLabel], record: RoundRecord) -> None:
     """Writes a finished round; equal weights and pseudo-labels give equal bytes."""
-    save_model(model, folder / MODEL)
+    if model is not None:
+        save_model(model, folder / MODEL)
     lines = [json.dumps(asdict(label), ensure_ascii=False, sort_keys=True) + "\n" for label in labels]
     write_bytes(folder / PSEUDO_LABELS, "".join(lines).encode())
     write_result(folder / RECORD, record)
+
+
+def has_model(folder: Path) -> bool:
+    """Tells whether a round's model is still there."""
+    return (folder / MODEL).exists()
+
+
+def remove_model(folder: Path) -> None:
+    """Removes the model of a round that a later one replaced: only the newest is continued from."""
+    shutil.rmtree(folder / MODEL, ignore_errors=True)
 
 
 def read_record(folder: Path) -> RoundRecord | None:

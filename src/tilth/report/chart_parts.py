@@ -31,6 +31,8 @@ class Line:
     """Drawn as a thin background to another line, without markers, label or values."""
     values: bool = False
     """The values of its first, lowest and last point are written beside them."""
+    band: Sequence[tuple[float, float, float]] = ()
+    """(x, low, high) of its interval, drawn as an area; rows that are not finite are left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

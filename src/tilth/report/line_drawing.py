@@ -63,6 +63,7 @@ def draw(shown: Sequence[Shown], levels: Sequence[Level], axes: Axes, shape: Sha
     frame = _frame(shown, levels, axes, shape)
     layers = [_grid(frame, axes), *(_level(level, frame) for level in levels)]
     alone = sum(not line.faint for line, _ in shown) == 1
+    layers += [_band(line, frame) for line, _ in shown]
     layers += [_curve(line, points, frame, alone=alone) for line, points in shown]
     layers += [_values(points, frame, axes) for line, points in shown if line.values]
     layers.append(_end_labels(shown, levels, frame, axes))
@@ -91,7 +92,7 @@ def num(value: float) -> str:
 
 def _frame(shown: Sequence[Shown], levels: Sequence[Level], axes: Axes, shape: Shape) -> _Frame:
     points = [point for _, points in shown for point in points]
-    (x_low, x_high), (y_low, y_high) = _ranges(points, levels, axes)
+    (x_low, x_high), (y_low, y_high) = _ranges(shown, points, levels, axes)
     above = max(len(axes.moments), axes.shaded is not None)
     top, bottom = 10 + shape.line * above, shape.height - 2.9 * shape.line
     y = Scale(low=y_low, high=y_high, start=bottom, end=top, log=axes.log_y)
@@ -102,10 +103,11 @@ def _frame(shown: Sequence[Shown], levels: Sequence[Level], axes: Axes, shape: S
 
 
 def _ranges(
-    points: Sequence[Point], levels: Sequence[Level], axes: Axes
+    shown: Sequence[Shown], points: Sequence[Point], levels: Sequence[Level], axes: Axes
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     xs = [x for x, _ in points]
     ys = [y for _, y in points] + [level.value for level in levels]
+    ys += [end for line, _ in shown for _, low, high in _finite_band(line, axes.log_y) for end in (low, high)]
     x_low, x_high = min(xs), max(xs)
     if axes.y_range is not None:
         y_low, y_high = axes.y_range
@@ -190,6 +192,23 @@ def _level(level: Level, frame: _Frame) -> Markup:
     return Markup('<line class="level {}" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(
         level.tone, num(frame.x.start), num(frame.x.end), at, at
     )
+
+
+def _finite_band(line: Line, positive: bool) -> list[tuple[float, float, float]]:
+    return [row for row in line.band if all(abs(value) < 1e300 for value in row) and (row[1] > 0 or not positive)]
+
+
+def _band(line: Line, frame: _Frame) -> Markup:
+    """The area between the ends of an interval, cut to the plot; nothing for fewer than two places."""
+    rows = _finite_band(line, frame.y.log)
+    if len(rows) < 2:
+        return Markup("")
+
+    def at(x: float, y: float) -> str:
+        return f"{num(frame.x(x))},{num(min(max(frame.y(y), frame.y.end), frame.y.start))}"
+
+    upper, lower = [at(x, high) for x, _, high in rows], [at(x, low) for x, low, _ in rows[::-1]]
+    return Markup('<path class="band {}" d="M{}Z"/>').format(line.tone.split()[0], "L".join(upper + lower))
 
 
 def _curve(line: Line, points: Sequence[Point], frame: _Frame, *, alone: bool) -> Markup:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from tilth.assay.experiment import EXPERIMENT_RESULT, Experiment
 from tilth.curation.result import LEDGER, Ledger
 from tilth.evaluation.result import BASELINES, NEAREST, SURPRISE, Baselines, Origins, Surprise
 from tilth.improve.result import LOOP_RESULT, LoopResult
@@ -67,6 +68,7 @@ def collect(
         surprises=_entries(Surprise, SURPRISE, found, labels),
         origins=_entries(Origins, NEAREST, found, labels),
         loops=_entries(LoopResult, LOOP_RESULT, found),
+        experiments=_entries(Experiment, EXPERIMENT_RESULT, found),
         steps=_labelled([(folder, folder.record) for folder in found if folder.record is not None], short=False),
     )
 

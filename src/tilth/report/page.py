@@ -23,7 +23,18 @@ from tilth.files import write_bytes
 from tilth.report import figures
 from tilth.report.run import RunResults
 from tilth.report.safe_text import visible
-from tilth.report.views import cost, curation, header, loop, provenance, samples, surprise, tokenizer, training
+from tilth.report.views import (
+    cost,
+    curation,
+    experiments,
+    header,
+    loop,
+    provenance,
+    samples,
+    surprise,
+    tokenizer,
+    training,
+)
 from tilth.run_record import RunRecord
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -38,6 +49,7 @@ View = (
     | surprise.TokenBits
     | samples.Samples
     | loop.Loop
+    | experiments.Experiments
     | cost.Cost
     | provenance.Provenance
 )
@@ -123,6 +135,7 @@ def _sections(run: RunResults) -> list[Section]:
         ("surprise", "Held-out text by token", surprise.view(run)),
         ("samples", "Samples", samples.view(run)),
         ("loop", "Self-improving loop", loop.view([entry.result for entry in run.loops])),
+        ("experiments", "Experiments", experiments.view([entry.result for entry in run.experiments])),
         ("cost", "Cost", cost.view(run)),
         ("provenance", "Provenance", provenance.view(run)),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from tilth.assay.experiment import Experiment
 from tilth.curation.result import Ledger
 from tilth.evaluation.result import Baselines, Origins, Surprise
 from tilth.improve.result import LoopResult
@@ -64,6 +65,7 @@ class RunResults:
     origins: tuple[Entry[Origins], ...] = ()
     """The label is that of the training whose model wrote the samples, where that is in the run."""
     loops: tuple[Entry[LoopResult], ...] = ()
+    experiments: tuple[Entry[Experiment], ...] = ()
     steps: tuple[Entry[StepRecord], ...] = ()
     """In the order of the folders."""
 

@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tilth.errors import ConfigError, TilthError
+from tilth.errors import ConfigError, DivergedError, TilthError
 from tilth.execute import Context
 from tilth.files import clear_temporaries
 from tilth.identity import claim
@@ -146,7 +146,7 @@ class Trainer:
         """Takes the steps that are left, and leaves the model in evaluation mode, with the best weights if asked for.
 
         With `out`, an interrupt (Ctrl-C or SIGTERM) ends it after the step under way, with a checkpoint.
-        Raises: TilthError if a loss or gradient is not finite, or the batches end too early.
+        Raises: DivergedError if a loss or gradient is not finite; TilthError if the batches end too early.
         """
         self.model.train()
         self._checkpointed_at = time.monotonic()
@@ -248,7 +248,7 @@ class Trainer:
         self.seconds += time.perf_counter() - started
         for t, (loss, norm) in zip(taken, values, strict=True):
             if not (math.isfinite(loss) and math.isfinite(norm)):
-                raise TilthError(
+                raise DivergedError(
                     f"Step {t.step} broke down: the loss is {loss}, the gradient's norm {norm}.",
                     fix=f"Lower the learning rate ({t.learning_rate:g} in that step) or raise the warm-up.",
                 )

@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from tilth.errors import ConfigError
-from tilth.improve.config import ARMS, FOLLOWS_VOTE, LoopConfig
+from tilth.improve.arms import ARMS, DEFAULT_ARMS, LONGEST_FIRST, PLANS
+from tilth.improve.config import LoopConfig
 
 
 @pytest.mark.parametrize(
@@ -23,6 +24,15 @@ from tilth.improve.config import ARMS, FOLLOWS_VOTE, LoopConfig
         ("weight_decay", -1.0, "weight_decay"),
         ("min_agreement", 2, "not a majority"),
         ("min_agreement", 5, "not a majority of 4"),
+        ("arms", (), "arms"),
+        ("arms", ("vote", "vote"), "different arms"),
+        ("arms", ("votes",), "no arm `votes`"),
+        ("label_with", "luck", "label_with"),
+        ("label_noise", 1.1, "label_noise"),
+        ("text_share", 1.0, "text_share is 1"),
+        ("max_flops", 0.0, "max_flops"),
+        ("max_fall_backs", 0, "max_fall_backs"),
+        ("max_text_loss_rise", 0.0, "max_text_loss_rise"),
         ("seeds", (), "seeds"),
         ("seeds", (0, 0), "seeds"),
         ("seeds", (-1,), "seeds"),
@@ -43,9 +53,12 @@ def test_measures_two_steps_beyond_the_rounds() -> None:
     assert list(LoopConfig(rounds=8).measured_difficulties) == list(range(1, 17))
 
 
-def test_seven_arms() -> None:
-    assert ARMS == ("baseline", "control", "flop_matched", "unfiltered", "gated_unfiltered", "vote", "oracle")
-    assert set(ARMS) > FOLLOWS_VOTE and "vote" not in FOLLOWS_VOTE
+def test_the_table_of_arms() -> None:
+    assert set(PLANS) == set(ARMS) == set(LONGEST_FIRST) > set(DEFAULT_ARMS)
+    assert [arm for arm in ARMS if PLANS[arm].follows] == ["flop_matched", "gated_unfiltered"]
+    keys = [plan.key for plan in PLANS.values()]
+    assert len(set(keys)) == len(keys) and min(keys) > 1  # 0 and 1 are those of the problems and the base model
+    assert {arm for arm in ARMS if PLANS[arm].monitored} == {"vote", "verified", "controlled", "self_play", "oracle"}
 
 
 def test_is_light() -> None:

@@ -13,12 +13,14 @@ import torch
 
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
-from tilth.improve import ARMS, LoopConfig, LoopResult, improve
+from tilth.improve import DEFAULT_ARMS, LoopConfig, LoopResult, improve
 from tilth.improve.answering import accuracy
 from tilth.improve.collect import Collected, Collector
 from tilth.improve.fine_tune import fine_tune, one_thread
-from tilth.improve.loop import SeedRun, run_arm, run_round, source_for
+from tilth.improve.loop import run_arm
+from tilth.improve.one_round import run_round, source_for
 from tilth.improve.rounds import RoundRecord, read_model, read_pseudo_labels, read_record, save_round
+from tilth.improve.seed_run import SeedRun
 from tilth.results import read_result
 from tilth.types import Problem
 from unit.improve.families import Addition, FewBeyond, Last, LyingLast, PlainReverse
@@ -53,13 +55,13 @@ def test_the_result_is_what_was_written(run: Run) -> None:
     assert written.task == "last" and written.base_difficulty == 2 and written.difficulties == (1, 2, 3, 4, 5, 6)
     assert written.test_problems == (1, 9, 20, 20, 20, 20) and written.validation_problems == (0, 0, 10, 10, 10, 10)
     (seed,) = written.seeds
-    assert set(seed.arms) == set(ARMS) and written.arms == ARMS
+    assert set(seed.arms) == set(DEFAULT_ARMS) and written.arms == DEFAULT_ARMS
     for arm in seed.arms.values():
         assert len(arm.accuracy) == 3 and all(len(row) == 6 for row in arm.accuracy)
         assert len(arm.validation_accuracy) == 6
         assert len(arm.generated) == len(arm.kept) == len(arm.label_accuracy) == len(arm.difficulty) == 2
     example = seed.examples[-1]
-    assert example.answer == example.prompt[-2] and set(example.outputs) == set(ARMS)
+    assert example.answer == example.prompt[-2] and set(example.outputs) == set(DEFAULT_ARMS)
     assert written.flops == seed.base_flops + sum(arm.train_flops + arm.generation_flops for arm in seed.arms.values())
 
 
@@ -80,10 +82,11 @@ def test_the_control_is_trained_on_base_data_as_the_base_model_was(run: Run) -> 
     """No difficulty has an extra share in it, as the newest one has in the arms that add pseudo-labels."""
     seed = SeedRun(config=CONFIG, family=FAMILY, seed=0, folder=run[0] / "seed-0")
     model = read_model(seed.base_folder, "cpu")
-    rng = np.random.default_rng([0, 3, 1])  # seed, the control's number, round
     with one_thread():
-        fine_tune(model, seed.pool().batches(rng, CONFIG.round_steps), CONFIG.round_steps, CONFIG)
-    control = read_model(seed.round_folder("control", 1), "cpu")
+        for number in (1, 2):
+            rng = np.random.default_rng([0, 3, number])  # seed, the control's number, round
+            fine_tune(model, seed.pool().batches(rng, CONFIG.round_steps), CONFIG.round_steps, CONFIG)
+    control = read_model(seed.round_folder("control", 2), "cpu")
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), control.parameters(), strict=True))
 
 
@@ -110,8 +113,11 @@ def test_validation_problems_decide_on_promotion_and_have_no_answers(
     monkeypatch.setattr(Collector, "gated", gated)
     seed = SeedRun(config=CONFIG, family=FAMILY, seed=0, folder=tmp_path)
     copytree(run[0] / "seed-0" / "base", seed.base_folder)
+    base = read_record(seed.base_folder)
+    assert base is not None
+    state = ArmState.after_base(seed.base_folder, seed.pool(), base)
     for arm in ("vote", "oracle"):
-        run_round(seed, arm, 1, read_model(seed.base_folder, "cpu"), seed.pool(), CONFIG.base_difficulty)
+        run_round(seed, arm, 1, read_model(seed.base_folder, "cpu"), state)
         record = read_record(seed.round_folder(arm, 1))
         assert record is not None and (record.generated, record.generation_flops) == (5, 7.0)
     expected = {d: [replace(problem, answer=None) for problem in given] for d, given in seed.split.validation.items()}
@@ -263,7 +269,7 @@ def test_another_family_runs_through_the_loop(tmp_path: Path) -> None:
     result = improve(
         replace(CONFIG, base_difficulty=1, augmentations=2, min_agreement=2), tmp_path, CONTEXT, Addition()
     )
-    assert result.task == "addition" and set(result.arms) == set(ARMS)
+    assert result.task == "addition" and set(result.arms) == set(DEFAULT_ARMS)
 
 
 def test_several_seeds_are_what_each_gives_alone(run: Run, tmp_path: Path) -> None:

@@ -62,6 +62,9 @@ def _sentence(run: RunResults) -> str:
         text = f"{figures.plural(documents, 'document')} ({figures.size(n_bytes)} of text)"
         corpora = f", {figures.count(len(run.ledgers))} corpora" if len(run.ledgers) > 1 else ""
         parts.append(f"trained on {text}{corpora}" if parts else f"A corpus of {text}{corpora}")
+    if not parts and run.experiments:
+        titles = figures.join([entry.result.title for entry in run.experiments])
+        return f"{figures.plural(len(run.experiments), 'experiment')}: {titles}."
     return f"{', '.join(parts)}." if parts else "The results of this run."
 
 
