@@ -45,7 +45,11 @@ def allowed_actions(*, next_share: float, promote_at: float, beyond_base: bool, 
     Harder problems need the gate's share of accepted answers (nan: there are no such problems); more labels of the same
     difficulty need one beyond the base data, whose labels still told the model something. Training may always go on.
     """
-    allowed: dict[Action, bool] = {"train": True, "sample": beyond_base and not exhausted, "harder": next_share >= promote_at}
+    allowed: dict[Action, bool] = {
+        "train": True,
+        "sample": beyond_base and not exhausted,
+        "harder": next_share >= promote_at,
+    }
     return tuple(action for action in ACTIONS if allowed[action])
 
 

@@ -37,6 +37,7 @@ from tilth.improve.one_round import run_round
 from tilth.improve.result import LOOP_RESULT, ArmResult, LoopExample, LoopResult, MonitorReading, SeedResult
 from tilth.improve.rounds import RoundRecord, has_model, read_model, read_record, remove_model, save_round
 from tilth.improve.seed_run import SeedRun
+from tilth.improve.sorting import SortLetters
 from tilth.improve.start import Start, TextMix, text_tokenizer, with_tokenizer
 from tilth.model import Transformer, load_model
 from tilth.model.device import resolve_device
@@ -115,6 +116,8 @@ def task_family(name: str) -> TaskFamily:
     """
     if name == Reverse.name:
         return Reverse()
+    if name == SortLetters.name:
+        return SortLetters()
     from tilth.synthesis.verify.registry import family
 
     return family(name)

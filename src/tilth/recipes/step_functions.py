@@ -363,26 +363,42 @@ def group_topics(config: TopicConfig, inputs: Inputs, out: Path, context: Contex
     return {"documents": dataset.n_documents, "bytes": dataset.n_bytes}
 
 
-IMPROVE_VERSION = 2
+IMPROVE_VERSION = 3
 """Goes up whenever equal configs and inputs give other results, or a default of `LoopConfig` changes."""
 
 
 def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Runs the self-improving loop with all its arms."""
-    from tilth.improve import improve
+    """Runs the self-improving loop with all its arms.
+
+    Inputs, each where there is one: `model` to be trained further, `tokenizer`, and the datasets `text` (mixed into
+    every batch) and `held_out`.
+    """
+    from tilth.improve import Start, TextMix, improve
+    from tilth.storage import Dataset
+    from tilth.tokenizer import Tokenizer
 
     # Models this small are quicker on the CPU than on any accelerator: they go there only when told to.
     device = "cpu" if context.device == "auto" else context.device
-    result = improve(config, out, replace(context, device=device))
+    start, text = Start(), None
+    if "model" in inputs:
+        start = replace(start, model=inputs["model"])
+    if "tokenizer" in inputs:
+        start = replace(start, tokenizer=Tokenizer.load(inputs["tokenizer"]))
+    if "text" in inputs:
+        text = TextMix(train=Dataset.open(inputs["text"]), held_out=Dataset.open(inputs["held_out"]))
+    result = improve(config, out, replace(context, device=device), start=start, text=text)
     return {"flops": result.flops}
 
 
-EXPORT_VERSION = 2
+EXPORT_VERSION = 3
 """Goes up whenever equal inputs give other files."""
 
 
 def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Writes a model and its tokenizer as a Hugging Face folder; with an input `held_out`, prompts to try, too."""
+    """Writes a model and its tokenizer as a Hugging Face folder; with an input `held_out`, prompts to try, too.
+
+    With an input `improve`, the model that the loop made is written in its place, if it did not get worse at text.
+    """
     from tilth.evaluation import Baselines
     from tilth.export import to_hf
     from tilth.inference.prompts import opening_prompts, write_prompts
@@ -391,10 +407,19 @@ def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Coun
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
 
-    model = load_model(inputs["model"])
+    model, tokenizer = load_model(inputs["model"]), Tokenizer.load(inputs["tokenizer"])
     measured = read_result(Baselines, inputs["baselines"]).bits_per_byte if "baselines" in inputs else {}
-    facts = {f"Bits per byte on held-out text, {name}": round(value, 4) for name, value in measured.items()}
-    to_hf(model, Tokenizer.load(inputs["tokenizer"]), out, facts=facts)
+    facts: dict[str, str | float] = {
+        f"Bits per byte on held-out text, {name}": round(value, 4) for name, value in measured.items()
+    }
+    if "improve" in inputs:
+        from tilth.improve.chosen_model import choose_model
+
+        choice = choose_model(model, inputs["improve"], tokenizer, Dataset.open(inputs["held_out"]))
+        context.progress.say(f"export: {choice.why}")
+        model = choice.model
+        facts["Which model"] = choice.why
+    to_hf(model, tokenizer, out, facts=facts)
     if "held_out" in inputs:
         write_prompts(out, opening_prompts(texts(Dataset.open(inputs["held_out"]))))
     return {"parameters": model.config.n_params}
