@@ -14,7 +14,7 @@ from tilth.tokenizer import Tokenizer
 from tilth.training import held_out_excerpt, text_loss
 
 TOLERANCE = 0.01
-"""Bits per byte on held-out text that the loop's model may be worse by: the seeds of a pretraining differ by as much."""
+"""Bits per byte on held-out text that the loop's model may be worse by; seeds of a pretraining differ by as much."""
 MEASURED_BYTES = 50_000
 TREATED = ("vote", "verified")
 
