@@ -31,9 +31,10 @@ STAGES = {
     "evaluation": "Baselines NgramModel Origins Surprise baselines bits_per_byte nearest ngram_bits_per_byte surprise "
     "train_ngram zstd_bits_per_byte",
     "export": "model_card to_hf",
-    "improve": "ARMS AlphabetTokenizer Arm ArmResult Augmentable Augmentation LoopConfig LoopResult ProblemSource "
-    "Reverse SeedResult TaskFamily improve",
-    "inference": "Completion Engine Generation SamplingParams TextStream TokenProbability generate_tokens",
+    "improve": "ARMS AlphabetTokenizer Arm ArmResult Augmentable Augmentation Copy DEFAULT_ARMS FAMILIES LoopConfig "
+    "LoopResult ProblemSource Reverse ReverseAddition SeedResult Start TaskFamily TextMix family_named improve verdict",
+    "inference": "BeamParams BeamResult Checker Completion Engine Generation Hypothesis SamplingParams Solution "
+    "TextStream TokenProbability TreeParams TreeResult beam_search generate_tokens search_tree",
     "model": "IGNORE_INDEX KVCache ModelConfig Projection Transformer load_model save_model",
     "recipes": "BUILT_IN BuiltIn load_recipe",
     "report": "RunResults collect render",

@@ -25,9 +25,13 @@ Arm = Literal[
 ]
 ARMS: tuple[Arm, ...] = get_args(Arm)
 """All arms, in the order in which they are shown."""
-LabelWith = Literal["vote", "samples", "best_of_n", "beam", "tree"]
-"""How a treated arm comes to labels: by majority over augmentations, which needs no checker; or by sampling or search
-with the family's own checker, which knows the rules and not the answers."""
+LabelWith = Literal["vote", "sample_vote", "best_of_n", "samples", "bits", "beam", "tree"]
+"""How a treated arm comes to labels. vote: by majority over augmentations of a problem; sample_vote: by majority over
+samples; best_of_n: the likeliest sample; these need no checker. samples, beam, tree: what the family's checker, which
+knows the rules and not the answers, accepts of samples, of a beam and of a tree search; bits: of the accepted samples,
+those that tell the model most."""
+CHECKED: tuple[LabelWith, ...] = ("samples", "bits", "beam", "tree")
+"""Those that ask the family's checker: the treated arm is then `verified`, and not `vote`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +91,7 @@ PLANS: Mapping[Arm, ArmPlan] = {
         problems="gated",
     ),
     "vote": ArmPlan(
-        meaning="Labels by majority over augmentations, without right answers.",
+        meaning="Labels by vote or by the model's own probabilities, without right answers and without a checker.",
         key=5,
         role="treatment",
         labels="accepted",

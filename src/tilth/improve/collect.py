@@ -58,7 +58,8 @@ class Collector:
         difficulty of the base data nothing is collected: there are right answers to its problems.
         """
         judged = validation[difficulty + 1]
-        accepted = len(self.label(self.answerer, judged, difficulty + 1))
+        # A labeller may give a problem several labels.
+        accepted = len({label.problem.id for label in self.label(self.answerer, judged, difficulty + 1)})
         if judged and accepted >= self.config.promote_at * len(judged):
             difficulty += 1
         if difficulty <= self.config.base_difficulty:

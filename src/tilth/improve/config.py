@@ -13,7 +13,7 @@ from typing import get_args
 
 from tilth.errors import ConfigError
 from tilth.improve.arms import ARMS as ARMS
-from tilth.improve.arms import DEFAULT_ARMS, LabelWith
+from tilth.improve.arms import CHECKED, DEFAULT_ARMS, LabelWith
 from tilth.improve.arms import Arm as Arm
 
 
@@ -26,7 +26,7 @@ class LoopConfig:
     arms: tuple[Arm, ...] = DEFAULT_ARMS
     """What is run from the base model; arms that the family has no use for are left out."""
     label_with: LabelWith = "vote"
-    """How treated arms come to labels. Of others than `vote`, the arm `verified` takes the place of the arm `vote`."""
+    """How treated arms come to labels. With a checker's, the arm `verified` takes the place of the arm `vote`."""
     rounds: int = 8
     """Rounds of generating, verifying and fine-tuning; each may take on problems one step harder."""
     base_difficulty: int = 6
@@ -78,7 +78,7 @@ class LoopConfig:
     max_draws: int = 4
     """Most problems that a gated arm tries in a round, as a multiple of `samples`."""
     samples_per_problem: int = 16
-    """Samples, or steps of search, that a checker sees for a problem where `label_with` is not `vote`."""
+    """Samples, or beams, for a problem where `label_with` is not `vote`; a tree search has as many tokens."""
     label_noise: float = 0.2
     """Share of the labels of the arm `noise` that are exchanged for answers to other problems."""
     text_share: float = 0.3
@@ -179,7 +179,7 @@ class LoopConfig:
     @property
     def leading_arm(self) -> Arm:
         """The treated arm that others follow."""
-        return "vote" if self.label_with == "vote" else "verified"
+        return "verified" if self.label_with in CHECKED else "vote"
 
     @property
     def measured_difficulties(self) -> range:

@@ -1,28 +1,44 @@
 """What the loop learns: families of text problems of growing difficulty, and how their problems are shared out.
 
-What a family has to offer stands in `synthesis/verify/task_family.py`, beside families for language models. Here are
-`Reverse`, the family of the main job, and the split into problems that are trained on and problems that are measured.
+What a family has to offer stands in `synthesis/verify/task_family.py`, beside families for language models; the loop's
+own are in `string_families.py` and `reverse_addition.py`, and `FAMILIES` names them. Here is also the split into
+problems that are trained on and problems that are measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from tilth.errors import ConfigError, DataError
-from tilth.synthesis.verify.task_family import (
-    AlphabetTokenizer,
-    ProblemSource,
-    TaskFamily,
-    TextTokenizer,
-)
+from tilth.improve.reverse_addition import ReverseAddition
+from tilth.improve.sorting import SortLetters
+from tilth.improve.string_families import Copy, Reverse
+from tilth.synthesis.verify.task_family import ProblemSource, TaskFamily, TextTokenizer
 from tilth.types import Problem
 
 MAX_REDRAWS = 1000
 """Draws of nothing but excluded problems before a difficulty counts as used up."""
+FAMILIES: Mapping[str, Callable[[TextTokenizer | None], TaskFamily]] = {
+    "reverse": Reverse,
+    "copy": Copy,
+    "reverse_addition": ReverseAddition,
+    "sort": SortLetters,
+}
+"""The loop's own families by name; those for language models have a registry of their own."""
+
+
+def family_named(name: str, tokenizer: TextTokenizer | None = None) -> TaskFamily:
+    """Returns one of the loop's own families; with a tokenizer of words or pieces, in the form of text.
+
+    Raises: ConfigError for another name.
+    """
+    if name not in FAMILIES:
+        raise ConfigError(f"There is no family `{name}`.", fix=f"Choose one of {', '.join(FAMILIES)}.")
+    return FAMILIES[name](tokenizer)
 
 
 @dataclass(frozen=True)
@@ -51,46 +67,6 @@ class SymbolPermutation:
     def invert(self, answer: str) -> str:
         """Returns the answer in the original symbols."""
         return answer.translate(self._back)
-
-
-class Reverse:
-    """Reverse a string of lower-case letters: `abc=` is answered by `cba`. The difficulty is the string's length."""
-
-    name = "reverse"
-    letters = "abcdefghijklmnopqrstuvwxyz"
-    tokenizer = AlphabetTokenizer(letters + "=")
-
-    def n_problems(self, difficulty: int) -> int:
-        """How many strings of that length there are."""
-        return len(self.letters) ** difficulty
-
-    def answer_tokens(self, difficulty: int) -> int:
-        """The string and its end."""
-        return difficulty + 1
-
-    def propose(self, difficulty: int, n: int, rng: np.random.Generator) -> list[Problem]:
-        """Draws strings whose letters are independent and uniform."""
-        # One decoding for all strings: thousands of them are drawn at a time.
-        codes = rng.integers(0, len(self.letters), (n, difficulty)) + ord("a")
-        text = codes.astype(np.uint8).tobytes().decode("ascii")
-        strings = [text[start : start + difficulty] for start in range(0, n * difficulty, difficulty)]
-        return [
-            Problem.make(f"{string}=", answer=string[::-1], verifier=self.name, difficulty=difficulty)
-            for string in strings
-        ]
-
-    def parse(self, text: str) -> str | None:
-        """Returns the text if it is one or more letters."""
-        return text if text and "=" not in text else None
-
-    def verify(self, problem: Problem, answer: str) -> bool:
-        """Whether the answer is the prompt's string backwards."""
-        return answer == problem.prompt[-2::-1]
-
-    def augmentations(self, n: int, rng: np.random.Generator) -> list[SymbolPermutation]:
-        """Draws permutations of the letters."""
-        letters = np.array(list(self.letters))
-        return [SymbolPermutation(self.letters, "".join(rng.permutation(letters))) for _ in range(n)]
 
 
 class Unlabelled:

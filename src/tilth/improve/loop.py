@@ -18,6 +18,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -30,14 +31,13 @@ from tilth.improve.answering import Answerer, accuracy
 from tilth.improve.arm_state import ArmState
 from tilth.improve.arms import ARMS, LONGEST_FIRST, PLANS, Arm
 from tilth.improve.config import LoopConfig
-from tilth.improve.family import Reverse, end_token
+from tilth.improve.family import FAMILIES, end_token, family_named
 from tilth.improve.fine_tune import FineTuned, fine_tune, one_thread
 from tilth.improve.monitor import TEXT_LOSS, monitor_values
 from tilth.improve.one_round import run_round
 from tilth.improve.result import LOOP_RESULT, ArmResult, LoopExample, LoopResult, MonitorReading, SeedResult
 from tilth.improve.rounds import RoundRecord, has_model, read_model, read_record, remove_model, save_round
 from tilth.improve.seed_run import SeedRun
-from tilth.improve.sorting import SortLetters
 from tilth.improve.start import Start, TextMix, text_tokenizer, with_tokenizer
 from tilth.model import Transformer, load_model
 from tilth.model.device import resolve_device
@@ -47,6 +47,9 @@ from tilth.synthesis.verify.task_family import Augmentable, TaskFamily
 from tilth.training.pretraining import weights_fingerprint
 from tilth.training.trainer import CHECKPOINT
 from tilth.types import Problem
+
+if TYPE_CHECKING:
+    from tilth.tokenizer import Tokenizer
 
 EXAMPLES = 4
 """Problems whose answers by all arms are shown, spread over the difficulties that rounds can reach."""
@@ -75,7 +78,7 @@ def improve(
     and text that do not fit each other; StepError if another process is at work in `out`.
     """
     out, context, start = Path(out), context or execute.Context(), start or Start()
-    family = with_tokenizer(family or task_family(config.task), start.tokenizer)
+    family = with_tokenizer(family, start.tokenizer) if family else task_family(config.task, start.tokenizer)
     arms = arms_of(config, family)
     identity = _identity(config, family, start, text)
     # Of the machine's facts, only what training needs travels to worker processes.
@@ -109,18 +112,20 @@ def improve(
     return result
 
 
-def task_family(name: str) -> TaskFamily:
+def task_family(name: str, tokenizer: Tokenizer | None = None) -> TaskFamily:
     """Returns the family of that name: one of the loop's own, or of `tilth.synthesis.verify`.
 
+    With a tokenizer for text, the loop's own have their form of text.
     Raises: ConfigError for an unknown name.
     """
-    if name == Reverse.name:
-        return Reverse()
-    if name == SortLetters.name:
-        return SortLetters()
+    if name in FAMILIES:
+        return family_named(name, tokenizer)
     from tilth.synthesis.verify.registry import family
 
-    return family(name)
+    try:
+        return with_tokenizer(family(name), tokenizer)
+    except ConfigError as error:
+        raise ConfigError(error.message, fix=f"The loop's own: {', '.join(FAMILIES)}. {error.fix or ''}") from None
 
 
 def arms_of(config: LoopConfig, family: TaskFamily) -> tuple[Arm, ...]:
@@ -136,7 +141,7 @@ def arms_of(config: LoopConfig, family: TaskFamily) -> tuple[Arm, ...]:
             raise ConfigError(
                 f"The arm `{arm}` follows the arm `{leading}`, which is not run.", fix=f"Add `{leading}`."
             )
-    if leading == "vote" and not isinstance(family, Augmentable):
+    if config.label_with == "vote" and not isinstance(family, Augmentable):
         asked = {a for a in asked if PLANS[a].labels not in ("accepted", "corrupted") and not PLANS[a].follows}
     return tuple(arm for arm in ARMS if arm in asked)
 
@@ -272,7 +277,6 @@ def _unchanged(base: RoundRecord) -> RoundRecord:
 
 def _arm_result(records: Sequence[RoundRecord]) -> ArmResult:
     after = records[1:]
-    losses = [record.monitor.values.get(TEXT_LOSS) if record.monitor else math.nan for record in records]
     return ArmResult(
         accuracy=tuple(record.accuracy for record in records),
         difficulty=tuple(record.difficulty for record in after),
@@ -286,7 +290,7 @@ def _arm_result(records: Sequence[RoundRecord]) -> ArmResult:
         bits_per_label_token=tuple(record.bits_per_label_token for record in after),
         pass_rate=tuple(record.accepted / record.generated if record.generated else math.nan for record in after),
         distinct_labels=tuple(record.distinct_labels for record in after),
-        held_out_bits_per_byte=() if losses[0] is None else tuple(math.nan if x is None else x for x in losses),
+        held_out_bits_per_byte=_text_losses(records),
         decisions=tuple(
             replace(record.decision, flops=record.train_flops + record.generation_flops)
             for record in after
@@ -295,6 +299,17 @@ def _arm_result(records: Sequence[RoundRecord]) -> ArmResult:
         monitor=tuple(record.monitor for record in after if record.monitor is not None and record.monitor.round),
         ended=records[-1].ended,
     )
+
+
+def _text_losses(records: Sequence[RoundRecord]) -> tuple[float, ...]:
+    """Returns the loss on real text of the model that the arm had after each round; empty without real text."""
+    losses: list[float] = []
+    for record in records:
+        if record.monitor is None or TEXT_LOSS not in record.monitor.values or not record.good:
+            losses += losses[-1:]
+        else:
+            losses.append(record.monitor.values[TEXT_LOSS])
+    return tuple(losses)
 
 
 def _examples(run: SeedRun) -> list[tuple[int, Problem]]:

@@ -10,28 +10,29 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 
 from tilth.errors import DivergedError
-from tilth.improve.answering import Answerer, accuracy, is_right
+from tilth.improve.answering import Answerer, accuracy, which_right
 from tilth.improve.arm_state import ArmState
 from tilth.improve.arms import PLANS, Arm, ArmPlan
 from tilth.improve.collect import Collected, Collector
 from tilth.improve.controller import allowed_actions, decide
-from tilth.improve.family import Identity, Unlabelled, end_token, propose_other_than
+from tilth.improve.family import Unlabelled, propose_other_than
 from tilth.improve.fine_tune import FineTuned, batches_worth, fine_tune
-from tilth.improve.label_assay import LabelAssay, assay_labels
+from tilth.improve.label_assay import assay_labels
 from tilth.improve.label_noise import corrupted
+from tilth.improve.labellers import labeller_of
 from tilth.improve.monitor import Limits, judge, monitor_values
 from tilth.improve.problem_pool import ProblemPool
-from tilth.improve.pseudo_labels import Labeller, PseudoLabel, label_by_vote, label_everything, label_verified
+from tilth.improve.pseudo_labels import PseudoLabel
 from tilth.improve.result import Decision, MonitorReading
 from tilth.improve.rounds import RoundRecord, read_record, save_round
 from tilth.improve.seed_run import SeedRun
 from tilth.model import Transformer
-from tilth.synthesis.verify.task_family import Augmentable, Augmentation, ProblemSource, TaskFamily
+from tilth.synthesis.verify.task_family import ProblemSource, TaskFamily
 from tilth.types import Problem
 
 EXHAUSTED_ROUNDS = 2
@@ -68,7 +69,8 @@ class Round:
     @cached_property
     def collector(self) -> Collector:
         """What pseudo-labels are collected with."""
-        return Collector(Answerer(self.model, self.source), self._labeller(), self.propose, self.run.config)
+        label = labeller_of(self.plan, self.run, self.source, self.rng, difficulty=self.state.difficulty)
+        return Collector(Answerer(self.model, self.source), label, self.propose, self.run.config)
 
     def propose(self, difficulty: int, n: int) -> list[Problem]:
         """Draws problems that are not measured on."""
@@ -77,13 +79,6 @@ class Round:
     def followed(self) -> RoundRecord | None:
         """Returns the leading arm's record of the same round; None where it ended before."""
         return read_record(self.run.round_folder(self.run.config.leading_arm, self.number))
-
-    def _labeller(self) -> Labeller:
-        if self.plan.labels == "everything":
-            return label_everything(self.source)
-        if self.plan.labels == "oracle":
-            return label_verified(self.run.family)
-        return label_by_vote(self.source, partial(_augmentations, self), self.run.config.min_agreement)
 
 
 def run_round(run: SeedRun, arm: Arm, number: int, model: Transformer, state: ArmState) -> RoundRecord:
@@ -158,29 +153,20 @@ def _collect(this: Round, decision: Decision | None) -> Collected:
 def _about(this: Round, collected: Collected) -> RoundRecord:
     """Returns the record as far as it is known before the training; the accuracy is that of the last good model."""
     labels = collected.pseudo_labels
-    assayed = _assay(this, labels)
+    assayed = assay_labels(this.model, this.source, labels)
     return RoundRecord(
         difficulty=collected.difficulty,
         accuracy=this.state.good.accuracy,
         generated=collected.generated,
         accepted=collected.accepted,
         kept=len(labels),
-        right=sum(is_right(this.run.family, label.problem, label.rollout) for label in labels),
+        right=sum(which_right(this.run.family, [(label.problem, label.rollout) for label in labels])),
         bits_per_label=assayed.bits_per_label,
         bits_per_label_token=assayed.bits_per_token,
         distinct_labels=assayed.distinct,
         exhausted=assayed.bits_per_label < this.run.config.min_bits_per_label,
-        generation_flops=_generation_flops(this),
+        generation_flops=collected.flops,
     )
-
-
-def _assay(this: Round, labels: Sequence[PseudoLabel]) -> LabelAssay:
-    examples = [this.state.pool.example(label) for label in labels]
-    return assay_labels(this.model, labels, examples, padding=end_token(this.source.tokenizer))
-
-
-def _generation_flops(this: Round) -> float:
-    return 0.0 if this.plan.labels == "none" else this.collector.answerer.flops
 
 
 def _nothing_to_train_on(this: Round, decision: Decision | None, collected: Collected) -> str | None:
@@ -276,9 +262,3 @@ def _save(
     record = replace(record, seconds=time.monotonic() - started)
     save_round(this.run.round_folder(this.arm, this.number), model, labels, record)
     return record
-
-
-def _augmentations(this: Round) -> list[Augmentation]:
-    family = this.run.family
-    assert isinstance(family, Augmentable)
-    return [Identity(), *family.augmentations(this.run.config.augmentations - 1, this.rng)]

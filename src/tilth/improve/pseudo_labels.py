@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from tilth.improve.answering import is_right, parsed
+from tilth.improve.answering import parsed, which_right
 from tilth.improve.family import end_token
 from tilth.synthesis.verify.task_family import Augmentation, ProblemSource, TaskFamily
 from tilth.types import Problem, Rollout
@@ -38,7 +38,7 @@ def label_everything(source: ProblemSource) -> Labeller:
 
     def label(answer: Answer, problems: Sequence[Problem], difficulty: int) -> list[PseudoLabel]:
         pairs = zip(problems, answer(problems, difficulty), strict=True)
-        return [_labelled(problem, rollout) for problem, rollout in pairs if parsed(source, rollout) is not None]
+        return [labelled(problem, rollout) for problem, rollout in pairs if parsed(source, rollout) is not None]
 
     return label
 
@@ -47,11 +47,11 @@ def label_verified(family: TaskFamily) -> Labeller:
     """Accepts the right answers."""
 
     def label(answer: Answer, problems: Sequence[Problem], difficulty: int) -> list[PseudoLabel]:
-        pairs = zip(problems, answer(problems, difficulty), strict=True)
+        pairs = list(zip(problems, answer(problems, difficulty), strict=True))
         return [
-            _labelled(problem, replace(rollout, reward=1.0))
-            for problem, rollout in pairs
-            if is_right(family, problem, rollout)
+            labelled(problem, replace(rollout, reward=1.0))
+            for (problem, rollout), right in zip(pairs, which_right(family, pairs), strict=True)
+            if right
         ]
 
     return label
@@ -73,7 +73,7 @@ def label_by_vote(source: ProblemSource, draw: Callable[[], Sequence[Augmentatio
             own = rollouts[index :: len(problems)]
             winner = majority(source, augmentations, own, min_agreement)
             if winner is not None:
-                found.append(_labelled(problem, _as_rollout(source, problem, *winner, own, augmentations)))
+                found.append(labelled(problem, _as_rollout(source, problem, *winner, own, augmentations)))
         return found
 
     return label
@@ -113,5 +113,6 @@ def _as_rollout(
     return Rollout(problem_id=problem.id, text=answer, tokens=tokens, reward=reward)
 
 
-def _labelled(problem: Problem, rollout: Rollout) -> PseudoLabel:
+def labelled(problem: Problem, rollout: Rollout) -> PseudoLabel:
+    """Returns an accepted answer without what the source says is right."""
     return PseudoLabel(problem=replace(problem, answer=None), rollout=rollout)

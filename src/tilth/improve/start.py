@@ -66,8 +66,8 @@ class RetokenizedAugmentable(Retokenized):
 
 
 def with_tokenizer(family: TaskFamily, tokenizer: Tokenizer | None) -> TaskFamily:
-    """Returns the family with that tokenizer, or as it is for None."""
-    if tokenizer is None:
+    """Returns the family with that tokenizer; as it is for None, or where it has a tokenizer for text already."""
+    if tokenizer is None or getattr(family.tokenizer, "fingerprint", None) == tokenizer.fingerprint:
         return family
     return (RetokenizedAugmentable if isinstance(family, Augmentable) else Retokenized)(family, tokenizer)
 

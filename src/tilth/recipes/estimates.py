@@ -18,7 +18,7 @@ from typing import Any, cast
 
 from tilth.errors import StepError
 from tilth.execute import Context
-from tilth.improve.config import ARMS, LoopConfig
+from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
 from tilth.sources import Source
 from tilth.step_record import StepRecord, read_record
@@ -123,9 +123,9 @@ def _loop_flops(config: Mapping[str, Any]) -> float:
     default = vars(LoopConfig())
     value: Mapping[str, Any] = default | dict(config)
     params = value["n_layers"] * (4 * value["d_model"] ** 2 + 3 * value["d_model"] * value["d_ff"])
-    trained = (value["base_steps"] + value["rounds"] * len(ARMS) * value["round_steps"]) * value["batch_size"]
+    trained = (value["base_steps"] + value["rounds"] * len(value["arms"]) * value["round_steps"]) * value["batch_size"]
     tests = value["test_problems"] * (value["base_difficulty"] + value["rounds"] + 2)
-    answered = value["rounds"] * len(ARMS) * (value["samples"] * value["augmentations"] + tests)
+    answered = value["rounds"] * len(value["arms"]) * (value["samples"] * value["augmentations"] + tests)
     return float(len(value["seeds"]) * ANSWER_TOKENS * params * (6 * trained + 2 * answered))
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tilth.improve.family import AlphabetTokenizer, Reverse, SymbolPermutation
+from tilth.improve import AlphabetTokenizer, Reverse
+from tilth.improve.family import SymbolPermutation
 from tilth.types import Problem, Rollout
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from tilth.improve import Reverse
 from tilth.improve.answering import Answerer, accuracy, parsed, share_right
-from tilth.improve.family import Reverse
 from tilth.model import ModelConfig, Transformer
 from unit.improve.families import PlainReverse, right, rollout
 

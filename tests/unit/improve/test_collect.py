@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from tilth.improve import Reverse
 from tilth.improve.answering import Answerer
 from tilth.improve.collect import Collector
 from tilth.improve.config import LoopConfig
-from tilth.improve.family import Reverse
 from tilth.improve.pseudo_labels import Answer, PseudoLabel
 from tilth.model import ModelConfig, Transformer
 from tilth.types import Problem

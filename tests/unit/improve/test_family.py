@@ -5,16 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tilth.errors import DataError
+from tilth.errors import ConfigError, DataError
+from tilth.improve import AlphabetTokenizer, Copy, Reverse, ReverseAddition
 from tilth.improve.family import (
-    AlphabetTokenizer,
-    Reverse,
+    FAMILIES,
     Split,
     Unlabelled,
     distinct,
+    family_named,
     propose_other_than,
     split_problems,
 )
+from tilth.synthesis.verify.family_base import PRINTABLE
+from tilth.tokenizer import Tokenizer
+from tilth.types import Problem
 from unit.improve.families import Addition
 
 FAMILY = Reverse()
@@ -58,6 +62,40 @@ def test_what_is_no_answer_is_not_parsed() -> None:
     assert FAMILY.parse("cba") == "cba"
     assert FAMILY.parse("") is None
     assert FAMILY.parse("cb=a") is None
+    assert FAMILY.parse("c b a") is None
+    assert ReverseAddition().parse("240") == "240"
+    assert ReverseAddition().parse("24+0") is None
+
+
+def test_families_have_a_form_of_text_for_tokenizers_of_words() -> None:
+    tokenizer = PRINTABLE
+    (problem,) = Copy(tokenizer).propose(2, 1, rng())
+    assert problem.prompt == f"copy:{problem.answer} ="
+    reverse = Reverse(tokenizer)
+    asked = Problem.make("reverse: a b c =", verifier=reverse.name)
+    assert reverse.verify(asked, " c b a")
+    assert not reverse.verify(asked, "cba")
+    assert reverse.parse(" c b a") == " c b a"
+    assert reverse.parse("cba") is reverse.parse(" c  b") is None
+    assert ReverseAddition(tokenizer).verify(Problem.make("add: 7 1 + 5 2 =", verifier="add"), " 2 4 0")
+
+
+def test_letters_stay_single_tokens_whatever_their_neighbours_are() -> None:
+    text = ["reverse: the other and another = " * 50, *(f"x {a} {b} =" for a in "abco" for b in "abco")]
+    tokenizer = Tokenizer.train(text, vocab_size=400)
+    family = Reverse(tokenizer)
+    letters = {letter: tuple(tokenizer.encode_ordinary(f" {letter}")) for letter in "abco"}
+    assert all(len(ids) == 1 for ids in letters.values())
+    ids = tokenizer.encode_ordinary(family.form.answer("cabcoobac"))
+    assert ids == [token for letter in "cabcoobac" for token in letters[letter]]
+
+
+def test_families_are_known_by_name() -> None:
+    assert {name: family_named(name).name for name in FAMILIES} == {name: name for name in FAMILIES}
+    assert family_named("copy", PRINTABLE).name == "copy_text"
+    assert isinstance(family_named("copy"), Copy)
+    with pytest.raises(ConfigError, match="no family `sort`"):
+        family_named("sort")
 
 
 def test_equal_prompts_are_one_problem() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from tilth.improve import Reverse
 from tilth.improve.config import LoopConfig
-from tilth.improve.family import Reverse
 from tilth.improve.fine_tune import batch_flops, batches_worth, fine_tune, one_thread
 from tilth.improve.problem_pool import ProblemPool
 from tilth.model import ModelConfig, Transformer

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tilth.improve import Reverse
 from tilth.improve.config import LoopConfig
-from tilth.improve.family import Reverse, Split, split_problems
+from tilth.improve.family import Split, split_problems
 from tilth.improve.problem_pool import ProblemPool, collate
 from tilth.improve.pseudo_labels import PseudoLabel
 from tilth.model import IGNORE_INDEX

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tilth.improve import Reverse
 from tilth.improve.answering import share_right
-from tilth.improve.family import Identity, Reverse, SymbolPermutation, Unlabelled, without_answers
+from tilth.improve.family import Identity, SymbolPermutation, Unlabelled, without_answers
 from tilth.improve.pseudo_labels import Answer, label_by_vote, label_everything, label_verified, majority
 from tilth.types import Problem, Rollout
 from unit.improve.families import Addition, Swap, right, rollout
