@@ -13,6 +13,7 @@ from tilth.curation import CurationConfig
 from tilth.execute import Context
 from tilth.identity import canonical
 from tilth.improve import LoopConfig
+from tilth.improve.text.language_config import LanguageConfig
 from tilth.recipes import BUILT_IN, load_recipe, singles
 from tilth.recipes.step_functions import SeedSearch
 from tilth.steps import in_order
@@ -67,6 +68,10 @@ CONFIGS = {
     "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate warmup_fraction "
     "decay_fraction beta1 beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at "
     "max_draws seeds",
+    "tilth.improve.text.language_config:LanguageConfig": "seeds depth context_length passage_characters organic_bytes "
+    "base_tokens arm_tokens prompts samples temperature max_copied "
+    "max_similar max_repeated min_words pair_similarity pair_neighbours "
+    "pair_epochs learning_rate test_bytes value",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p repetition_penalty seed stop_tokens "
     "token_healing",
     "tilth.synthesis.config:SynthesisConfig": "samples documents design router router_documents temperature "
@@ -86,6 +91,7 @@ IN_IDENTITIES = (
     "tilth.model.config:ModelConfig",
     "tilth.training.config:TrainConfig",
     "tilth.improve.config:LoopConfig",
+    "tilth.improve.text.language_config:LanguageConfig",
     "tilth.recipes.step_functions:Sampling",
     "tilth.synthesis.config:SynthesisConfig",
     "tilth.synthesis.topic_config:TopicConfig",
@@ -189,6 +195,43 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "max_draws": 4,
         "seeds": [0],
     },
+    "tilth.improve.text.language_config:LanguageConfig": {
+        "seeds": [0, 1, 2],
+        "depth": 2,
+        "context_length": 256,
+        "passage_characters": 800,
+        "organic_bytes": 480000,
+        "base_tokens": 600000,
+        "arm_tokens": 200000,
+        "prompts": 600,
+        "samples": 2,
+        "temperature": 1.0,
+        "max_copied": 0.3,
+        "max_similar": 0.6,
+        "max_repeated": 0.3,
+        "min_words": 8,
+        "pair_similarity": 0.3,
+        "pair_neighbours": 2,
+        "pair_epochs": 1.0,
+        "learning_rate": 0.01,
+        "test_bytes": 150000,
+        "value": {
+            "seeds": [0, 1, 2],
+            "depths": [2],
+            "vocab_size": 1024,
+            "context_length": 128,
+            "before_tokens": 300000,
+            "before_epochs": 2,
+            "arm_tokens": 100000,
+            "replay": 0.5,
+            "batch_tokens": 2048,
+            "learning_rate": 0.02,
+            "muon_learning_rate": 0.02,
+            "arm_rate": 0.5,
+            "held_out_bytes": 100000,
+            "bootstrap": 1000,
+        },
+    },
     "tilth.recipes.step_functions:Sampling": {
         "prompts": 4,
         "prompt_characters": 160,
@@ -242,15 +285,16 @@ VERSIONS = {
     "samples": 2,
     "nearest": 1,
     "baselines": 2,
-    "improve": 2,
-    "export": 2,
+    "improve": 3,
+    "export": 3,
     "report": 1,
 }
 """Versions of the steps: those of a released tilth are never given to other results."""
 ALONE = {"synthesize": 1, "seeds": 1, "topics": 1}
 """Versions of steps that no recipe has."""
 RECIPES = {
-    "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed"
+    "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
+    "language": "corpus vocab_size effort seeds",
 }
 
 
@@ -329,7 +373,12 @@ def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:
     for step in in_order(target, Context(runs=tmp_path / "runs")):
         visit(step.config)
     # Configs without a default of their own, which only tie others together, need no list.
-    assert {config for config in used if defaults(config)} | {SynthesisConfig, SeedSearch, TopicConfig} == listed
+    assert {config for config in used if defaults(config)} | {
+        SynthesisConfig,
+        SeedSearch,
+        TopicConfig,
+        LanguageConfig,
+    } == listed
 
 
 def test_recipes() -> None:
