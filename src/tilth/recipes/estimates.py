@@ -22,7 +22,7 @@ from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
 from tilth.sources import Source
 from tilth.step_record import StepRecord, read_record
-from tilth.steps import Planned, Step, needed_steps
+from tilth.steps import Planned, Step, needed_steps, step_of
 from tilth.training.config import training_flops
 
 START_SECONDS = {
@@ -79,7 +79,9 @@ def work_of(step: Step) -> float | None:
     if step.name in BYTES_PER_SECOND:
         return float(source_bytes(step)) or None
     try:
-        return _flops(step.name, vars(step.config) if hasattr(step.config, "__dict__") else {})
+        fields = vars(step.config) if hasattr(step.config, "__dict__") else {}
+        given = step_of(step.inputs["model"]) if step.name == "improve" and "model" in step.inputs else None
+        return _flops(step.name, fields, given.config.model if given is not None else None)
     except (KeyError, TypeError, AttributeError):  # a step of a user's own that has one of our names
         return None
 
@@ -96,7 +98,7 @@ def work_of_record(record: StepRecord, context: Context) -> float | None:
             return _flops(
                 "pretrain", {"model": ModelConfig(**config["model"]), "training": _Fields(config["training"])}
             )
-        return _flops(record.name, record.config)
+        return _flops(record.name, record.config, _given_model(record, context))
     except (KeyError, TypeError):  # of another version of tilth
         return None
 
@@ -108,13 +110,26 @@ class _Fields:
         self.__dict__.update(fields)
 
 
-def _flops(name: str, config: Mapping[str, Any]) -> float | None:
+def _given_model(record: StepRecord, context: Context) -> ModelConfig | None:
+    """Returns the shape of the model that an earlier loop was given; None where it trained its own."""
+    made_by = record.input_steps.get("model")
+    if made_by is None:
+        return None
+    try:
+        found = read_record(context.runs / made_by / record.inputs["model"].split("/")[0])
+    except StepError:
+        return None
+    config: Any = found.config if found else None
+    return ModelConfig(**config["model"]) if config else None
+
+
+def _flops(name: str, config: Mapping[str, Any], given: ModelConfig | None = None) -> float | None:
     if name == "pretrain":
         tokens = config["training"].tokens
         short_rows = getattr(config["training"], "short_rows", None)  # of an earlier version, it has none
         return training_flops(config["model"], tokens, short_rows=short_rows, short_tokens=tokens // 2)
     if name == "improve":
-        return _loop_flops(config)
+        return _loop_flops(config, given)
     return None
 
 
