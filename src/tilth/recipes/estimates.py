@@ -119,8 +119,10 @@ def _given_model(record: StepRecord, context: Context) -> ModelConfig | None:
         found = read_record(context.runs / made_by / record.inputs["model"].split("/")[0])
     except StepError:
         return None
-    config: Any = found.config if found else None
-    return ModelConfig(**config["model"]) if config else None
+    if found is None:
+        return None
+    config = cast("Mapping[str, Any]", found.config)
+    return ModelConfig(**config["model"])
 
 
 def _flops(name: str, config: Mapping[str, Any], given: ModelConfig | None = None) -> float | None:
@@ -133,12 +135,18 @@ def _flops(name: str, config: Mapping[str, Any], given: ModelConfig | None = Non
     return None
 
 
-def _loop_flops(config: Mapping[str, Any]) -> float:
-    """Training of the base model and of all rounds, and the answers of the arms that generate: in proportion."""
+def _loop_flops(config: Mapping[str, Any], given: ModelConfig | None) -> float:
+    """Training of the base model and of all rounds, and the answers of the arms that generate: in proportion.
+
+    A `given` model reads real text beside the problems, and is larger than one that the loop makes.
+    """
     default = vars(LoopConfig())
     value: Mapping[str, Any] = default | dict(config)
     params = value["n_layers"] * (4 * value["d_model"] ** 2 + 3 * value["d_model"] * value["d_ff"])
     trained = (value["base_steps"] + value["rounds"] * len(value["arms"]) * value["round_steps"]) * value["batch_size"]
+    if given is not None:
+        params = given.n_params - (0 if given.tie_embeddings else given.vocab_size * given.d_model)
+        trained /= 1 - value["text_share"]
     tests = value["test_problems"] * (value["base_difficulty"] + value["rounds"] + 2)
     answered = value["rounds"] * len(value["arms"]) * (value["samples"] * value["augmentations"] + tests)
     return float(len(value["seeds"]) * ANSWER_TOKENS * params * (6 * trained + 2 * answered))
