@@ -64,10 +64,12 @@ CONFIGS = {
     "tilth.training.config:TrainConfig": "tokens max_epochs global_batch_tokens optimizer learning_rate "
     "muon_learning_rate schedule warmup_tokens decay_fraction weight_decay beta1 beta2 gradient_clip short_rows "
     "initial_embeddings seed eval_bytes held_out_points patience",
-    "tilth.improve.config:LoopConfig": "rounds base_difficulty base_steps round_steps samples test_problems "
-    "validation_problems d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate warmup_fraction "
-    "decay_fraction beta1 beta2 weight_decay gradient_clip newest_share augmentations min_agreement promote_at "
-    "max_draws seeds",
+    "tilth.improve.config:LoopConfig": "task arms label_with rounds base_difficulty base_steps round_steps samples "
+    "test_problems validation_problems d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate "
+    "warmup_fraction decay_fraction beta1 beta2 weight_decay gradient_clip newest_share augmentations "
+    "min_agreement promote_at max_draws samples_per_problem label_noise text_share text_row_tokens "
+    "held_out_bytes sampled_texts monitor max_text_loss_rise min_diversity max_fall_backs "
+    "min_bits_per_label min_gain max_flops seeds",
     "tilth.improve.text.language_config:LanguageConfig": "seeds depth context_length passage_characters organic_bytes "
     "base_tokens arm_tokens prompts samples temperature max_copied "
     "max_similar max_repeated min_words pair_similarity pair_neighbours "
@@ -168,6 +170,9 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "patience": 3,
     },
     "tilth.improve.config:LoopConfig": {
+        "task": "reverse",
+        "arms": ["baseline", "control", "flop_matched", "unfiltered", "gated_unfiltered", "noise", "vote", "oracle"],
+        "label_with": "vote",
         "rounds": 8,
         "base_difficulty": 6,
         "base_steps": 700,
@@ -193,6 +198,19 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "min_agreement": 3,
         "promote_at": 0.5,
         "max_draws": 4,
+        "samples_per_problem": 16,
+        "label_noise": 0.2,
+        "text_share": 0.3,
+        "text_row_tokens": 128,
+        "held_out_bytes": 20000,
+        "sampled_texts": 32,
+        "monitor": True,
+        "max_text_loss_rise": 0.1,
+        "min_diversity": 0.5,
+        "max_fall_backs": 2,
+        "min_bits_per_label": 0.01,
+        "min_gain": 0.02,
+        "max_flops": None,
         "seeds": [0],
     },
     "tilth.improve.text.language_config:LanguageConfig": {

@@ -51,7 +51,7 @@ STAGES = {
     "synthesize": Verb("Make a dataset with a teacher and a recipe", "tilth.cli.synthesize:synthesize"),
     "train": Verb("Pretrain a model on a dataset, tokenizing on the fly", "tilth.cli.stages:train"),
     "eval": Verb("Measure bits per byte beside a 5-gram and zstd", "tilth.cli.stages:evaluate"),
-    "improve": Verb("Run the self-improving loop with its controls", "tilth.cli.stages:improve"),
+    "improve": Verb("Run the self-improving loop with its controls", "tilth.cli.improve:improve"),
     "export": Verb("Write a model as a Hugging Face folder", "tilth.cli.stages:export"),
     "chat": Verb("Talk to a model in the terminal", "tilth.cli.chat:chat"),
 }

@@ -63,6 +63,11 @@ def load_tokenizer(model: Path, given: Path | None) -> Tokenizer:
     """
     from tilth.tokenizer import Tokenizer
 
-    if given is None and not any(path for kind in _TOKENIZER_FILES for path in model.glob(kind)):
+    if given is None and not has_tokenizer(model):
         raise DataError(f"{model} holds no tokenizer.", fix="Say where it is: `--tokenizer FOLDER`.")
     return Tokenizer.load(given or model)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Tells whether a folder holds a tokenizer's files."""
+    return any(path for kind in _TOKENIZER_FILES for path in folder.glob(kind))

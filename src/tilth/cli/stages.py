@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,7 +18,6 @@ from tilth.cli.terminal import size
 from tilth.curation.config import CurationConfig
 from tilth.curation.result import LEDGER
 from tilth.errors import ConfigError, DataError
-from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
 from tilth.model.device import check_device
 from tilth.perform import partial_folder
@@ -191,52 +190,6 @@ def evaluate(words: Sequence[str]) -> None:
         terminal.show_table("", ("predictor", "bits per byte"), rows, right=(1,))
 
     call(measure, words, "eval")
-
-
-def improve(words: Sequence[str]) -> None:
-    """`tilth improve --out FOLDER`."""
-
-    def build(
-        *, out: Path, json: bool = False, loop: tyro.conf.OmitArgPrefixes[LoopConfig] = LoopConfig()
-    ) -> tuple[Step, Path, bool]:
-        """Run the self-improving loop on reversing strings, from easy to hard, with its controls.
-
-        Args:
-            out: Folder for the models and `improve.json`.
-            json: Print the result as one JSON document instead of a table.
-            loop: The loop's settings.
-        """
-        return singles.improve(loop), out, json
-
-    options, (step, out, as_json) = call_with_options(build, words, "improve", RuntimeOptions())
-    _show_loop(run_single(step, out, options.context()), as_json=as_json)
-
-
-def _show_loop(folder: Path, *, as_json: bool = False) -> None:
-    from tilth.improve.result import LOOP_RESULT, LoopResult
-    from tilth.intervals import accuracy_interval
-    from tilth.results import read_result
-
-    result = read_result(LoopResult, folder / LOOP_RESULT)
-    if as_json:
-        terminal.show_json(asdict(result))
-        return
-    shown = [i for i, difficulty in enumerate(result.difficulties) if difficulty >= result.base_difficulty]
-    shown = shown[:: -(-len(shown) // 5)]  # what fits into a terminal; the report has all
-    rows: list[tuple[str, ...]] = []
-    for arm in result.arms:
-        intervals = [
-            accuracy_interval(shares, n)
-            for shares, n in zip(zip(*result.final_accuracy(arm), strict=True), result.test_problems, strict=True)
-        ]
-        flops = sum(one.flops for one in result.of_arm(arm)) / len(result.seeds)
-        cells = [f"{100 * x.mean:.0f}\n{100 * x.low:.0f}–{100 * x.high:.0f}" for x in intervals]
-        rows.append((arm, *(cells[i] for i in shown), f"{flops / 1e12:.2f}"))
-    columns = ("arm", *(f"{result.difficulties[i]}" for i in shown), "TFLOPs")
-    seeds = f", mean of {len(result.seeds)} seeds" if len(result.seeds) > 1 else ""
-    title = f"% right on test problems by difficulty{seeds}; below: 95% interval"
-    print(title)
-    terminal.show_table("", columns, rows, right=tuple(range(1, len(columns))), whole=range(len(columns)))
 
 
 def export(words: Sequence[str]) -> None:

@@ -99,6 +99,7 @@ class Answerer:
         *,
         budget: int,
         max_solutions: int | None = None,
+        width: int | None = None,
     ) -> list[list[Rollout]]:
         """Returns the rollouts that the checkers accept, the likeliest first; each problem has `budget` tokens."""
         tokenizer = self.source.tokenizer
@@ -107,6 +108,7 @@ class Answerer:
             max_tokens=self._most(difficulty),
             stop_token=end_token(tokenizer),
             max_solutions=max_solutions,
+            width=width,
         )
         prompts = self._prompts(problems)
         results = search_tree(self.model, prompts, checkers, tokenizer.decode, params, batch_size=SEARCH_BATCH)

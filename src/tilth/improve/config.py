@@ -95,8 +95,8 @@ class LoopConfig:
     """Rise of the held-out bits per byte, over the lower of base model and last good round, that throws a round away:
     several times what the measurement of a good round moves, far below what training without replay does."""
     min_diversity: float = 0.5
-    """Share of the diversity of base model and last good round, whichever is lower, below which a round is thrown away:
-    half the different answers are gone."""
+    """Share of the diversity of base model or last good round, whichever is higher, below which a round is thrown away:
+    half the different answers, rare words or runs of words are gone."""
     max_fall_backs: int = 2
     """Rounds thrown away in a row that end an arm: the next would start from the same model and data."""
     min_bits_per_label: float = 0.01

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from tilth.errors import ConfigError, DataError
 from tilth.types import Problem
 
 OPERATORS = "+-*/"
+_OPERATORS = frozenset(OPERATORS)
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,10 @@ class Countdown:
                 fix="Give numbers up to 2 or more, and targets at least as high.",
             )
 
-    @cached_property
+    @property
     def tokenizer(self) -> WordAlphabet:
         """A token for each number, operator and `=`."""
-        return WordAlphabet((*map(str, range(1, self.highest_target + 1)), *OPERATORS, "="))
+        return _alphabet(self.highest_target)
 
     def n_problems(self, difficulty: int) -> int:
         """How many sets of numbers there are; most have several targets."""
@@ -147,6 +147,11 @@ class Solution:
         return len(words) == 2 * len(self.numbers) - 1 and evaluate(words, self.numbers) == [self.target]
 
 
+@lru_cache(maxsize=8)
+def _alphabet(highest: int) -> WordAlphabet:
+    return WordAlphabet((*map(str, range(1, highest + 1)), *OPERATORS, "="))
+
+
 def prompt_of(numbers: Sequence[int], target: int) -> str:
     """Returns the prompt that asks for a target."""
     return f"{' '.join(map(str, numbers))} = {target}"
@@ -166,22 +171,20 @@ def evaluate(words: Sequence[str], numbers: Sequence[int]) -> list[int] | None:
 
     Every number is used at most as often as it is given; differences are positive and divisions exact.
     """
-    left = Counter(numbers)
+    left = list(map(str, numbers))
     stack: list[int] = []
     for word in words:
-        if word in OPERATORS:
-            if len(stack) < 2:
-                return None
-            right, value = stack.pop(), stack.pop()
-            result = combine(value, word, right)
-            if result is None:
-                return None
-            stack.append(result)
-        elif word.isdecimal() and left[int(word)] > 0:
-            left[int(word)] -= 1
+        if word in left:
+            left.remove(word)
             stack.append(int(word))
-        else:
+            continue
+        if len(stack) < 2 or word not in _OPERATORS:
             return None
+        right, value = stack.pop(), stack.pop()
+        result = combine(value, word, right)
+        if result is None:
+            return None
+        stack.append(result)
     return stack
 
 

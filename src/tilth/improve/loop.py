@@ -38,6 +38,7 @@ from tilth.improve.one_round import run_round
 from tilth.improve.result import LOOP_RESULT, ArmResult, LoopExample, LoopResult, MonitorReading, SeedResult
 from tilth.improve.rounds import RoundRecord, has_model, read_model, read_record, remove_model, save_round
 from tilth.improve.seed_run import SeedRun
+from tilth.improve.self_play import prompt_reader
 from tilth.improve.start import Start, TextMix, text_tokenizer, with_tokenizer
 from tilth.model import Transformer, load_model
 from tilth.model.device import resolve_device
@@ -132,7 +133,8 @@ def arms_of(config: LoopConfig, family: TaskFamily) -> tuple[Arm, ...]:
     """Returns the arms that are run, in the order in which they are shown.
 
     A vote takes augmentations: for a family without them, arms that need its labels are left out.
-    Raises: ConfigError if an arm is asked for whose leading arm is not.
+    Raises: ConfigError if an arm is asked for whose leading arm is not, or whose proposer cannot read the family's
+    prompts.
     """
     leading = config.leading_arm
     asked: set[Arm] = {leading if arm in ("vote", "verified") else arm for arm in config.arms}
@@ -143,6 +145,8 @@ def arms_of(config: LoopConfig, family: TaskFamily) -> tuple[Arm, ...]:
             )
     if config.label_with == "vote" and not isinstance(family, Augmentable):
         asked = {a for a in asked if PLANS[a].labels not in ("accepted", "corrupted") and not PLANS[a].follows}
+    if "self_play" in asked:
+        prompt_reader(family)
     return tuple(arm for arm in ARMS if arm in asked)
 
 

@@ -1,8 +1,9 @@
 """The collapse monitor: whether a round left the model worse where nobody was looking, and what to do about it.
 
 It reads no right answer. A model that teaches itself can forget real text, write one answer to every problem, or lose
-the rare words and the variety of its text; each is compared with the base model and the last good round. A round that
-is worse than a threshold allows is thrown away; after several in a row the arm ends.
+the rare words and the variety of its text; each is compared with the better of base model and last good round, so that
+many small losses count as one large one does. A round that is worse than a threshold allows is thrown away; after
+several in a row the arm ends.
 """
 
 from __future__ import annotations
@@ -134,6 +135,6 @@ def _diversity_faults(
     for name in DIVERSITIES:
         known = [value for value in (r.get(name, math.nan) for r in references) if not math.isnan(value)]
         value = values.get(name, math.nan)
-        if known and value < min(known) * limits.min_diversity:
-            faults.append(f"the share of {_WORDS[name]} fell from {min(known):.3f} to {value:.3f}")
+        if known and value < max(known) * limits.min_diversity:
+            faults.append(f"the share of {_WORDS[name]} fell from {max(known):.3f} to {value:.3f}")
     return faults

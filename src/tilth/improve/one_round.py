@@ -27,6 +27,7 @@ from tilth.improve.label_noise import corrupted
 from tilth.improve.labellers import labeller_of
 from tilth.improve.monitor import Limits, judge, monitor_values
 from tilth.improve.problem_pool import ProblemPool
+from tilth.improve.proposed import collect_proposed
 from tilth.improve.pseudo_labels import PseudoLabel
 from tilth.improve.result import Decision, MonitorReading
 from tilth.improve.rounds import RoundRecord, read_record, save_round
@@ -76,6 +77,13 @@ class Round:
         """Draws problems that are not measured on."""
         return propose_other_than(self.run.split.excluded, self.source, difficulty, n, self.rng)
 
+    def can_follow(self) -> bool:
+        """Whether the leading arm had this round; labels are followed only into a round that was trained."""
+        leading = self.followed()
+        return leading is not None and (
+            self.plan.problems != "followed" or not leading.ended or leading.train_flops > 0
+        )
+
     def followed(self) -> RoundRecord | None:
         """Returns the leading arm's record of the same round; None where it ended before."""
         return read_record(self.run.round_folder(self.run.config.leading_arm, self.number))
@@ -85,7 +93,7 @@ def run_round(run: SeedRun, arm: Arm, number: int, model: Transformer, state: Ar
     """Runs one round from the arm's state and saves it; `model` is trained in place."""
     started = time.monotonic()
     this = Round(run=run, arm=arm, number=number, state=state, model=model, rng=run.rng(PLANS[arm].key, number))
-    if this.plan.follows and this.followed() is None:
+    if this.plan.follows and not this.can_follow():
         record = _ended(this, f"The arm `{run.config.leading_arm}`, which this one follows, ended before.")
         return _save(this, None, (), record, started)
     shares, decision = _choose(this)
@@ -142,6 +150,16 @@ def _collect(this: Round, decision: Decision | None) -> Collected:
         if decision.action in ("train", "stop"):
             return collector.nothing(difficulty)
         found = collector.fill(difficulty + (decision.action == "harder"), this.run.config.samples)
+    elif policy == "self_play":
+        found = collect_proposed(
+            this.run,
+            this.source,
+            collector,
+            this.rng,
+            difficulty=difficulty,
+            before=this.state.folder,
+            after=this.run.round_folder(this.arm, this.number),
+        )
     else:
         found = collector.gated(difficulty, this.run.validation)
     if this.plan.labels == "corrupted":

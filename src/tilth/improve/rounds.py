@@ -22,6 +22,8 @@ from tilth.model import Transformer, load_model, save_model
 from tilth.results import decode, read_result, write_result
 
 MODEL, PSEUDO_LABELS, RECORD = "model", "pseudo_labels.jsonl", "round.json"
+PROPOSER = "proposer"
+"""Folder of the self-play proposer, in the rounds of its arm."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +84,9 @@ def has_model(folder: Path) -> bool:
 
 
 def remove_model(folder: Path) -> None:
-    """Removes the model of a round that a later one replaced: only the newest is continued from."""
-    shutil.rmtree(folder / MODEL, ignore_errors=True)
+    """Removes the models of a round that a later one replaced: only the newest are continued from."""
+    for name in (MODEL, PROPOSER):
+        shutil.rmtree(folder / name, ignore_errors=True)
 
 
 def read_record(folder: Path) -> RoundRecord | None:

@@ -40,7 +40,7 @@ from tilth.types import Problem, Rollout
 MODEL, LABELS, RECORD = "model", "pseudo_labels.jsonl", "round.json"
 _DATA, _BASE, _PROMPTS, _ROUND = 0, 1, 2, 3
 _ARM_KEYS: dict[SearchArm, int] = {
-    "control": 1, "flop_matched": 2, "everything": 3, "vote": 4, "samples": 5, "tree": 6, "bits": 7, "noise": 8,
+    "control": 1, "flop_matched": 2, "unfiltered": 3, "vote": 4, "samples": 5, "tree": 6, "bits": 7, "noise": 8,
     "oracle": 9,
 }  # fmt: skip
 """Keys of the arms' streams of chance, written out so that another arm does not change the others' results."""
@@ -251,7 +251,8 @@ def collect(
         noise_share=config.noise_share,
     )
     assert arm not in ("control", "flop_matched")
-    return search_labeller(arm, run.task, params, run.seed)(answerer, problems, config.difficulty)
+    name = "everything" if arm == "unfiltered" else arm
+    return search_labeller(name, run.task, params, run.seed)(answerer, problems, config.difficulty)
 
 
 def _oracle_labels(run: SearchRun, problems: Sequence[Problem], rng: np.random.Generator) -> list[PseudoLabel]:

@@ -10,7 +10,7 @@ from tilth.errors import ConfigError
 SearchArm = Literal[
     "control",
     "flop_matched",
-    "everything",
+    "unfiltered",
     "vote",
     "samples",
     "tree",
@@ -31,19 +31,19 @@ class SearchConfig:
     """Of all problems: there is one level, and what grows is the model."""
     labelled: int = 4000
     """Different problems that come with a right answer."""
-    base_steps: int = 300
+    base_steps: int = 450
     """Training steps of the base model."""
     rounds: int = 3
     """Rounds of asking, labelling and training."""
-    round_steps: int = 60
+    round_steps: int = 100
     """Training steps of a round."""
-    prompts: int = 600
+    prompts: int = 800
     """New problems without answers in each round: the same for all arms."""
-    replay_share: float = 0.5
+    replay_share: float = 0.3
     """Share of a batch that is drawn from the labelled problems; the rest from all accepted answers so far."""
     samples: int = 16
     """Answers sampled for each problem."""
-    tree_tokens: int = 160
+    tree_tokens: int = 80
     """Tokens of a tree search for each problem."""
     per_problem: int = 4
     """Most different accepted answers kept of a problem."""
@@ -67,13 +67,13 @@ class SearchConfig:
     """Its attention heads."""
     d_ff: int = 160
     """Width of its feed-forward layers."""
-    batch_size: int = 256
+    batch_size: int = 128
     """Problems in a training step."""
     learning_rate: float = 6e-3
     """Peak learning rate of AdamW, of the base model."""
     muon_learning_rate: float = 0.02
     """Peak learning rate of Muon, of the base model."""
-    round_lr_multiplier: float = 0.5
+    round_lr_multiplier: float = 0.7
     """Both rates of the rounds, as a multiple of the base model's."""
     arms: tuple[SearchArm, ...] = SEARCH_ARMS
     """Which arms run."""

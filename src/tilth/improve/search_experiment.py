@@ -32,7 +32,7 @@ _ARMS: dict[SearchArm, Arm] = {
         meaning="The labelled problems alone, for as many FLOPs as `samples` takes with its generation.",
         role="control",
     ),
-    "everything": Arm(name="everything", meaning="One greedy answer to each new problem, unchecked.", role="control"),
+    "unfiltered": Arm(name="unfiltered", meaning="One greedy answer to each new problem, unchecked.", role="control"),
     "vote": Arm(name="vote", meaning="The commonest of the samples where half agree, unchecked."),
     "samples": Arm(name="samples", meaning="The different samples that the checker accepts."),
     "tree": Arm(name="tree", meaning="What a best-first search with the checker finds."),
@@ -53,7 +53,7 @@ MEASURES = (
 _COMPARISONS: tuple[tuple[SearchArm, SearchArm, str], ...] = (
     ("samples", "control", "Checked samples teach more than more steps on the same data."),
     ("samples", "flop_matched", "Compute is better spent on checked samples than on more training."),
-    ("samples", "everything", "It is the checker that helps, not the new problems."),
+    ("samples", "unfiltered", "It is the checker that helps, not the new problems."),
     ("samples", "vote", "A checker is worth more than agreement."),
     ("tree", "samples", "Search finds better labels than sampling."),
     ("tree", "flop_matched", "Compute is better spent on search than on more training."),

@@ -43,8 +43,10 @@ class SearchParams:
     """Of the samples."""
     n_beams: int = 16
     """Width of the beam search."""
-    tree_tokens: int = 160
+    tree_tokens: int = 80
     """Tokens of a tree search for each problem, its prompt included."""
+    tree_width: int | None = 16
+    """Likeliest next tokens that a tree search looks at behind each beginning; None: all."""
     per_problem: int = 4
     """Most different accepted answers that are kept of a problem."""
     min_agreement: float = 0.5
@@ -125,7 +127,12 @@ def label_tree(family: TaskFamily, params: SearchParams) -> Labeller:
     def label(answer: Answer, problems: Sequence[Problem], difficulty: int) -> list[PseudoLabel]:
         checkers = [family.checker(problem) for problem in problems]
         found = _searcher(answer).tree(
-            problems, difficulty, checkers, budget=params.tree_tokens, max_solutions=params.per_problem
+            problems,
+            difficulty,
+            checkers,
+            budget=params.tree_tokens,
+            max_solutions=params.per_problem,
+            width=params.tree_width,
         )
         return [labelled(p, rollout) for p, rollouts in zip(problems, found, strict=True) for rollout in rollouts]
 

@@ -33,6 +33,14 @@ BUILT_IN = {
         "Whether a small model's own texts, written from its corpus, are worth training on: measured, then tried",
         "tilth.recipes.language:language",
     ),
+    "countdown": BuiltIn(
+        "Countdown: a model learns from what search with a checker finds, beside its controls",
+        "tilth.recipes.countdown:countdown",
+    ),
+    "code-tasks": BuiltIn(
+        "Small expressions checked by running them in the sandbox: what search finds, beside its controls",
+        "tilth.recipes.code_tasks:code_tasks",
+    ),
 }
 
 

@@ -151,9 +151,18 @@ def topics(dataset: Path, config: TopicConfig) -> Step:
     return Step("topics", step_functions.group_topics, config, inputs, version=step_functions.TOPICS_VERSION)
 
 
-def improve(config: LoopConfig) -> Step:
-    """Runs the self-improving loop."""
-    return Step("improve", step_functions.improve, config, version=step_functions.IMPROVE_VERSION)
+def improve(
+    config: LoopConfig,
+    *,
+    model: Path | None = None,
+    tokenizer: Path | None = None,
+    text: Path | None = None,
+    held_out: Path | None = None,
+) -> Step:
+    """Runs the self-improving loop, from a given model and with real text where there are any."""
+    given = {"model": model, "tokenizer": tokenizer, "text": text, "held_out": held_out}
+    inputs = {name: _made(path) for name, path in given.items() if path is not None}
+    return Step("improve", step_functions.improve, config, inputs, version=step_functions.IMPROVE_VERSION)
 
 
 def export(model: Path, tokenizer: Path) -> Step:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tilth.improve.chosen_model import TOLERANCE, choose_model, improved_model
-from tilth.improve.gain import gain
+from tilth.improve.gain import one_sentence
 from tilth.improve.result import LOOP_RESULT, ArmResult, LoopResult, SeedResult
 from tilth.improve.rounds import RoundRecord, save_round
 from tilth.model import ModelConfig, Transformer
@@ -32,7 +32,7 @@ def result(**arms: ArmResult) -> LoopResult:
 
 
 def test_the_gain_names_compute_controls_and_text() -> None:
-    said = gain(
+    said = one_sentence(
         result(
             baseline=arm(0.2, 0.2),
             control=arm(0.2, 0.3),
@@ -45,7 +45,7 @@ def test_the_gain_names_compute_controls_and_text() -> None:
     assert ". " not in said
     for words in (
         "3 TFLOPs",
-        "1 TFLOPs",
+        "(1 of it",
         "from 20% to 90%",
         "difficulty 2 to 3",
         "30% with as many steps",
@@ -57,8 +57,8 @@ def test_the_gain_names_compute_controls_and_text() -> None:
 
 
 def test_without_a_treated_arm_there_is_no_gain_and_without_text_no_bits() -> None:
-    assert gain(result(baseline=arm(0.2, 0.2), oracle=arm(0.2, 0.9))) == ""
-    assert "bits per byte" not in gain(result(vote=arm(0.2, 0.9)))
+    assert one_sentence(result(baseline=arm(0.2, 0.2), oracle=arm(0.2, 0.9))) == ""
+    assert "bits per byte" not in one_sentence(result(vote=arm(0.2, 0.9)))
 
 
 @pytest.fixture

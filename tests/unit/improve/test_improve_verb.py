@@ -9,6 +9,7 @@ import pytest
 from tilth.cli import main
 from tilth.improve.result import LOOP_RESULT, LoopResult
 from tilth.results import read_result
+from unit.improve.text_data import datasets, model_of_text, tokenizer_of
 
 TINY = [
     "--rounds",
@@ -65,3 +66,52 @@ def test_seeds_go_in_and_means_come_out(
 def test_settings_that_cannot_work_say_so(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert improve("--min-agreement", "2", "--out", str(tmp_path / "loop")) == 2
     assert "majority" in capsys.readouterr().err
+
+
+def test_a_model_and_text_go_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    train, _ = datasets(tmp_path)
+    tokenizer = tokenizer_of(train)
+    tokenizer.save(model_of_text(tmp_path / "model", tokenizer.vocab_size))
+    words = ("--task", "copy", "--arms", "baseline", "unfiltered", "controlled", "vote", "--sampled-texts", "2")
+    given = ("--model", "model", "--text", "train", "--held-out", "held_out")
+    assert improve(*words, *given, "--text-row-tokens", "24", "--out", "loop") == 0
+    result = read_result(LoopResult, tmp_path / "loop" / LOOP_RESULT)
+    assert result.task.startswith("copy") and set(result.arms) == {"baseline", "unfiltered", "vote", "controlled"}
+    printed = capsys.readouterr().out
+    assert (
+        "bits/byte" in printed and "vote: " in printed and "points of right answers" not in printed.split("vote: ")[0]
+    )
+    assert "TFLOPs of training and generation" in printed
+    assert "controlled, seed 0, round 1: " in printed
+    assert all(len(arm.held_out_bits_per_byte) >= 2 for arm in result.seeds[0].arms.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--task", "revers"), "There is no task family `revers`"),
+        (("--arms", "flop_matched"), "follows the arm `vote`"),
+        (("--arms", "votes"), "invalid choice"),
+        (("--text", "train"), "Give both"),
+        (("--model", "nowhere"), "There is no folder nowhere"),
+        (("--text", "train", "--held-out", "nowhere"), "nowhere"),
+        (("--text", "train", "--held-out", "held_out"), "Real text needs a tokenizer"),
+    ],
+)
+def test_mistakes_are_said(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    datasets(tmp_path)
+    assert improve(*words, "--out", "loop") == 2
+    printed = capsys.readouterr()
+    assert said in printed.out + printed.err and "Traceback" not in printed.err

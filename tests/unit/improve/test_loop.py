@@ -10,17 +10,19 @@ from shutil import copytree, rmtree
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
-from tilth.errors import ConfigError, DataError
+from tilth.errors import ConfigError, DataError, StepError
 from tilth.execute import Context
-from tilth.improve import DEFAULT_ARMS, LoopConfig, LoopResult, improve
+from tilth.improve import DEFAULT_ARMS, LoopConfig, LoopResult, Start, improve
 from tilth.improve.answering import accuracy
 from tilth.improve.arm_state import ArmState
+from tilth.improve.arms import CHECKED, LabelWith
 from tilth.improve.collect import Collected, Collector
 from tilth.improve.fine_tune import fine_tune, one_thread
-from tilth.improve.loop import run_arm
+from tilth.improve.loop import LOCK, arms_of, run_arm, task_family
 from tilth.improve.one_round import run_round, source_for
-from tilth.improve.rounds import RoundRecord, read_model, read_pseudo_labels, read_record, save_round
+from tilth.improve.rounds import RoundRecord, has_model, read_model, read_pseudo_labels, read_record, save_round
 from tilth.improve.seed_run import SeedRun
 from tilth.results import read_result
 from tilth.types import Problem
@@ -298,6 +300,189 @@ class Crashing(Last):
         if not self.draws:
             raise RuntimeError("killed")
         return super().propose(difficulty, n, rng)
+
+
+def without_seconds(path: Path) -> object:
+    """A result without what differs between two equal runs."""
+
+    def cleaned(value: object) -> object:
+        if isinstance(value, dict):
+            return {key: cleaned(item) for key, item in value.items() if not str(key).endswith("seconds")}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return [cleaned(item) for item in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
+
+    return cleaned(json.loads(path.read_text()))
+
+
+@pytest.mark.parametrize(
+    "draws", [100, pytest.param(130, marks=pytest.mark.slow), pytest.param(160, marks=pytest.mark.slow)]
+)
+def test_killed_inside_a_round_it_ends_the_same(run: Run, tmp_path: Path, draws: int) -> None:
+    """Until no draw is left to fail at: each attempt dies a little later, in the middle of a round or between two."""
+    for attempt in range(40):
+        try:
+            improve(CONFIG, tmp_path, CONTEXT, Crashing(draws + 7 * attempt))
+            break
+        except RuntimeError:
+            assert not (tmp_path / "improve.json").exists()
+    assert attempt > 0
+    assert content(tmp_path) == content(run[0])
+    assert without_seconds(tmp_path / "improve.json") == without_seconds(run[0] / "improve.json")
+
+
+def test_a_second_process_is_kept_out(run: Run) -> None:
+    with FileLock(run[0] / LOCK), pytest.raises(StepError, match="Another process is at work"):
+        improve(CONFIG, run[0], CONTEXT, FAMILY)
+
+
+def test_only_the_newest_model_of_an_arm_is_kept(run: Run) -> None:
+    for arm in ("control", "vote", "unfiltered", "oracle"):
+        assert [has_model(run[0] / "seed-0" / arm / f"round-0{number}") for number in (1, 2)] == [False, True]
+    assert has_model(run[0] / "seed-0" / "base")
+
+
+def test_a_round_that_was_deleted_is_made_again(run: Run, tmp_path: Path) -> None:
+    """The model before it is not kept, so the arm begins anew; the bytes are the same."""
+    again = copytree(run[0], tmp_path / "again")
+    rmtree(again / "seed-0" / "vote" / "round-02")
+    improve(CONFIG, again, CONTEXT, FAMILY)
+    assert content(again) == content(run[0])
+
+
+def test_a_training_that_diverges_ends_its_arm_and_no_other(run: Run, tmp_path: Path) -> None:
+    config = replace(CONFIG, base_steps=0, learning_rate=1e25, arms=("baseline", "control", "unfiltered", "vote"))
+    start = Start(model=run[0] / "seed-0" / "base" / "model")
+    arms = improve(config, tmp_path, CONTEXT, FAMILY, start=start).seeds[0].arms
+    for arm in ("control", "unfiltered", "vote"):
+        ended = arms[arm]
+        assert ended.ended.startswith("Round 1: the training diverged. Step 2 broke down")
+        assert ended.accuracy == (arms["baseline"].accuracy[0],) * 2 and len(ended.kept) == 1
+        assert not has_model(tmp_path / "seed-0" / arm / "round-01")
+    assert not arms["baseline"].ended and len(arms["baseline"].accuracy) == CONFIG.rounds + 1
+    # Called again, it does not try again.
+    assert improve(config, tmp_path, CONTEXT, FAMILY, start=start).seeds[0].arms["vote"].ended == arms["vote"].ended
+
+
+def test_followers_end_with_the_arm_that_they_follow(run: Run, tmp_path: Path) -> None:
+    class Mute(Last):
+        """Reads no answer beyond the base data: nothing can be accepted."""
+
+        def parse(self, text: str) -> str | None:
+            return None
+
+    arms = improve(CONFIG, tmp_path, CONTEXT, Mute()).seeds[0].arms
+    assert "none of the model's answers to 48 problems of difficulty 3 was accepted" in arms["vote"].ended
+    assert arms["unfiltered"].ended.startswith("Round 1: none of the model's answers to 12 problems")
+    assert arms["gated_unfiltered"].kept == (0,) and not arms["control"].ended
+    assert "`vote`, which this one follows, ended" in arms["flop_matched"].ended
+    assert arms["vote"].generation_flops > 0 and arms["vote"].generated == (48,)
+
+
+def test_noise_is_in_a_stated_share_of_the_labels(run: Run, tmp_path: Path) -> None:
+    shares = []
+    for noise in (0.0, 0.5):
+        config = replace(CONFIG, label_noise=noise, samples=40, rounds=1, base_steps=150, arms=("vote", "noise"))
+        arms = improve(config, tmp_path / str(noise), CONTEXT, FAMILY).seeds[0].arms
+        shares.append(arms["noise"].label_accuracy[0])
+        labels = read_pseudo_labels(tmp_path / str(noise) / "seed-0" / "noise" / "round-01")
+        assert all(label.rollout.problem_id == label.problem.id for label in labels)
+    assert shares[1] == pytest.approx(shares[0] / 2, abs=0.15)
+
+
+def test_bits_of_labels_are_those_of_the_model_before(run: Run) -> None:
+    out, result = run
+    base = read_model(out / "seed-0" / "base", "cpu")
+    labels = read_pseudo_labels(out / "seed-0" / "oracle" / "round-01")
+    bits = [-sum(label.rollout.logprobs) / np.log(2) for label in labels]  # as they were generated
+    arm = result.seeds[0].arms["oracle"]
+    assert arm.bits_per_label[0] == pytest.approx(np.mean(bits), rel=1e-4)
+    assert arm.bits_per_label_token[0] == pytest.approx(
+        np.sum(bits) / sum(len(x.rollout.tokens) for x in labels), rel=1e-4
+    )
+    assert arm.pass_rate[0] == pytest.approx(arm.bits_per_sample[0] / arm.bits_per_label[0])
+    assert 0 < arm.pass_rate[0] <= 1 and arm.distinct_labels[0] == len({x.rollout.text for x in labels}) / len(labels)
+    assert base.config.n_params == result.n_params
+
+
+def test_labels_that_tell_nothing_end_an_arm(tmp_path: Path) -> None:
+    """All labels count as exhausted here; harder problems pass no gate."""
+    config = replace(CONFIG, rounds=6, min_bits_per_label=100.0, promote_at=0.0, arms=("oracle",))
+    arm = improve(config, tmp_path, CONTEXT, FewBeyond(3)).seeds[0].arms["oracle"]  # no validation beyond 3
+    assert "the labels are exhausted" in arm.ended and arm.difficulty == (3, 3)
+
+
+def test_the_controller_spends_and_says_why(tmp_path: Path) -> None:
+    config = replace(CONFIG, rounds=6, base_steps=80, arms=("baseline", "vote", "controlled"))
+    result = improve(config, tmp_path, CONTEXT, FAMILY)
+    arm = result.seeds[0].arms["controlled"]
+    actions = [decision.action for decision in arm.decisions]
+    assert actions[:3] == ["harder", "sample", "train"] and len(actions) == len(arm.kept)
+    assert all(decision.why for decision in arm.decisions)
+    assert sum(decision.flops for decision in arm.decisions) == pytest.approx(arm.flops)
+    assert arm.kept[2] == 0 and arm.difficulty[:3] == (3, 3, 3)
+    # With a budget of two rounds it stops in the third.
+    two = sum(decision.flops for decision in arm.decisions[:2])
+    short = improve(replace(config, max_flops=two), tmp_path / "short", CONTEXT, FAMILY).seeds[0].arms["controlled"]
+    assert [decision.action for decision in short.decisions] == ["harder", "sample", "stop"]
+    assert "the controller stopped. The budget is spent" in short.ended
+    assert short.accuracy[-1] == short.accuracy[-2]
+
+
+class Readable(Last):
+    """Reads prompts that others wrote; fails at the n-th of them, as a killed process would."""
+
+    def __init__(self, prompts: int = 10**9) -> None:
+        self.prompts = prompts
+
+    def read_prompt(self, text: str) -> Problem | None:
+        self.prompts -= 1
+        if not self.prompts:
+            raise RuntimeError("killed")
+        string = text.removesuffix("=")
+        if not text.endswith("=") or not string or set(string) - set(self.letters):
+            return None
+        return Problem.make(text, verifier=self.name, difficulty=len(string))
+
+
+def test_self_play_collects_what_its_proposer_writes(tmp_path: Path) -> None:
+    config = replace(CONFIG, samples=60, base_steps=120, arms=("baseline", "self_play"), base_difficulty=3, rounds=2)
+    out, killed = tmp_path / "whole", tmp_path / "killed"
+    arm = improve(config, out, CONTEXT, Readable()).seeds[0].arms["self_play"]
+    assert min(arm.generated) > 0 and arm.generation_flops > 0 and not arm.ended
+    run = SeedRun(config=config, family=Readable(), seed=0, folder=out / "seed-0")
+    for number in (1, 2):
+        labels = read_pseudo_labels(run.round_folder("self_play", number))
+        assert len(labels) == arm.kept[number - 1] > 0
+        for label in labels:
+            assert label.problem.prompt not in run.split.excluded and label.problem.answer is None
+            assert label.problem.difficulty == len(label.problem.prompt) - 1 > 3
+    with pytest.raises(RuntimeError, match="killed"):
+        improve(config, killed, CONTEXT, Readable(100))  # it reads 60 in a round: in the second
+    assert not (killed / "seed-0" / "self_play" / "round-02" / "round.json").exists()
+    improve(config, killed, CONTEXT, Readable())
+    assert content(killed) == content(out)
+    with pytest.raises(ConfigError, match="Nobody can read prompts"):
+        arms_of(config, Last())
+
+
+def test_arms_that_need_another_are_refused_without_it() -> None:
+    with pytest.raises(ConfigError, match="`flop_matched` follows the arm `vote`"):
+        arms_of(replace(CONFIG, arms=("baseline", "flop_matched")), FAMILY)
+    assert arms_of(replace(CONFIG, label_with="samples"), FAMILY)[-2:] == ("verified", "oracle")
+    with pytest.raises(ConfigError, match="no task family `revers`"):
+        task_family("revers")
+    assert task_family("countdown").name == "countdown"
+
+
+@pytest.mark.parametrize("label_with", ["sample_vote", "best_of_n", "samples", "bits", "beam"])
+def test_any_labeller_runs_through_the_loop(tmp_path: Path, label_with: LabelWith) -> None:
+    config = replace(
+        CONFIG, label_with=label_with, samples_per_problem=4, rounds=1, base_steps=150, arms=("vote", "noise")
+    )
+    arms = improve(config, tmp_path, CONTEXT, PlainReverse()).seeds[0].arms
+    arm = arms["verified" if label_with in CHECKED else "vote"]
+    assert arm.generation_flops > 0 and arm.kept[0] >= 0
+    if label_with in CHECKED and arm.kept[0]:
+        assert arm.label_accuracy == (1.0,)
 
 
 def test_a_base_model_continues_from_its_checkpoint(run: Run, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_accepted_samples_are_right_different_and_capped(answerer: Answerer) -> 
 def test_several_answers_of_a_problem_are_kept_up_to_the_cap() -> None:
     model = Answerer(untrained(COUNTDOWN.tokenizer.vocab_size), COUNTDOWN)
     problems = distinct(COUNTDOWN, 1, 10, np.random.default_rng(0))
-    wide = SearchParams(samples=1, n_beams=600, tree_tokens=2000, per_problem=3)
+    wide = SearchParams(samples=1, n_beams=4000, tree_tokens=2000, tree_width=None, per_problem=3)
     for name in ("beam", "tree"):
         labels = search_labeller(name, COUNTDOWN, wide, 0)(model, problems, 1)
         texts = Counter((label.problem.id, label.rollout.text) for label in labels)

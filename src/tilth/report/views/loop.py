@@ -13,7 +13,7 @@ from statistics import fmean
 
 from markupsafe import Markup
 
-from tilth.improve.gain import gain
+from tilth.improve.gain import one_sentence
 from tilth.improve.result import LoopExample, LoopResult
 from tilth.report import charts, figures
 from tilth.report.views.loop_findings import (
@@ -115,7 +115,7 @@ def view(results: Sequence[LoopResult]) -> Loop | None:
     if not experiments:
         return None
     return Loop(
-        takeaway=" ".join(line for result in experiments for line in (takeaway(result), gain(result)) if line),
+        takeaway=" ".join(line for result in experiments for line in (takeaway(result), one_sentence(result)) if line),
         experiments=tuple(_experiment(result) for result in experiments),
     )
 
