@@ -74,6 +74,11 @@ CONFIGS = {
     "base_tokens arm_tokens prompts samples temperature max_copied "
     "max_similar max_repeated min_words pair_similarity pair_neighbours "
     "pair_epochs learning_rate test_bytes value",
+    "tilth.improve.search_config:SearchConfig": "difficulty labelled base_steps rounds round_steps prompts replay_share "
+    "samples tree_tokens per_problem min_agreement bits_share noise_share test_problems pass_problems pass_samples "
+    "d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate round_lr_multiplier arms seeds",
+    "tilth.inference.beam:BeamParams": "n_beams max_tokens length_penalty stop_tokens",
+    "tilth.inference.tree_search:TreeParams": "budget max_tokens stop_token max_solutions width",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p repetition_penalty seed stop_tokens "
     "token_healing",
     "tilth.synthesis.config:SynthesisConfig": "samples documents design router router_documents temperature "
@@ -313,6 +318,8 @@ ALONE = {"synthesize": 1, "seeds": 1, "topics": 1}
 RECIPES = {
     "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
     "language": "corpus vocab_size effort seeds",
+    "countdown": "effort seeds",
+    "code-tasks": "effort seeds",
 }
 
 

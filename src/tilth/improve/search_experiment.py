@@ -189,6 +189,8 @@ def _findings(config: SearchConfig, bases: dict[int, SearchRecord], found: Found
         ]
         pairs = [(a, b) for a, b in pairs if a.right and b.right]
         if not pairs:
+            if arm in config.arms and other in config.arms:
+                said.append(f"{meaning} Not measured: `{arm}` or `{other}` ended early with every seed.")
             continue
         by_seed = difference_interval([a.accuracy for a, _ in pairs], [b.accuracy for _, b in pairs])
         by_problem = paired_by_problem([(a.right, b.right) for a, b in pairs])

@@ -1,0 +1,129 @@
+"""Calls from doctests: what is found, how it is varied, and what counts as a right completion."""
+
+from __future__ import annotations
+
+import ast
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tilth.errors import DataError
+from tilth.improve.code_completion import ARROW, CodeCompletion
+from tilth.improve.doctest_calls import (
+    Call,
+    doctest_calls,
+    literal_call,
+    outputs_of,
+    read_calls,
+    varied,
+    varied_calls,
+)
+from tilth.results import write_result
+from tilth.synthesis.verify.sandbox import isolation
+from tilth.types import Problem
+
+needs_sandbox = pytest.mark.skipif(len(isolation().layers) < 2, reason="this machine cannot isolate code")
+CALLS = (
+    Call(module="statistics", function="median", expression="median([2, 5])", output="3.5"),
+    Call(module="statistics", function="median", expression="median([3, 4])", output="3.5"),
+    Call(module="statistics", function="mean", expression="mean([1, 3])", output="2"),
+)
+TASK = CodeCompletion(CALLS)
+
+
+def problem(output: str, begun: str) -> Problem:
+    return Problem.make(f"{output}{ARROW}{begun}", verifier=TASK.name)
+
+
+@needs_sandbox
+def test_right_is_what_gives_the_output_whether_or_not_it_is_in_the_data() -> None:
+    one = problem("3.5", "median([2")
+    assert TASK.verify_many([(one, text) for text in (", 5])", ", 3.5, 9])", ", 6])", ", 5", "] + [5])")]) == [
+        True, True, False, False, False,
+    ]  # fmt: skip
+    assert TASK.verify(problem("2", "mean([1"), ", 3])")
+    # The value is the same, but it is no call of the function on literals.
+    for text in (", 9]) and 3.5", ", 5]).real", ", *[5]])", ", abs(-5)])", ", 5], __import__('os'))", ")"):
+        assert not TASK.verify(one, text)
+    assert not TASK.verify(problem("3.5", "3.5"), "") and not TASK.verify(problem("4", "len([1"), ",2,3,4])")
+
+
+@needs_sandbox
+def test_one_bad_expression_does_not_take_the_others_along() -> None:
+    wanted = [("", "1 + 1"), ("", "1 / 0"), ("nowhere", "1"), ("", "__import__('os')._exit(0)"), ("math", "sqrt(9.0)")]
+    assert outputs_of(wanted) == ["2", None, None, None, "3.0"]
+    assert outputs_of([]) == []
+    assert outputs_of([("", "'x' * 1000"), ("", "'é'")]) == [None, "'é'"]
+
+
+@needs_sandbox
+def test_calls_are_found_run_and_varied(tmp_path: Path) -> None:
+    text = '''
+        def double(n):
+            """Twice.
+
+            >>> double(4)
+            8
+            >>> double(n=[1, 2])
+            [1, 2, 1, 2]
+            >>> double(3)
+            7
+            >>> x = double(2)
+            >>> double(x)
+            8
+            >>> double('a')
+            Traceback (most recent call last):
+            TypeError: no
+            """
+            return n * 2
+    '''
+    text = textwrap.dedent(text)
+    (tmp_path / "twice.py").write_text(text)
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "other.py").write_text(text)
+    found = [("twice", "double(4)", "8"), ("twice", "double(n=[1, 2])", "[1, 2, 1, 2]"), ("twice", "double(3)", "7")]
+    assert list(doctest_calls(tmp_path)) == found
+    # The sandbox sees the standard library alone, so that nothing of this folder runs there.
+    with pytest.raises(DataError, match="No doctest"):
+        varied_calls(tmp_path)
+
+
+def test_variants_keep_the_form() -> None:
+    rng = np.random.default_rng(0)
+    seen = {varied("f([1, 2.5], 'Ab-c', k=True)", rng) for _ in range(50)}
+    assert len(seen) > 30
+    for text in seen:
+        call = literal_call(text)
+        assert call is not None and isinstance(call.args[0], ast.List) and 1 <= len(call.args[0].elts) <= 4
+        name = ast.literal_eval(call.args[1])
+        assert len(name) == 4 and name[0].isupper() and name[2] == "-" and text.endswith("k=True)")
+    assert varied("f([3, 3, 3, 3])", np.random.default_rng(1)) == varied("f([3, 3, 3, 3])", np.random.default_rng(1))
+
+
+@pytest.mark.parametrize("text", ["f(x)", "f(1", "a.f(1)", "f(1)(2)", "f(1) + 1", "f(*[1])", "f(" * 150, "f([" * 60])
+def test_other_texts_are_no_calls_on_literals(text: str) -> None:
+    assert literal_call(text) is None
+
+
+def test_problems_are_cut_in_one_place_and_read_back(tmp_path: Path) -> None:
+    drawn = TASK.propose(1, 200, np.random.default_rng(0))
+    assert len({one.prompt for one in drawn}) <= len(CALLS)
+    for one in drawn:
+        output, _, begun = one.prompt.rpartition(ARROW)
+        assert (
+            one.answer
+            and Call(
+                module="statistics", function=begun.partition("(")[0], expression=begun + one.answer, output=output
+            )
+            in CALLS
+        )
+        assert one.answer in TASK.solutions(one)
+        assert TASK.tokenizer.decode(TASK.tokenizer.encode_ordinary(one.prompt)) == one.prompt
+    # A function with one call is drawn as often as one with two.
+    share = sum("mean(" in one.prompt for one in drawn) / 200
+    assert 0.35 < share < 0.65
+    assert TASK.solutions(problem("3.5", "median([")) == ["2, 5])", "3, 4])"]
+    write_result(tmp_path / "calls.json", CALLS)
+    assert CodeCompletion.read(tmp_path).calls == tuple(read_calls(tmp_path)) == CALLS
