@@ -75,8 +75,9 @@ CONFIGS = {
     "max_similar max_repeated min_words pair_similarity pair_neighbours "
     "pair_epochs learning_rate test_bytes value",
     "tilth.improve.search_config:SearchConfig": "difficulty labelled base_steps rounds round_steps prompts "
-    "replay_share samples tree_tokens per_problem min_agreement bits_share noise_share test_problems pass_problems pass_samples "
-    "d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate round_lr_multiplier arms seeds",
+    "replay_share samples tree_tokens per_problem min_agreement bits_share noise_share test_problems "
+    "pass_problems pass_samples d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate "
+    "round_lr_multiplier arms seeds",
     "tilth.inference.beam:BeamParams": "n_beams max_tokens length_penalty stop_tokens",
     "tilth.inference.tree_search:TreeParams": "budget max_tokens stop_token max_solutions width",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p repetition_penalty seed stop_tokens "
