@@ -14,6 +14,7 @@ from tilth.curation import CurationConfig
 from tilth.execute import Context
 from tilth.identity import canonical
 from tilth.improve import LoopConfig
+from tilth.improve.text.language_config import LanguageConfig
 from tilth.recipes import BUILT_IN, load_recipe, singles
 from tilth.recipes.step_functions import SeedSearch
 from tilth.steps import in_order
@@ -76,10 +77,14 @@ CONFIGS = {
     "min_bits_per_label min_gain max_flops seeds",
     "tilth.assay.config:ValueConfig": "seeds depths vocab_size context_length before_tokens before_epochs arm_tokens "
     "replay batch_tokens learning_rate muon_learning_rate arm_rate held_out_bytes bootstrap",
+    "tilth.improve.text.language_config:LanguageConfig": "seeds depth context_length passage_characters organic_bytes "
+    "base_tokens arm_tokens prompts samples temperature max_copied "
+    "max_similar max_repeated min_words pair_similarity pair_neighbours "
+    "pair_epochs learning_rate test_bytes value",
     "tilth.improve.search_config:SearchConfig": "difficulty labelled base_steps rounds round_steps prompts "
     "replay_share samples tree_tokens per_problem min_agreement bits_share noise_share test_problems "
-    "pass_problems pass_samples "
-    "d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate round_lr_multiplier arms seeds",
+    "pass_problems pass_samples d_model n_layers n_heads d_ff batch_size learning_rate muon_learning_rate "
+    "round_lr_multiplier arms seeds",
     "tilth.inference.beam:BeamParams": "n_beams max_tokens length_penalty stop_tokens",
     "tilth.inference.tree_search:TreeParams": "budget max_tokens stop_token max_solutions width",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p repetition_penalty seed stop_tokens "
@@ -105,6 +110,7 @@ IN_IDENTITIES = (
     "tilth.training.config:TrainConfig",
     "tilth.improve.config:LoopConfig",
     "tilth.assay.config:ValueConfig",
+    "tilth.improve.text.language_config:LanguageConfig",
     "tilth.recipes.step_functions:Sampling",
     "tilth.synthesis.config:SynthesisConfig",
     "tilth.synthesis.topic_config:TopicConfig",
@@ -240,6 +246,43 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "held_out_bytes": 200000,
         "bootstrap": 1000,
     },
+    "tilth.improve.text.language_config:LanguageConfig": {
+        "seeds": [0, 1, 2],
+        "depth": 2,
+        "context_length": 256,
+        "passage_characters": 800,
+        "organic_bytes": 480000,
+        "base_tokens": 600000,
+        "arm_tokens": 200000,
+        "prompts": 600,
+        "samples": 2,
+        "temperature": 1.0,
+        "max_copied": 0.3,
+        "max_similar": 0.6,
+        "max_repeated": 0.3,
+        "min_words": 8,
+        "pair_similarity": 0.3,
+        "pair_neighbours": 2,
+        "pair_epochs": 1.0,
+        "learning_rate": 0.01,
+        "test_bytes": 150000,
+        "value": {
+            "seeds": [0, 1, 2],
+            "depths": [2],
+            "vocab_size": 1024,
+            "context_length": 128,
+            "before_tokens": 300000,
+            "before_epochs": 2,
+            "arm_tokens": 100000,
+            "replay": 0.5,
+            "batch_tokens": 2048,
+            "learning_rate": 0.02,
+            "muon_learning_rate": 0.02,
+            "arm_rate": 0.5,
+            "held_out_bytes": 100000,
+            "bootstrap": 1000,
+        },
+    },
     "tilth.recipes.step_functions:Sampling": {
         "prompts": 4,
         "prompt_characters": 160,
@@ -294,7 +337,7 @@ VERSIONS = {
     "nearest": 1,
     "baselines": 2,
     "improve": 3,
-    "export": 2,
+    "export": 3,
     "report": 1,
 }
 """Versions of the steps: those of a released tilth are never given to other results."""
@@ -304,9 +347,9 @@ RECIPES = {
     "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
     "plateau": "corpus seeds depth vocab_size languages effort",
     "easy-to-hard": "tasks effort rounds seeds",
+    "language": "corpus vocab_size effort seeds",
     "countdown": "effort seeds",
     "code-tasks": "effort seeds",
-    "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
 }
 
 
@@ -390,6 +433,7 @@ def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:
         SeedSearch,
         TopicConfig,
         ValueConfig,
+        LanguageConfig,
     } == listed
 
 

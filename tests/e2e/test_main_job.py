@@ -43,9 +43,9 @@ def test_a_changed_field_reruns_what_depends_on_it(place: Path, corpus: Path) ->
     words = (RECIPE, "--corpus", str(corpus), "--tokens", "20000")
     plan = tilth("plan", *words, cwd=place).stdout
     states = {line.split()[0]: line.split()[1] for line in plan.splitlines() if line.strip() and "─" not in line}
-    assert {step for step, state in states.items() if state == "cached"} == {"curate", "tokenizer", "improve"}
+    assert {step for step, state in states.items() if state == "cached"} == {"curate", "tokenizer"}
     assert {step for step, state in states.items() if state == "will"} == {
-        "pretrain", "samples", "nearest", "baselines", "export", "report",
+        "pretrain", "samples", "nearest", "baselines", "improve", "export", "report",
     }  # fmt: skip
     why = tilth("why", "samples", *words, cwd=place).stdout
     assert "pretrain: training.tokens 40000 -> 20000" in why
@@ -82,6 +82,21 @@ def test_the_model_chats_and_exports_to_hugging_face(place: Path) -> None:
     ids = tokenizer("<|endoftext|>import ", return_tensors="pt")["input_ids"]
     tokens = model.generate(ids, max_new_tokens=8, do_sample=False, pad_token_id=0)[0, ids.shape[1] :]
     assert said.rstrip("\n") == "import " + tokenizer.decode(tokens, skip_special_tokens=True).rstrip("\n")
+
+
+def test_the_loop_continues_the_pretrained_model_and_the_export_says_which_model_it_is(place: Path) -> None:
+    loop = json.loads((only(place, "improve") / "improve.json").read_text())
+    shape = json.loads((only(place, "pretrain") / "model" / "model.json").read_text())
+    assert loop["task"] == "sort"
+    assert loop["n_params"] == json.loads((only(place, "pretrain") / "summary.json").read_text())["n_params"]
+    vote = loop["seeds"][0]["arms"]["vote"]
+    assert len(vote["held_out_bits_per_byte"]) == 3
+    assert shape
+    card = (place / "runs" / "latest" / "export" / "README.md").read_text()
+    assert "Which model" in card
+    assert "bits per byte on held-out text after the loop" in card
+    page = (only(place, "report") / "report.html").read_text()
+    assert "the vote arm came from" in page
 
 
 def test_the_page_of_the_run_has_its_name_and_its_command(place: Path, corpus: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 
 from tilth.errors import ConfigError, DataError
 from tilth.improve.reverse_addition import ReverseAddition
+from tilth.improve.sorting import SortLetters
 from tilth.improve.string_families import Copy, Reverse
 from tilth.synthesis.verify.task_family import ProblemSource, TaskFamily, TextTokenizer
 from tilth.types import Problem
@@ -25,6 +26,7 @@ FAMILIES: Mapping[str, Callable[[TextTokenizer | None], TaskFamily]] = {
     "reverse": Reverse,
     "copy": Copy,
     "reverse_addition": ReverseAddition,
+    "sort": SortLetters,
 }
 """The loop's own families by name; those for language models have a registry of their own."""
 

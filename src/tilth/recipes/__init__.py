@@ -33,6 +33,10 @@ BUILT_IN = {
         "From the text of this machine's Python (or `--corpus`) to a model, a self-improving loop, and a report",
         "tilth.recipes.quickstart:quickstart",
     ),
+    "language": BuiltIn(
+        "Whether a small model's own texts, written from its corpus, are worth training on: measured, then tried",
+        "tilth.recipes.language:language",
+    ),
     "countdown": BuiltIn(
         "Countdown: a model learns from what search with a checker finds, beside its controls",
         "tilth.recipes.countdown:countdown",

@@ -22,7 +22,7 @@ from tilth.improve.config import LoopConfig
 from tilth.model.config import ModelConfig
 from tilth.sources import Source
 from tilth.step_record import StepRecord, read_record
-from tilth.steps import Planned, Step, needed_steps
+from tilth.steps import Planned, Step, needed_steps, step_of
 from tilth.training.config import training_flops
 
 START_SECONDS = {
@@ -79,7 +79,9 @@ def work_of(step: Step) -> float | None:
     if step.name in BYTES_PER_SECOND:
         return float(source_bytes(step)) or None
     try:
-        return _flops(step.name, vars(step.config) if hasattr(step.config, "__dict__") else {})
+        fields = vars(step.config) if hasattr(step.config, "__dict__") else {}
+        given = step_of(step.inputs["model"]) if step.name == "improve" and "model" in step.inputs else None
+        return _flops(step.name, fields, given.config.model if given is not None else None)
     except (KeyError, TypeError, AttributeError):  # a step of a user's own that has one of our names
         return None
 
@@ -96,7 +98,7 @@ def work_of_record(record: StepRecord, context: Context) -> float | None:
             return _flops(
                 "pretrain", {"model": ModelConfig(**config["model"]), "training": _Fields(config["training"])}
             )
-        return _flops(record.name, record.config)
+        return _flops(record.name, record.config, _given_model(record, context))
     except (KeyError, TypeError):  # of another version of tilth
         return None
 
@@ -108,22 +110,43 @@ class _Fields:
         self.__dict__.update(fields)
 
 
-def _flops(name: str, config: Mapping[str, Any]) -> float | None:
+def _given_model(record: StepRecord, context: Context) -> ModelConfig | None:
+    """Returns the shape of the model that an earlier loop was given; None where it trained its own."""
+    made_by = record.input_steps.get("model")
+    if made_by is None:
+        return None
+    try:
+        found = read_record(context.runs / made_by / record.inputs["model"].split("/")[0])
+    except StepError:
+        return None
+    if found is None:
+        return None
+    config = cast("Mapping[str, Any]", found.config)
+    return ModelConfig(**config["model"])
+
+
+def _flops(name: str, config: Mapping[str, Any], given: ModelConfig | None = None) -> float | None:
     if name == "pretrain":
         tokens = config["training"].tokens
         short_rows = getattr(config["training"], "short_rows", None)  # of an earlier version, it has none
         return training_flops(config["model"], tokens, short_rows=short_rows, short_tokens=tokens // 2)
     if name == "improve":
-        return _loop_flops(config)
+        return _loop_flops(config, given)
     return None
 
 
-def _loop_flops(config: Mapping[str, Any]) -> float:
-    """Training of the base model and of all rounds, and the answers of the arms that generate: in proportion."""
+def _loop_flops(config: Mapping[str, Any], given: ModelConfig | None) -> float:
+    """Training of the base model and of all rounds, and the answers of the arms that generate: in proportion.
+
+    A `given` model reads real text beside the problems, and is larger than one that the loop makes.
+    """
     default = vars(LoopConfig())
     value: Mapping[str, Any] = default | dict(config)
     params = value["n_layers"] * (4 * value["d_model"] ** 2 + 3 * value["d_model"] * value["d_ff"])
     trained = (value["base_steps"] + value["rounds"] * len(value["arms"]) * value["round_steps"]) * value["batch_size"]
+    if given is not None:
+        params = given.n_params - (0 if given.tie_embeddings else given.vocab_size * given.d_model)
+        trained /= 1 - value["text_share"]
     tests = value["test_problems"] * (value["base_difficulty"] + value["rounds"] + 2)
     answered = value["rounds"] * len(value["arms"]) * (value["samples"] * value["augmentations"] + tests)
     return float(len(value["seeds"]) * ANSWER_TOKENS * params * (6 * trained + 2 * answered))

@@ -390,12 +390,15 @@ def improve(config: LoopConfig, inputs: Inputs, out: Path, context: Context) -> 
     return {"flops": result.flops}
 
 
-EXPORT_VERSION = 2
+EXPORT_VERSION = 3
 """Goes up whenever equal inputs give other files."""
 
 
 def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Counts:
-    """Writes a model and its tokenizer as a Hugging Face folder; with an input `held_out`, prompts to try, too."""
+    """Writes a model and its tokenizer as a Hugging Face folder; with an input `held_out`, prompts to try, too.
+
+    With an input `improve`, the model that the loop made is written in its place, if it did not get worse at text.
+    """
     from tilth.evaluation import Baselines
     from tilth.export import to_hf
     from tilth.inference.prompts import opening_prompts, write_prompts
@@ -404,10 +407,19 @@ def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Coun
     from tilth.storage import Dataset
     from tilth.tokenizer import Tokenizer
 
-    model = load_model(inputs["model"])
+    model, tokenizer = load_model(inputs["model"]), Tokenizer.load(inputs["tokenizer"])
     measured = read_result(Baselines, inputs["baselines"]).bits_per_byte if "baselines" in inputs else {}
-    facts = {f"Bits per byte on held-out text, {name}": round(value, 4) for name, value in measured.items()}
-    to_hf(model, Tokenizer.load(inputs["tokenizer"]), out, facts=facts)
+    facts: dict[str, str | float] = {
+        f"Bits per byte on held-out text, {name}": round(value, 4) for name, value in measured.items()
+    }
+    if "improve" in inputs:
+        from tilth.improve.chosen_model import choose_model
+
+        choice = choose_model(model, inputs["improve"], tokenizer, Dataset.open(inputs["held_out"]))
+        context.progress.say(f"export: {choice.why}")
+        model = choice.model
+        facts["Which model"] = choice.why
+    to_hf(model, tokenizer, out, facts=facts)
     if "held_out" in inputs:
         write_prompts(out, opening_prompts(texts(Dataset.open(inputs["held_out"]))))
     return {"parameters": model.config.n_params}

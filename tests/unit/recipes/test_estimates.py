@@ -111,6 +111,15 @@ def test_the_loop_grows_with_its_rounds_and_seeds(corpus: Path, tmp_path: Path) 
     assert work[0] is not None and work[1] is not None and 3 * work[0] < work[1] < 9 * work[0]
 
 
+def test_a_loop_that_continues_a_model_takes_longer_for_a_larger_one(corpus: Path, tmp_path: Path) -> None:
+    context = Context(runs=tmp_path / "runs")
+    small, large = (
+        work_of(next(s for s in in_order(quickstart(corpus=str(corpus), depth=depth), context) if s.name == "improve"))
+        for depth in (2, 8)
+    )
+    assert small is not None and large is not None and large > 4 * small
+
+
 def test_the_reasons_are_those_against_the_nearest_run(corpus: Path, tmp_path: Path) -> None:
     """The newest run differs in seven fields, an older one in a single one: that is the one to compare with."""
     context = Context(runs=tmp_path / "runs")

@@ -185,18 +185,6 @@ def with_fields(found: LoopResult, name: str, **fields: object) -> LoopResult:
     return replace(found, seeds=tuple(seeds))
 
 
-def test_the_gain_is_told_beside_as_much_compute_without_it() -> None:
-    arms = {"control": (1.0, 0.5, 0.1, 0.0), "flop_matched": (1.0, 0.6, 0.0, 0.0), "vote": (1.0, 1.0, 0.8, 0.6)}
-    found = with_fields(result(arms), "vote", train_flops=1e12, generation_flops=5e11)
-    assert loop_findings.gain(found) == (
-        "For 1.50 TFLOP of training and generation, the vote arm went from 17% to 80% right beyond the base data; as "
-        "many FLOPs on base data alone reached 20%."
-    )
-    text = with_fields(found, "vote", held_out_bits_per_byte=(1.5, 1.49))
-    assert loop_findings.gain(text).endswith("and held-out real text went from 1.50 to 1.49 bits per byte.")
-    assert loop_findings.gain(result({"control": BASE})) == ""
-
-
 def test_decisions_rejected_rounds_and_ended_arms_are_shown() -> None:
     found = with_fields(
         result({"control": BASE, "controlled": (1.0, 0.95, 0.9, 0.5)}),

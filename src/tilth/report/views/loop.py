@@ -14,13 +14,13 @@ from statistics import fmean
 from markupsafe import Markup
 
 from tilth.improve.arms import PLANS
+from tilth.improve.gain import one_sentence
 from tilth.improve.result import LoopExample, LoopResult
 from tilth.report import charts, figures
 from tilth.report.views.loop_findings import (
     SOLVED,
     accuracies,
     caveats,
-    gain,
     mean_accuracy,
     mean_rows,
     means,
@@ -115,7 +115,7 @@ def view(results: Sequence[LoopResult]) -> Loop | None:
     if not experiments:
         return None
     return Loop(
-        takeaway=" ".join(f"{takeaway(result)} {gain(result)}".strip() for result in experiments),
+        takeaway=" ".join(line for result in experiments for line in (takeaway(result), one_sentence(result)) if line),
         experiments=tuple(_experiment(result) for result in experiments),
     )
 

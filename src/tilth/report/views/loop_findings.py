@@ -23,8 +23,6 @@ _SOLVED_MEANS = f"solved: at least {figures.percent(SOLVED)} of the test problem
 
 CONTROLS = tuple(str(arm) for arm, plan in PLANS.items() if plan.labels == "none")
 """Arms that see no pseudo-label; the base model is the first."""
-TREATMENTS = tuple(str(arm) for arm, plan in PLANS.items() if plan.role == "treatment")
-"""Arms that learn from accepted answers without being told a right one."""
 
 
 def pooled(results: Sequence[LoopResult]) -> list[LoopResult]:
@@ -94,37 +92,6 @@ def takeaway(result: LoopResult) -> str:
     if nothing:
         sentence += f" The {figures.join(nothing)} arm{' adds' if len(nothing) == 1 else 's add'} none."
     return sentence
-
-
-def gain(result: LoopResult) -> str:
-    """Returns what was gained for what compute, in one sentence: the leading arm beside as much compute without it.
-
-    Empty where no treatment was run, or there is nothing beyond the base data.
-    """
-    columns = [i for i, d in enumerate(result.difficulties) if d > result.base_difficulty]
-    accuracy = {
-        arm: fmean(known)
-        for arm in result.arms
-        if (known := [v for i in columns if math.isfinite(v := mean_accuracy(result, arm)[i])])
-    }
-    treated = [arm for arm in TREATMENTS if arm in accuracy]
-    if not treated:
-        return ""
-    leading = treated[0]
-    base = fmean(v for i in columns if math.isfinite(v := mean_rows(result, leading)[0][i]))
-    flops = fmean(one.flops for one in result.of_arm(leading))
-    text = (
-        f"For {figures.flops(flops)} of training and generation, the {leading} arm went from {figures.percent(base)} to "
-        f"{figures.percent(accuracy[leading])} right beyond the base data"
-    )
-    matched = [arm for arm in ("flop_matched", "control") if arm in accuracy]
-    if matched:
-        spent = "as many FLOPs" if matched[0] == "flop_matched" else "as many steps"
-        text += f"; {spent} on base data alone reached {figures.percent(accuracy[matched[0]])}"
-    kept = means([one.held_out_bits_per_byte for one in result.of_arm(leading)])
-    if len(kept) > 1:
-        text += f", and held-out real text went from {figures.bits(kept[0])} to {figures.bits(kept[-1])} bits per byte"
-    return f"{text}."
 
 
 def caveats(result: LoopResult) -> list[str]:
