@@ -29,6 +29,14 @@ BUILT_IN = {
         "From the text of this machine's Python (or `--corpus`) to a model, a self-improving loop, and a report",
         "tilth.recipes.quickstart:quickstart",
     ),
+    "collapse": BuiltIn(
+        "Models trained on text of the model before, generation after generation: collapse, and what prevents it",
+        "tilth.recipes.collapse:collapse",
+    ),
+    "curriculum": BuiltIn(
+        "Broad text, then narrow text with replay, against both at once: what is gained, and what is forgotten",
+        "tilth.recipes.curriculum:curriculum",
+    ),
 }
 
 

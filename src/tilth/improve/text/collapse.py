@@ -141,9 +141,11 @@ def collapse(
     ]
     shards = [(runs[0], True), *((run, False) for run in runs)]
     list(execute.map_shards(_first_shard, shards, context, name="first models", unit="models"))
-    arms = [(run, arm) for run in runs for arm in COLLAPSE_ARMS]
+    arms: list[tuple[CollapseRun, CollapseArm]] = [(run, arm) for run in runs for arm in COLLAPSE_ARMS]
     outcomes = execute.map_shards(_arm_shard, arms, context, name="arms", unit="arms")
-    records = {(run.seed, arm): found for (run, arm), found in zip(arms, outcomes, strict=True)}
+    records: dict[tuple[int, CollapseArm], list[GenerationRecord]] = {
+        (run.seed, arm): found for (run, arm), found in zip(arms, outcomes, strict=True)
+    }
     result = collapse_experiment(
         config,
         records,

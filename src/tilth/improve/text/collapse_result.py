@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
 
 from tilth.assay.experiment import Arm, Comparison, Ended, Example, Experiment, Measure, Point
 from tilth.improve.text.config import COLLAPSE_ARMS, CollapseArm, CollapseConfig
 from tilth.improve.text.generations import GenerationRecord
+from tilth.intervals import mean_interval
 from tilth.types import Document
 
 MEASURES = (
@@ -76,7 +79,7 @@ def collapse_experiment(
     for (seed, arm), found in records.items():
         points += _points(arm, seed, found, verifier_flops if arm == "verified" else 0.0)
         ended += [
-            Ended(arm=arm, seed=seed, x=number, why=record.ended) for number, record in enumerate(found) if record.ended
+            Ended(arm=arm, seed=seed, x=float(number), why=record.ended) for number, record in enumerate(found) if record.ended
         ]
     size = sum(len(document.text.encode("utf-8", "surrogatepass")) for document in held_out)
     begin = f"{config.prompt_tokens} tokens of a real passage" if config.prompt_tokens else "the document separator"
@@ -127,7 +130,7 @@ def _points(arm: CollapseArm, seed: int, found: Sequence[GenerationRecord], veri
         flops += verifier_flops if number == 1 else 0.0
         made = record.generation_flops
         values = {"bits_per_byte": record.bits_per_byte, **record.measures}
-        points.append(Point(arm=arm, seed=seed, x=number, values=values, flops=flops))
+        points.append(Point(arm=arm, seed=seed, x=float(number), values=values, flops=flops))
     return points
 
 
@@ -142,25 +145,21 @@ def _comparisons() -> tuple[Comparison, ...]:
 
 
 def _with_findings(result: Experiment, config: CollapseConfig) -> Experiment:
-    from dataclasses import replace
-
     found = [sentence for arm in COLLAPSE_ARMS if (sentence := _change(result, arm, config.generations))]
     return replace(result, findings=(*found, *_order(result)))
 
 
 def _change(result: Experiment, arm: CollapseArm, generations: int) -> str:
-    """Says how an arm's bits per byte changed from the first generation to the last, and in how many steps they rose."""
+    """Says how an arm's bits per byte changed from the first generation to the last, and how often they rose."""
     last = result.last(arm, "bits_per_byte")
     rises: list[float] = []
     changes: list[float] = []
     for seed in last:
         curve = [p.values["bits_per_byte"] for p in sorted(_of(result, arm, seed), key=lambda p: p.x)]
-        rises.append(sum(b > a for a, b in zip(curve, curve[1:], strict=False)))
+        rises.append(sum(b > a for a, b in itertools.pairwise(curve)))
         changes.append(curve[-1] - curve[0])
     if not changes:
         return ""
-    from tilth.intervals import mean_interval
-
     change = mean_interval(changes)
     return (
         f"{arm}: {change.mean:+.3f} bits per byte after {generations} generations{_within(change.low, change.high)}; "
@@ -186,7 +185,7 @@ def _order(result: Experiment) -> list[str]:
         better = difference.mean > 0 if comparison.measure == "tail_mass" else difference.mean < 0
         verdict = "Found" if better else "Not found"
         if not difference.excludes(0):
-            verdict = "Open (the interval holds 0)"
+            verdict = "Open (the interval holds 0)" if math.isfinite(difference.low) else "Open (one seed)"
         sentences.append(
             f"{verdict}: {comparison.claim} {comparison.measure} of {comparison.arm} less {comparison.other}: "
             f"{difference.mean:+.4f}{_within(difference.low, difference.high)}."

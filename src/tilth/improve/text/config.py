@@ -32,9 +32,9 @@ class CollapseConfig:
 
     generations: int = 5
     """Generations after the first, which is trained on real text."""
-    set_tokens: int = 100_000
+    set_tokens: int = 60_000
     """Tokens of the original text, and of each generation's synthetic set."""
-    train_tokens: int = 200_000
+    train_tokens: int = 120_000
     """Tokens that each model is trained on, whatever the size of its training set."""
     verifier_sets: float = 3.0
     """Text that the verifier is trained on, as a multiple of `set_tokens`; no generation sees any of it."""

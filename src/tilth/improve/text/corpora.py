@@ -14,6 +14,7 @@ from tilth.improve.text.passages import (
     first_tokens,
     n_tokens,
     passages_of,
+    random_bytes,
     random_tokens,
     without_texts,
 )
@@ -26,7 +27,7 @@ from tilth.types import Document
 CORPORA, HELD_OUT, OTHER = "corpora", "held_out", "verifier"
 POOL_BYTES = 16_000_000
 """Most real text that is read: the verifier's part, and what the seeds draw their original text from."""
-_REAL = 0
+_REAL, _HELD_OUT = 0, 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,15 +45,18 @@ def divide(train: Dataset, held_out: Dataset, tokenizer: Tokenizer, config: Coll
     """Divides real text into held-out passages, the verifier's, and the pool.
 
     Documents are taken in the order of their ids, which is random and stable; those of the verifier are not the pool's.
+    What is measured are random passages of all held-out documents, the same for all seeds; none of the others is
+    learned from either.
     Raises: DataError if there is too little text, or if the tokenizer has no separator.
     """
     separator_of(tokenizer)
-    excerpt = held_out_excerpt(held_out.documents(), config.held_out_bytes)
-    measured = without_texts(passages_of(excerpt, config.passage_bytes), ())
+    excerpt = held_out_excerpt(held_out.documents(), POOL_BYTES)
+    every = without_texts(passages_of(excerpt, config.passage_bytes), ())
+    measured = random_bytes(every, config.held_out_bytes, np.random.default_rng(_HELD_OUT))
     documents = held_out_excerpt(train.documents(), POOL_BYTES)
     wanted = round(config.verifier_sets * config.set_tokens)
     n_other = int(np.searchsorted(np.cumsum(n_tokens(documents, tokenizer)), wanted)) + 1
-    known = {passage.text for passage in measured}
+    known = {passage.text for passage in every}
     other = without_texts(passages_of(documents[:n_other], config.passage_bytes), known)
     known |= {passage.text for passage in other}
     pool = without_texts(passages_of(documents[n_other:], config.passage_bytes), known)

@@ -83,6 +83,13 @@ def random_tokens(
     return first_tokens([documents[index] for index in order], wanted, tokenizer)
 
 
+def random_bytes(documents: Sequence[Document], wanted: int, rng: np.random.Generator) -> list[Document]:
+    """Returns random documents that hold `wanted` bytes of UTF-8, or all where they hold fewer."""
+    order = [documents[index] for index in rng.permutation(len(documents))]
+    ends = np.cumsum([len(document.text.encode("utf-8", "surrogatepass")) for document in order])
+    return order[: int(np.searchsorted(ends, wanted)) + 1]
+
+
 def check_enough(documents: Sequence[Document], wanted: int, tokenizer: Tokenizer, what: str) -> None:
     """Raises DataError if documents hold fewer than `wanted` tokens."""
     there = sum(n_tokens(documents, tokenizer))
