@@ -70,8 +70,8 @@ CONFIGS = {
     "held_out_bytes prompt_tokens temperature d_model n_layers n_heads context_length global_batch_tokens "
     "learning_rate muon_learning_rate seeds",
     "tilth.improve.text.config:CurriculumConfig": "first_tokens second_tokens split passage_bytes held_out_bytes "
-    "points d_model n_layers n_heads context_length global_batch_tokens learning_rate muon_learning_rate warmup_fraction "
-    "decay_fraction seeds",
+    "points d_model n_layers n_heads context_length global_batch_tokens learning_rate muon_learning_rate "
+    "warmup_fraction decay_fraction seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p repetition_penalty seed stop_tokens "
     "token_healing",
     "tilth.synthesis.config:SynthesisConfig": "samples documents design router router_documents temperature "
@@ -209,7 +209,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
         "n_layers": 2,
         "n_heads": 2,
         "context_length": 64,
-        "global_batch_tokens": 2048,
+        "global_batch_tokens": 1024,
         "learning_rate": 0.02,
         "muon_learning_rate": 0.02,
         "seeds": [0, 1, 2],

@@ -79,7 +79,9 @@ def collapse_experiment(
     for (seed, arm), found in records.items():
         points += _points(arm, seed, found, verifier_flops if arm == "verified" else 0.0)
         ended += [
-            Ended(arm=arm, seed=seed, x=float(number), why=record.ended) for number, record in enumerate(found) if record.ended
+            Ended(arm=arm, seed=seed, x=float(number), why=record.ended)
+            for number, record in enumerate(found)
+            if record.ended
         ]
     size = sum(len(document.text.encode("utf-8", "surrogatepass")) for document in held_out)
     begin = f"{config.prompt_tokens} tokens of a real passage" if config.prompt_tokens else "the document separator"

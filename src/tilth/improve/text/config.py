@@ -54,7 +54,7 @@ class CollapseConfig:
     """Its attention heads."""
     context_length: int = 64
     """Most tokens that it attends to, and most tokens of a sample."""
-    global_batch_tokens: int = 2048
+    global_batch_tokens: int = 1024
     """Tokens of one optimizer step."""
     learning_rate: float = 0.02
     """Peak learning rate of AdamW."""

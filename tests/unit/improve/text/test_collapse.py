@@ -212,6 +212,8 @@ def test_flops_grow_and_count_what_arms_use(done: Done) -> None:
     assert last["real"] == pytest.approx(3 * first["real"])
     records = [read_record(seed.folder("replace", number)) for number in range(3)]
     assert all(records)
+    shares = [r.set_flops / r.generation_flops for r in records if r]
+    assert shares[0] == pytest.approx(0.5, abs=0.1) and shares[1] == pytest.approx(1)  # of two sets, and of one
     spent = sum(r.train_flops for r in records if r) + sum(r.set_flops for r in records[:2] if r)
     assert last["replace"] == pytest.approx(spent)
     assert last["real"] < last["replace"] < last["double"] < last["verified"]
