@@ -87,6 +87,12 @@ CONFIGS = {
     "round_lr_multiplier arms seeds",
     "tilth.inference.beam:BeamParams": "n_beams max_tokens length_penalty stop_tokens",
     "tilth.inference.tree_search:TreeParams": "budget max_tokens stop_token max_solutions width",
+    "tilth.improve.text.config:CollapseConfig": "generations set_tokens train_tokens verifier_sets passage_bytes "
+    "held_out_bytes prompt_tokens temperature d_model n_layers n_heads context_length global_batch_tokens "
+    "learning_rate muon_learning_rate seeds",
+    "tilth.improve.text.config:CurriculumConfig": "first_tokens second_tokens split passage_bytes held_out_bytes "
+    "points d_model n_layers n_heads context_length global_batch_tokens learning_rate muon_learning_rate "
+    "warmup_fraction decay_fraction seeds",
     "tilth.inference.config:SamplingParams": "max_tokens temperature top_k top_p repetition_penalty seed stop_tokens "
     "token_healing",
     "tilth.synthesis.config:SynthesisConfig": "samples documents design router router_documents temperature "
@@ -111,6 +117,8 @@ IN_IDENTITIES = (
     "tilth.improve.config:LoopConfig",
     "tilth.assay.config:ValueConfig",
     "tilth.improve.text.language_config:LanguageConfig",
+    "tilth.improve.text.config:CollapseConfig",
+    "tilth.improve.text.config:CurriculumConfig",
     "tilth.recipes.step_functions:Sampling",
     "tilth.synthesis.config:SynthesisConfig",
     "tilth.synthesis.topic_config:TopicConfig",
@@ -283,6 +291,42 @@ DEFAULTS: dict[str, dict[str, object]] = {
             "bootstrap": 1000,
         },
     },
+    "tilth.improve.text.config:CollapseConfig": {
+        "generations": 5,
+        "set_tokens": 60000,
+        "train_tokens": 120000,
+        "verifier_sets": 3.0,
+        "passage_bytes": 128,
+        "held_out_bytes": 60000,
+        "prompt_tokens": 0,
+        "temperature": 1.0,
+        "d_model": 64,
+        "n_layers": 2,
+        "n_heads": 2,
+        "context_length": 64,
+        "global_batch_tokens": 1024,
+        "learning_rate": 0.02,
+        "muon_learning_rate": 0.02,
+        "seeds": [0, 1, 2],
+    },
+    "tilth.improve.text.config:CurriculumConfig": {
+        "first_tokens": 500000,
+        "second_tokens": 250000,
+        "split": "kind",
+        "passage_bytes": 1000,
+        "held_out_bytes": 60000,
+        "points": 4,
+        "d_model": 64,
+        "n_layers": 2,
+        "n_heads": 2,
+        "context_length": 128,
+        "global_batch_tokens": 2048,
+        "learning_rate": 0.02,
+        "muon_learning_rate": 0.02,
+        "warmup_fraction": 0.05,
+        "decay_fraction": 0.9,
+        "seeds": [0, 1, 2],
+    },
     "tilth.recipes.step_functions:Sampling": {
         "prompts": 4,
         "prompt_characters": 160,
@@ -343,6 +387,8 @@ VERSIONS = {
 """Versions of the steps: those of a released tilth are never given to other results."""
 ALONE = {"synthesize": 1, "seeds": 1, "topics": 1}
 """Versions of steps that no recipe has."""
+DEMONSTRATIONS = {"collapse": 1, "curriculum": 1}
+"""Versions of the steps that are the experiment of a recipe of the same name."""
 RECIPES = {
     "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
     "plateau": "corpus seeds depth vocab_size languages effort",
@@ -350,6 +396,8 @@ RECIPES = {
     "language": "corpus vocab_size effort seeds",
     "countdown": "effort seeds",
     "code-tasks": "effort seeds",
+    "collapse": "corpus generations prompt_tokens effort seeds",
+    "curriculum": "corpus second effort seeds",
 }
 
 
@@ -413,6 +461,14 @@ def test_versions(tmp_path: Path) -> None:
     assert {step.name: step.version for step in alone} == {name: (VERSIONS | ALONE)[name] for name in names}
 
 
+@pytest.mark.parametrize("name", DEMONSTRATIONS)
+def test_versions_of_demonstrations(name: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("text")
+    target = load_recipe(name)(corpus=str(tmp_path), effort=0.01, seeds=(100,))
+    versions = {step.name: step.version for step in in_order(target, Context(runs=tmp_path / "runs"))}
+    assert versions[name] == DEMONSTRATIONS[name] and versions.keys() - {name} <= VERSIONS.keys()
+
+
 def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:
     listed = {load(path) for path in IN_IDENTITIES}
     used: set[type] = set()
@@ -424,9 +480,10 @@ def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:
                 visit(getattr(value, field.name))
 
     (tmp_path / "a.txt").write_text("text")
-    target = load_recipe("quickstart")(corpus=str(tmp_path))
-    for step in in_order(target, Context(runs=tmp_path / "runs")):
-        visit(step.config)
+    for name in ("quickstart", *DEMONSTRATIONS):
+        target = load_recipe(name)(corpus=str(tmp_path))
+        for step in in_order(target, Context(runs=tmp_path / "runs")):
+            visit(step.config)
     # Configs without a default of their own, which only tie others together, need no list.
     assert {config for config in used if defaults(config)} | {
         SynthesisConfig,

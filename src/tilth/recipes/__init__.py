@@ -49,6 +49,14 @@ BUILT_IN = {
         "Does a model's own text still help it, plain or verified, where new real text does?",
         "tilth.recipes.plateau:plateau",
     ),
+    "collapse": BuiltIn(
+        "Models trained on text of the model before, generation after generation: collapse, and what prevents it",
+        "tilth.recipes.collapse:collapse",
+    ),
+    "curriculum": BuiltIn(
+        "Broad text, then narrow text with replay, against both at once: what is gained, and what is forgotten",
+        "tilth.recipes.curriculum:curriculum",
+    ),
 }
 
 

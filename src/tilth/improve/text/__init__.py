@@ -1,1 +1,1 @@
-"""The loop on text: what a model's own texts are worth, and what continued training on them does."""
+"""Experiments with text of the own model: what it is worth, what training on it does over generations, curricula."""
