@@ -397,12 +397,22 @@ def verdict(learners: Sequence[LearnerValue], flipped: tuple[str, str] | None) -
     """Returns what a person should know of a value, in a sentence for the largest learner and what differs."""
     largest = max(learners, key=lambda one: one.depth)
     sentence = _sentence(largest)
+    gaining = [name for control, name in _controls(largest) if control.low > 0]
+    if gaining and math.isfinite(largest.value.mean):
+        sentence += (
+            f" But {' and '.join(gaining)} gained, too: the learner has read so little that any other text helps. "
+            "Measure with more of the source (`before_tokens`)."
+        )
     if flipped is not None:
         sentence += (
             f" The order of `{flipped[0]}` and `{flipped[1]}` differs between the sizes of learner: take neither size "
             "for the others."
         )
     return sentence
+
+
+def _controls(one: LearnerValue) -> tuple[tuple[Interval, str], ...]:
+    return (one.noise_value, "random characters"), (one.word_salad_value, "words in random order")
 
 
 def _sentence(one: LearnerValue) -> str:
@@ -422,7 +432,7 @@ def _sentence(one: LearnerValue) -> str:
         return f"Harmful: {beside}, the value is {figure}, worse than stopping or repeating the source."
     if value.low <= 0:
         return f"No gain shown: {beside}, the value {figure} cannot be told from stopping or repeating the source."
-    for control, name in ((one.noise_value, "random characters"), (one.word_salad_value, "words in random order")):
+    for control, name in _controls(one):
         if control.mean >= value.low:
             return f"No gain shown: {beside}, the value {figure} does not exceed that of {name}."
     if value.low > 1:
