@@ -79,8 +79,8 @@ def measure_value(
     `fresh` is real text like the source; without it, a part of the source is set aside by hash, and documents of the
     dataset that were made of that part are left out. A teacher that was itself trained on more of the source than the
     `before_tokens` that a learner reads passes on what the learner has not read, and that counts as the dataset's:
-    give as source what the teacher saw, and read all of it. `generation_flops` is what making all of the dataset took; where
-    it is known, one more arm trains on for as many FLOPs. Called again in the same folder, it continues.
+    give as source what the teacher saw, and read all of it. `generation_flops` is what making all of the dataset
+    took; where it is known, one more arm trains on for as many FLOPs. Called again in the same folder, it continues.
     Raises: DataError for too little text; ConfigError if `out` holds another measurement.
     """
     out, config, context = Path(out), config or ValueConfig(), context or Context()
