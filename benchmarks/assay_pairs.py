@@ -11,7 +11,9 @@ rephrase   Genesis in the King James version (source), and the same verses in th
 copies     the same source, and nine tenths of it again.
 textbook   textbooks against mixed modern English (MASC: letters, blogs, news, essays) for held-out Wikipedia, for
            learners that have read other documents of MASC.
-synthetic  samples of a small model that was trained on the source (textbooks), against new pages of textbooks.
+synthetic  samples of a small model that was trained on the source (textbooks), against new pages of textbooks. The
+           source is about 400,000 tokens: with fewer `--tokens` the model has read more of it than the learners, and
+           its samples tell them of the rest.
 curated    SQLite's manual curated by `tilth curate`, against the same pages with their tags taken out and no more, for
            held-out curated pages.
 """

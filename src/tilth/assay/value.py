@@ -77,8 +77,10 @@ def measure_value(
     """Measures what a dataset is worth to learners that have read its source; writes `value.json`.
 
     `fresh` is real text like the source; without it, a part of the source is set aside by hash, and documents of the
-    dataset that were made of that part are left out. `generation_flops` is what making all of the dataset took; where
-    it is known, one more arm trains on for as many FLOPs. Called again in the same folder, it continues.
+    dataset that were made of that part are left out. A teacher that was itself trained on more of the source than the
+    `before_tokens` that a learner reads passes on what the learner has not read, and that counts as the dataset's:
+    give as source what the teacher saw, and read all of it. `generation_flops` is what making all of the dataset
+    took; where it is known, one more arm trains on for as many FLOPs. Called again in the same folder, it continues.
     Raises: DataError for too little text; ConfigError if `out` holds another measurement.
     """
     out, config, context = Path(out), config or ValueConfig(), context or Context()
@@ -397,12 +399,22 @@ def verdict(learners: Sequence[LearnerValue], flipped: tuple[str, str] | None) -
     """Returns what a person should know of a value, in a sentence for the largest learner and what differs."""
     largest = max(learners, key=lambda one: one.depth)
     sentence = _sentence(largest)
+    gaining = [name for control, name in _controls(largest) if control.low > 0]
+    if gaining and math.isfinite(largest.value.mean):
+        sentence += (
+            f" But {' and '.join(gaining)} gained, too: the learner has read so little that any other text helps. "
+            "Measure with more of the source (`before_tokens`)."
+        )
     if flipped is not None:
         sentence += (
             f" The order of `{flipped[0]}` and `{flipped[1]}` differs between the sizes of learner: take neither size "
             "for the others."
         )
     return sentence
+
+
+def _controls(one: LearnerValue) -> tuple[tuple[Interval, str], ...]:
+    return (one.noise_value, "random characters"), (one.word_salad_value, "words in random order")
 
 
 def _sentence(one: LearnerValue) -> str:
@@ -422,7 +434,7 @@ def _sentence(one: LearnerValue) -> str:
         return f"Harmful: {beside}, the value is {figure}, worse than stopping or repeating the source."
     if value.low <= 0:
         return f"No gain shown: {beside}, the value {figure} cannot be told from stopping or repeating the source."
-    for control, name in ((one.noise_value, "random characters"), (one.word_salad_value, "words in random order")):
+    for control, name in _controls(one):
         if control.mean >= value.low:
             return f"No gain shown: {beside}, the value {figure} does not exceed that of {name}."
     if value.low > 1:

@@ -326,6 +326,8 @@ def test_verdicts(measured: tuple[Path, Value]) -> None:
     assert says(-0.2, 0.1, 0.8).startswith("No gain shown")
     assert "does not exceed that of random characters" in says(0.2, 0.5, 0.8, noise=0.3)
     assert "does not exceed that of words in random order" in says(0.2, 0.5, 0.8, salad=0.3)
+    assert "But words in random order gained, too" in says(0.6, 0.8, 1.2, salad=0.3)
+    assert "gained, too" not in says(0.2, 0.5, 0.8, salad=0.1)
     assert says(-0.8, -0.5, -0.2).startswith("Harmful")
     assert says(math.nan, math.nan, math.nan).startswith("The value is not defined: new real text lowered")
     assert "differs between the sizes" in says(0.2, 0.5, 0.8, flipped=True)
