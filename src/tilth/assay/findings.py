@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from tilth.assay.result import AssayCard, Diversity
+from tilth.assay.result import AssayCard, Diversity, Structure
 
 MANY_CONTAMINATED = 0.01
 MANY_COPIES = 0.1
@@ -158,8 +158,17 @@ def _density(card: AssayCard) -> _Found:
         yield (
             min(0.9, ratios[high] - 0.9),
             f"The text is hard to predict: {here[high]:.2f} bits per byte under the {high}, where held-out text takes "
-            f"{there[high]:.2f}. It is noise, or of another kind.",
+            f"{there[high]:.2f}. {_noise_or_other(card.structure)}",
         )
+
+
+def _noise_or_other(found: Structure) -> str:
+    if found.entropy <= found.source_entropy:
+        return (
+            f"It is of another kind rather than noise: a learner that reads it once predicts it as well as the source "
+            f"({found.entropy:.2f} bits per byte at the end, {found.source_entropy:.2f})."
+        )
+    return "It is noise, or of another kind."
 
 
 def _neighbours(card: AssayCard) -> _Found:

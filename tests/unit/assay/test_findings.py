@@ -46,7 +46,12 @@ WRONG = {
     "not in the source at all": replace(GOOD, diversity=replace(GOOD.diversity, unknown_words=0.5)),
     "next to nothing: it saves": replace(GOOD, density=replace(GOOD.density, word_order=0.1, source_word_order=0.5)),
     "easy to predict": replace(GOOD, density=replace(GOOD.density, bits_per_byte={"model": 1.0})),
-    "hard to predict": replace(GOOD, density=replace(GOOD.density, bits_per_byte={"model": 3.0})),
+    "It is noise, or of another kind": replace(
+        GOOD,
+        density=replace(GOOD.density, bits_per_byte={"model": 3.0}),
+        structure=replace(GOOD.structure, entropy=2.1),
+    ),
+    "of another kind rather than noise": replace(GOOD, density=replace(GOOD.density, bits_per_byte={"model": 3.0})),
     "noisier than real text": replace(
         GOOD,
         novelty=replace(
