@@ -15,8 +15,6 @@ from tilth.errors import DataError
 from tilth.recipes import singles
 from tilth.steps import Step
 
-REPORT = "report.html"
-
 
 def assay(words: Sequence[str]) -> None:
     """`tilth assay DATASET --source TEXT --held-out TEXT --out FOLDER`."""
@@ -58,15 +56,16 @@ def assay(words: Sequence[str]) -> None:
     options, (step, out, as_json) = call_with_options(build, _renamed(words), "assay", RuntimeOptions())
     folder = run_single(step, out, options.context())
     from tilth.assay.result import ASSAY_RESULT, AssayCard
+    from tilth.report.assay import render_assay
     from tilth.results import read_result, without_nan
 
     card = read_result(AssayCard, folder / ASSAY_RESULT)
+    page = render_assay(folder)
     if as_json:
         terminal.show_json(without_nan(asdict(card)))
         return
     assay_shown.show_card(card)
-    if (folder / REPORT).is_file():
-        terminal.say(f"Page:  {folder / REPORT}")
+    terminal.say(f"Page:  {page}")
 
 
 def _renamed(words: Sequence[str]) -> list[str]:

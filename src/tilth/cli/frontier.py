@@ -31,21 +31,25 @@ def frontier(words: Sequence[str]) -> None:
         Args:
             cards: Folders of assays with a value (`assay.json`) or of experiments (`experiment.json`), each PATH or
                 NAME=PATH.
-            out: JSON file to write.
+            out: JSON file to write; a page is written beside it.
             json: Print one JSON document; tables are left out.
         """
         from tilth.assay.frontier import read_frontier
         from tilth.results import write_result
 
         found = read_frontier([_named(word) for word in cards])
+        page = None
         if out is not None:
+            from tilth.report.frontier import render_frontier
+
             write_result(out, found)
+            page = render_frontier(out, out.with_suffix(".html"))
         if json:
             terminal.show_json(without_nan(asdict(found)))
             return
         _show(found)
-        if out is not None:
-            terminal.say(f"Written: {out}")
+        if page is not None:
+            terminal.say(f"Page:  {page}")
 
     call(compared, words, "frontier")
 
