@@ -61,6 +61,9 @@ def measure_cost(dataset: Dataset, teacher_params: float | None = None) -> Found
             samples_made=_samples_made(run),
             samples_kept=run.samples_kept,
             teachers=flops,
+            recipe=run.recipe,
+            samples_per_prompt=run.samples_per_document,
+            verifier=run.critic,
         )
     )
 

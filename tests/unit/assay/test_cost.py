@@ -33,6 +33,8 @@ def write_run(folder: Path, *spending: Spending) -> None:
             samples_kept=4,
             bytes_kept=100,
             seconds=1.0,
+            samples_per_document=4,
+            critic="rubric",
         ),
     )
 
@@ -49,6 +51,8 @@ def test_the_cost_counts_judges_and_rejected_samples(tmp_path: Path) -> None:
     assert cost.flops_per_kept_token == 25_000
     assert (cost.samples_made, cost.samples_kept) == (10, 4)
     assert cost.teachers == {"t": 2e6, "j": 5e5}
+    # What the frontier tells datasets apart by.
+    assert (cost.recipe, cost.samples_per_prompt, cost.verifier) == ("r", 4, "rubric")
 
 
 def test_unknown_parameters_are_asked_for_and_taken(tmp_path: Path) -> None:
