@@ -110,6 +110,7 @@ def test_documents_that_hold_held_out_text_are_left_out_and_counted(folder: Path
     card = measured(folder, "leak", [*FRESH[:50], *(f"Read this: {text}" for text in HELD_OUT[:10])])
     assert card.contaminated_documents >= 8
     assert card.dataset.measured_documents + card.contaminated_documents == card.dataset.documents == 60
+    assert card.held_out.fingerprint and card.held_out.fingerprint != card.dataset.fingerprint
     assert any("hold held-out text" in finding for finding in card.findings)
     with pytest.raises(DataError, match="All 60 documents"):
         measured(folder, "all-leak", HELD_OUT)
