@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from e2e.running import RECIPE, tilth
+from tilth.recipes import BUILT_IN
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -80,6 +81,24 @@ def test_synthetic_data(place: Path) -> None:
     for words in lines:
         tilth(*words[1:], cwd=place)
     assert (place / "wrapped" / "report.html").is_file() and (place / "wrapped" / "samples" / "dataset.json").is_file()
+
+
+@pytest.mark.slow
+def test_what_data_is_worth(place: Path) -> None:
+    if not (place / "wrapped").exists():
+        test_synthetic_data(place)
+    lines = commands("tilth", section("What data is worth"))
+    assert len(lines) == 1
+    for words in lines:
+        tilth(*words[1:], cwd=place)
+    assert (place / "card" / "assay.json").is_file() and (place / "card" / "report.html").is_file()
+
+
+def test_experiments_can_be_planned(place: Path) -> None:
+    lines = commands("tilth", section("A loop that spends compute where it pays"))
+    assert {words[2] for words in lines} == set(BUILT_IN) - {"quickstart"}
+    for words in lines:
+        assert tilth("plan", *words[2:], cwd=place).stdout
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def verdict(experiment: Experiment, comparison: Comparison) -> str:
     claim = comparison.claim.rstrip(".")
     if not math.isfinite(difference.mean):
         return f"Not measured: {claim} ({arm} and {other} have no seed in common at the end)."
-    values = f"{measure.title}: {arm} {number(first)}, {other} {number(second)}"
+    values = f"{_capital(measure.title)}: {arm} {number(first)}, {other} {number(second)}"
     by = f"difference {_signed(difference)}, {figures.plural(seeds, 'seed')}"
     if not math.isfinite(difference.low):
         return f"One seed cannot tell: {claim}. {values}; {by}."
@@ -97,6 +97,10 @@ def number(value: float) -> str:
     if abs(value) >= 100 or value == round(value):
         return f"{value:.0f}"
     return f"{value:.3f}" if abs(value) >= 0.001 else f"{value:.1e}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _takeaway(result: Experiment) -> str:
@@ -156,7 +160,7 @@ def _chart(result: Experiment, measure: Measure, tones: dict[str, str], *, wide:
             )
         )
     whole = all(float(point.x).is_integer() for point in result.points)
-    axes = charts.Axes(x_label=result.x_title, y_label=measure.title, whole_x=whole)
+    axes = charts.Axes(x_label=result.x_title, y_label=_capital(measure.title), whole_x=whole)
     note = {"lower": "lower is better", "higher": "higher is better", "neither": ""}[measure.better]
     return charts.line_chart(lines, axes, note=note, wide=wide)
 

@@ -63,8 +63,10 @@ def _sentence(run: RunResults) -> str:
         corpora = f", {figures.count(len(run.ledgers))} corpora" if len(run.ledgers) > 1 else ""
         parts.append(f"trained on {text}{corpora}" if parts else f"A corpus of {text}{corpora}")
     if not parts and run.experiments:
-        titles = figures.join([entry.result.title for entry in run.experiments])
-        return f"{figures.plural(len(run.experiments), 'experiment')}: {titles}."
+        titles = [entry.result.title for entry in run.experiments]
+        if len(titles) == 1:
+            return titles[0]
+        return f"{figures.plural(len(titles), 'experiment')}: {'; '.join(titles)}"
     return f"{', '.join(parts)}." if parts else "The results of this run."
 
 
