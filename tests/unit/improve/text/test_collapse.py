@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,18 +18,19 @@ import pytest
 from tilth.assay.experiment import Experiment
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
-from tilth.improve.text.collapse import CollapseRun, collapse, one_set, run_arm, training_text, verified_half
+from tilth.improve.text.collapse import CollapseRun, collapse, one_set, run_arm, training_text, verified_set
 from tilth.improve.text.collapse_result import collapse_experiment
 from tilth.improve.text.config import COLLAPSE_ARMS, CollapseArm, CollapseConfig
 from tilth.improve.text.corpora import HELD_OUT, OTHER, divide, read_text
 from tilth.improve.text.generations import GenerationRecord, read_record, read_samples, read_verifier
 from tilth.improve.text.passages import n_tokens, passages_of
-from tilth.improve.text.sampling import bits_per_byte_of, sample_texts
+from tilth.improve.text.sampling import bits_of, sample_texts
 from tilth.model import load_model
 from tilth.results import read_result
 from tilth.storage import Dataset, write_dataset
 from tilth.tokenizer import Tokenizer
 from tilth.training import initial_model, text_loss
+from tilth.types import Document
 from unit.improve.text.made_up_text import write_text
 
 CONFIG = CollapseConfig(
@@ -89,12 +91,12 @@ def test_what_is_left_are_samples_and_the_last_models(done: Done) -> None:
     out, _, seed = done
     assert {p.parent for p in out.rglob("model.safetensors") if "verifier" not in p.parts} == {
         seed.folder(arm, 2) / "model" for arm in COLLAPSE_ARMS
-    }
+    } | {seed.folder("verified", number) / "model" for number in range(2)}  # with which its samples were chosen
     assert not list(out.glob("seed-*/**/training")) and not list(out.rglob("*.tmp"))
     for arm in COLLAPSE_ARMS:
         for number in range(3):
             sizes = sum(n_tokens(read_samples(seed.folder(arm, number)), seed.tokenizer))
-            sets = 2 if number == 0 or arm in ("double", "verified") else 1
+            sets = 2 if number == 0 or arm in ("double", "verified", "likely") else 1
             assert 0.8 * sets * CONFIG.set_tokens < sizes < 1.3 * sets * CONFIG.set_tokens
 
 
@@ -149,18 +151,40 @@ def test_real_10_has_a_tenth_of_real_text(done: Done) -> None:
     assert 0.08 < share < 0.14
 
 
-def test_verified_keeps_the_half_with_the_fewest_bits(done: Done) -> None:
-    seed = done[2]
-    samples = read_samples(seed.folder("verified", 0))
-    kept, flops = verified_half(seed, samples)
-    assert kept == training_text(seed, "verified", 1)[0] and flops > 0
-    assert len(kept) == len(samples) // 2
-    verifier = read_verifier(seed.verifier_folder, CONTEXT)
-    bits, _ = bits_per_byte_of(verifier, seed.tokenizer, samples)
+def bits_per_token(run: CollapseRun, model: Path, documents: Sequence[Document]) -> list[float]:
+    """By the library's measure of a text, one document at a time."""
+    loaded = load_model(model)
+    losses = [text_loss(loaded, run.tokenizer, [document]) for document in documents]
+    sizes = [len(document.text.encode()) for document in documents]
+    tokens = n_tokens(documents, run.tokenizer)
+    return [loss.bits_per_byte * size / n for loss, size, n in zip(losses, sizes, tokens, strict=True)]
+
+
+def test_verified_keeps_what_is_likelier_as_real_text_than_as_the_generators_own(done: Done) -> None:
+    run = done[2]
+    samples = read_samples(run.folder("verified", 1))
+    kept, flops = verified_set(run, "verified", 2, samples)
+    assert kept == training_text(run, "verified", 2)[0] and flops > 0
     in_order = iter(samples)
     assert all(document in in_order for document in kept)
-    of_kept, _ = bits_per_byte_of(verifier, seed.tokenizer, kept)
-    assert max(of_kept) <= np.median(bits) + 1e-6
+    size = sum(n_tokens(kept, run.tokenizer))
+    assert CONFIG.set_tokens <= size < CONFIG.set_tokens + 50 < sum(n_tokens(samples, run.tokenizer))
+    by_verifier = bits_per_token(run, run.verifier_folder / "training" / "model", samples)
+    by_generator = bits_per_token(run, run.folder("verified", 1) / "model", samples)
+    ratios = {one.id: own - real for one, own, real in zip(samples, by_generator, by_verifier, strict=True)}
+    left = {one.id for one in samples} - {one.id for one in kept}
+    assert left and min(ratios[one.id] for one in kept) >= max(ratios[name] for name in left) - 1e-4
+
+
+def test_likely_keeps_what_the_verifier_gives_the_fewest_bits_per_byte(done: Done) -> None:
+    run = done[2]
+    samples = read_samples(run.folder("likely", 1))
+    kept, _ = verified_set(run, "likely", 2, samples)
+    assert kept == training_text(run, "likely", 2)[0]
+    verifier = read_verifier(run.verifier_folder, CONTEXT)
+    bits = {one.id: text_loss(verifier, run.tokenizer, [one]).bits_per_byte for one in samples}
+    left = {one.id for one in samples} - {one.id for one in kept}
+    assert left and max(bits[one.id] for one in kept) <= min(bits[name] for name in left) + 1e-4
 
 
 def test_no_held_out_text_and_no_verifier_text_is_trained_on(done: Done, text: Text) -> None:
@@ -189,8 +213,9 @@ def test_bits_of_documents_are_those_of_the_text_loss(text: Text) -> None:
     tokenizer = Tokenizer.load(text[2])
     model = initial_model(CONFIG.model(tokenizer.vocab_size), 0).eval()
     documents = [*list(text[1])[:2], *list(passages_of(text[1], 60))[:5]]
-    bits, flops = bits_per_byte_of(model, tokenizer, documents)
-    for document, value in zip(documents, bits, strict=True):
+    bits, flops = bits_of(model, tokenizer, documents)
+    for document, found in zip(documents, bits, strict=True):
+        value = found / len(document.text.encode())
         assert value == pytest.approx(text_loss(model, tokenizer, [document]).bits_per_byte, rel=1e-5)
     assert flops > 0
 
@@ -216,7 +241,9 @@ def test_flops_grow_and_count_what_arms_use(done: Done) -> None:
     assert shares[0] == pytest.approx(0.5, abs=0.1) and shares[1] == pytest.approx(1)  # of two sets, and of one
     spent = sum(r.train_flops for r in records if r) + sum(r.set_flops for r in records[:2] if r)
     assert last["replace"] == pytest.approx(spent)
-    assert last["real"] < last["replace"] < last["double"] < last["verified"]
+    assert last["real"] < last["replace"] < last["double"] < last["likely"] < last["verified"]
+    first_choice = read_record(seed.folder("verified", 1)), read_record(seed.folder("likely", 1))
+    assert all(first_choice) and first_choice[0].selection_flops == pytest.approx(2 * first_choice[1].selection_flops)
 
 
 def test_an_arm_whose_loss_breaks_down_ends_and_the_others_go_on(done: Done, tmp_path: Path) -> None:
