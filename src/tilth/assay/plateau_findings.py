@@ -70,6 +70,7 @@ def _curves(experiment: Experiment, measure: str, config: PlateauConfig) -> list
     training = config.training
     curves: dict[str, Curve] = {}
     flat: list[str] = []
+    unknown: list[str] = []
     if len(set(experiment.seeds) - early) < 2:
         return []
     for arm in experiment.arms:
@@ -82,11 +83,16 @@ def _curves(experiment: Experiment, measure: str, config: PlateauConfig) -> list
         if not difference_interval(*ends).high < 0:
             flat.append(NAMES[arm.name])
             continue
-        curves[arm.name] = fit_curve(
+        curve = fit_curve(
             [training.before_tokens + (1 - training.replay) * p.x for p in points],
             [p.values[measure] for p in points],
             runs=[p.seed for p in points],
         )
+        end, lowest = curve.asymptote, min(p.values[measure] for p in points)
+        if end.low <= end.mean <= end.high and end.low > lowest / 2:
+            curves[arm.name] = curve
+        else:
+            unknown.append(NAMES[arm.name])
     found: list[str] = []
     if curves:
         ends = ", ".join(f"{NAMES[arm]} {level(curve.asymptote)}" for arm, curve in curves.items())
@@ -95,7 +101,15 @@ def _curves(experiment: Experiment, measure: str, config: PlateauConfig) -> list
             "bits per byte (95% by bootstrap over seeds; so few counts fix an end poorly)."
         )
     if flat:
-        found.append(f"The loss does not fall over the token counts with {', '.join(flat)}: there is no curve to fit.")
+        found.append(
+            f"From the first to the last token count the loss does not fall outside the interval over seeds with "
+            f"{', '.join(flat)}: no curve was fitted."
+        )
+    if unknown:
+        found.append(
+            f"Where the curve of {', '.join(unknown)} would end, these token counts do not tell: fits with very "
+            "different ends are as good."
+        )
     for arm in (PLAIN, VERIFIED):
         if arm in curves and FRESH in curves:
             difference = asymptote_difference(curves[arm], curves[FRESH])
