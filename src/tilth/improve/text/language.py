@@ -161,14 +161,16 @@ def _keys(pairs: Sequence[tuple[SeedWork, Kind]]) -> list[tuple[int, str]]:
 
 
 def _divide(config: LanguageConfig, train_text: Dataset, held_out: Dataset, tokenizer: Path, out: Path) -> Texts:
-    """Writes the parts: organic and fresh text are of different documents, and so are validation and test."""
+    """Writes the parts: organic and fresh text are of different documents, and so are validation and test.
+
+    Documents are taken in the order of their ids, which is random and stable. In that of the dataset, which is by path,
+    fresh text would be of other folders than organic text, and might be worth more for its kind alone.
+    """
     parts: dict[str, list[Document]] = {"organic": [], "fresh": []}
     room = min(config.organic_bytes, train_text.n_bytes // 2)
     sizes = dict.fromkeys(parts, 0)
-    for document in train_text.documents():
+    for document in held_out_excerpt(train_text.documents(), 2 * room):
         name = "organic" if sizes["organic"] < room else "fresh"
-        if sizes["fresh"] >= room:
-            break
         parts[name].append(document)
         sizes[name] += len(document.text.encode("utf-8", "surrogatepass"))
     kept = sorted(held_out.documents(), key=lambda document: document.id)
@@ -415,7 +417,15 @@ def _experiment(
         points=tuple(points),
         comparisons=(
             *(
-                Comparison(measure=BITS, arm=kind, other="repeat", claim=f"{kind} teach more than reading again.")
+                Comparison(measure=BITS, arm=kind, other=other, claim=f"{kind.capitalize()} {claim}")
+                for other, claim in (
+                    ("repeat", "teach more than reading the organic text again."),
+                    ("stop", "teach more than nothing: the model is better than if training had stopped."),
+                    (
+                        "repeat_longer",
+                        "teach more than reading the organic text again for the FLOPs of the dearest arm.",
+                    ),
+                )
                 for kind in KINDS
             ),
             Comparison(measure=BITS, arm="fresh", other="repeat", claim="New real text teaches more than old text."),
