@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tilth.assay.experiment import Comparison, Experiment
+from tilth.assay.experiment import Experiment
 from tilth.assay.plateau_config import PlateauConfig
 from tilth.assay.plateau_samples import FRESH, PLAIN, REPEAT, VERIFIED, Selected
 from tilth.intervals import Interval, difference_interval
@@ -16,10 +16,9 @@ _DIGITS = 4
 
 
 def findings(experiment: Experiment, selected: Sequence[Selected], config: PlateauConfig) -> tuple[str, ...]:
-    """Returns the sentences, the answer first."""
+    """Returns the sentences beside the comparisons, which speak for themselves."""
     measure = experiment.measures[0].name
-    found = [_compared(experiment, comparison) for comparison in experiment.comparisons]
-    found += [_last_step(experiment, arm.name, measure, config) for arm in experiment.arms]
+    found = [_last_step(experiment, arm.name, measure, config) for arm in experiment.arms]
     found += _curves(experiment, measure, config)
     found += [_samples(selected), _cost(experiment, measure)]
     found.append(
@@ -27,21 +26,6 @@ def findings(experiment: Experiment, selected: Sequence[Selected], config: Plate
         "What it was trained on is in no arm, but was real text all the same."
     )
     return tuple(sentence for sentence in found if sentence)
-
-
-def _compared(experiment: Experiment, comparison: Comparison) -> str:
-    difference = experiment.difference(comparison)
-    seeds = len(set(experiment.last(comparison.arm, comparison.measure)) & set(
-        experiment.last(comparison.other, comparison.measure)
-    ))  # fmt: skip
-    pair = (
-        f"{NAMES[comparison.arm]} less {NAMES[comparison.other]}: {interval(difference)} bits per byte, {seeds} seeds"
-    )
-    if difference.high < 0:
-        return f"{comparison.claim} ({pair})."
-    if difference.low > 0:
-        return f"The opposite of what was asked holds: {pair}, so not: {comparison.claim}"
-    return f"Not shown: {comparison.claim} ({pair})."
 
 
 def _last_step(experiment: Experiment, arm: str, measure: str, config: PlateauConfig) -> str:

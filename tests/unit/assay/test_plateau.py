@@ -214,12 +214,11 @@ def test_findings_say_what_the_points_say(measured: tuple[Path, Experiment]) -> 
         for p in experiment.points
     )
     said = findings(dataclasses.replace(experiment, points=points), selected, CONFIG)
-    assert said[1].startswith("Verification makes samples worth more") and "-0.3000" in said[1]
-    assert "still fell" in said[4] and "new real text" in said[4]
-    assert "rose" in said[5]
+    assert "still fell" in said[0] and "new real text" in said[0]
+    assert "rose" in said[1]
     # A straight line has no end.
-    assert "does not fall outside" in said[8] and "verified samples, plain samples, the same text again" in said[8]
-    assert "Where the curve of new real text would end, these token counts do not tell" in said[9]
+    assert "does not fall outside" in said[4] and "verified samples, plain samples, the same text again" in said[4]
+    assert "Where the curve of new real text would end, these token counts do not tell" in said[5]
     bent = tuple(
         dataclasses.replace(p, values={**p.values, BITS: 1 + 900 / (2000 + p.x / 2) + 1e-4 * p.seed})
         if p.arm == "fresh"
@@ -227,12 +226,7 @@ def test_findings_say_what_the_points_say(measured: tuple[Path, Experiment]) -> 
         for p in points
     )
     said = findings(dataclasses.replace(experiment, points=bent), selected, CONFIG)
-    assert "new real text 1.0" in said[8] and "end at E" in said[8]
-    worse = tuple(
-        dataclasses.replace(p, values={**p.values, BITS: 3.0 - better[p.arm] + 1e-3 * p.seed}) for p in points
-    )
-    said = findings(dataclasses.replace(experiment, points=worse), selected, CONFIG)
-    assert said[1].startswith("The opposite")
+    assert "new real text 1.0" in said[4] and "end at E" in said[4]
 
 
 def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def collapse_experiment(
         examples=tuple(examples),
         seconds=sum(record.seconds for found in _distinct(records) for record in found),
     )
-    return _with_findings(result, config)
+    return replace(result, findings=_findings(result, config))
 
 
 def _distinct(
@@ -163,9 +163,9 @@ def _comparisons() -> tuple[Comparison, ...]:
     )
 
 
-def _with_findings(result: Experiment, config: CollapseConfig) -> Experiment:
-    found = [sentence for arm in COLLAPSE_ARMS if (sentence := _change(result, arm, config.generations))]
-    return replace(result, findings=(*found, *_order(result)))
+def _findings(result: Experiment, config: CollapseConfig) -> tuple[str, ...]:
+    """Says what became of each arm; what the comparisons came to follows from them."""
+    return tuple(sentence for arm in COLLAPSE_ARMS if (sentence := _change(result, arm, config.generations)))
 
 
 def _change(result: Experiment, arm: CollapseArm, generations: int) -> str:
@@ -192,22 +192,3 @@ def _of(result: Experiment, arm: str, seed: int) -> list[Point]:
 
 def _within(low: float, high: float) -> str:
     return f" (95% interval {low:+.3f} to {high:+.3f})" if math.isfinite(low) else ""
-
-
-def _order(result: Experiment) -> list[str]:
-    """Says which of the expected orders were found, which were not, and which the intervals leave open."""
-    sentences: list[str] = []
-    directions = {measure.name: measure.better for measure in result.measures}
-    for comparison in result.comparisons:
-        difference = result.difference(comparison)
-        if not math.isfinite(difference.mean):
-            continue
-        better = (difference.mean < 0) == (directions[comparison.measure] == "lower")
-        verdict = "Found" if better else "Not found"
-        if not difference.excludes(0):
-            verdict = "Open (the interval holds 0)" if math.isfinite(difference.low) else "Open (one seed)"
-        sentences.append(
-            f"{verdict}: {comparison.claim} {comparison.measure} of {comparison.arm} less {comparison.other}: "
-            f"{difference.mean:+.4f}{_within(difference.low, difference.high)}."
-        )
-    return sentences

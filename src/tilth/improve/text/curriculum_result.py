@@ -183,17 +183,6 @@ def _findings(result: Experiment) -> list[str]:
                 f"{result.final(arm, 'first').mean:.3f} at its end; {result.final(arm, 'second').mean:.3f} on the "
                 f"narrow text (n = {len(result.last(arm, 'forgetting'))} seeds)."
             )
-    for comparison in result.comparisons:
-        difference = result.difference(comparison)
-        if not math.isfinite(difference.mean):
-            continue
-        verdict = "Found" if difference.mean < 0 else "Not found"
-        if not difference.excludes(0):
-            verdict = "Open (the interval holds 0)" if math.isfinite(difference.low) else "Open (one seed)"
-        sentences.append(
-            f"{verdict}: {comparison.claim} `{comparison.measure}` of {comparison.arm} less {comparison.other}: "
-            f"{difference.mean:+.4f}{_within(difference)}."
-        )
     return sentences
 
 
