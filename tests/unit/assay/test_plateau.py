@@ -214,11 +214,13 @@ def test_findings_say_what_the_points_say(measured: tuple[Path, Experiment]) -> 
         for p in experiment.points
     )
     said = findings(dataclasses.replace(experiment, points=points), selected, CONFIG)
-    assert "still fell" in said[0] and "new real text" in said[0]
-    assert "rose" in said[1]
+    assert all("from the start to 512 tokens" in sentence for sentence in said[:4])
+    assert "the loss fell from" in said[0] and "-0.0461" in said[0] and "rose" in said[1]
+    assert "still fell" in said[4] and "new real text" in said[4]
+    assert "rose" in said[5]
     # A straight line has no end.
-    assert "does not fall outside" in said[4] and "verified samples, plain samples, the same text again" in said[4]
-    assert "Where the curve of new real text would end, these token counts do not tell" in said[5]
+    assert "does not fall outside" in said[8] and "verified samples, plain samples, the same text again" in said[8]
+    assert "Where the curve of new real text would end, these token counts do not tell" in said[9]
     bent = tuple(
         dataclasses.replace(p, values={**p.values, BITS: 1 + 900 / (2000 + p.x / 2) + 1e-4 * p.seed})
         if p.arm == "fresh"
@@ -226,7 +228,7 @@ def test_findings_say_what_the_points_say(measured: tuple[Path, Experiment]) -> 
         for p in points
     )
     said = findings(dataclasses.replace(experiment, points=bent), selected, CONFIG)
-    assert "new real text 1.0" in said[4] and "end at E" in said[4]
+    assert "new real text 1.0" in said[8] and "end at E" in said[8]
 
 
 def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:

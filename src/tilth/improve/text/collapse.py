@@ -20,6 +20,7 @@ import numpy as np
 
 from tilth import execute
 from tilth.assay.experiment import EXPERIMENT_RESULT, Example, Experiment
+from tilth.errors import TilthError
 from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.improve.fine_tune import one_thread
@@ -27,6 +28,7 @@ from tilth.improve.text.collapse_result import collapse_experiment
 from tilth.improve.text.config import COLLAPSE_ARMS, CollapseArm, CollapseConfig
 from tilth.improve.text.corpora import CORPORA, HELD_OUT, OTHER, original_name, read_text, write_corpora
 from tilth.improve.text.generations import (
+    NOT_DIVERGENCE,
     Generation,
     GenerationRecord,
     n_in_set,
@@ -168,17 +170,24 @@ def _first_shard(shard: tuple[CollapseRun, bool]) -> None:
     run, is_verifier = shard
     with one_thread():
         if is_verifier:
-            _train_verifier(run)
+            train_one_verifier(run)
         else:
             run_generation(run.generation("real", 0), run.real, run.context)
 
 
-def _train_verifier(run: CollapseRun) -> None:
+def train_one_verifier(run: CollapseRun) -> None:
+    """Trains the verifier of all seeds, unless that is done; one whose loss breaks down is recorded in words."""
     done = run.verifier_folder / VERIFIER
     if not done.exists():
         text = read_text(run.out, OTHER)
-        flops = train_verifier(run.verifier_folder, run.config, run.tokenizer, text, run.context)
-        write_result(done, VerifierRecord(flops=flops))
+        try:
+            flops = train_verifier(run.verifier_folder, run.config, run.tokenizer, text, run.context)
+            record = VerifierRecord(flops=flops)
+        except NOT_DIVERGENCE:
+            raise
+        except TilthError as error:
+            record = VerifierRecord(flops=0.0, ended=f"The verifier's training ended: {error.message}")
+        write_result(done, record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +195,8 @@ class VerifierRecord:
     """What the verifier took."""
 
     flops: float
+    ended: str = ""
+    """Why there is none, in words; empty: there is one."""
 
 
 def _arm_shard(shard: tuple[CollapseRun, CollapseArm]) -> list[GenerationRecord]:
@@ -198,6 +209,9 @@ def run_arm(run: CollapseRun, arm: CollapseArm) -> list[GenerationRecord]:
     assert first is not None
     # Of the samples of generation 0, of which there are two sets, most arms take one.
     records = [first if arm in DOUBLED else replace(first, generation_flops=first.set_flops)]
+    verifier = read_result(VerifierRecord, run.verifier_folder / VERIFIER)
+    if arm in SELECTED and verifier.ended and not first.ended:
+        return [*records, GenerationRecord(ended=verifier.ended)]
     with one_thread():
         for number in range(1, run.config.generations + 1):
             if records[-1].ended:

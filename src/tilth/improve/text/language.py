@@ -27,6 +27,7 @@ from tilth.errors import DataError, TilthError
 from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.improve.fine_tune import one_thread
+from tilth.improve.text.generations import NOT_DIVERGENCE
 from tilth.improve.text.language_config import LanguageConfig
 from tilth.improve.text.own_texts import KINDS, Kind, Written, write_texts
 from tilth.intervals import Interval, difference_interval, mean_interval
@@ -327,7 +328,7 @@ def _trained(work: SeedWork, arm: str, folder: Path, more_flops: float) -> ArmRe
     )
     try:
         result = train(model, training, text, tokenizer, folder / "training", context=work.context)
-    except DataError:
+    except NOT_DIVERGENCE:
         raise
     except TilthError as error:  # the loss is not finite: this arm ends, the others go on
         return ArmRecord(bits_per_byte=math.nan, tokens=0, train_flops=0.0, own_share=share, ended=str(error))

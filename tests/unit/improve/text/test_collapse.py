@@ -18,7 +18,15 @@ import pytest
 from tilth.assay.experiment import Experiment
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
-from tilth.improve.text.collapse import CollapseRun, collapse, one_set, run_arm, training_text, verified_set
+from tilth.improve.text.collapse import (
+    CollapseRun,
+    collapse,
+    one_set,
+    run_arm,
+    train_one_verifier,
+    training_text,
+    verified_set,
+)
 from tilth.improve.text.collapse_result import collapse_experiment
 from tilth.improve.text.config import COLLAPSE_ARMS, CollapseArm, CollapseConfig
 from tilth.improve.text.corpora import HELD_OUT, OTHER, divide, read_text
@@ -38,6 +46,7 @@ CONFIG = CollapseConfig(
     d_model=16, n_layers=1, n_heads=2, context_length=48, global_batch_tokens=192, seeds=(0,),
 )  # fmt: skip
 CONTEXT = Context(workers=1)
+CHOSEN: tuple[CollapseArm, ...] = ("verified", "likely")
 Text = tuple[Dataset, Dataset, Path]
 
 
@@ -242,8 +251,9 @@ def test_flops_grow_and_count_what_arms_use(done: Done) -> None:
     spent = sum(r.train_flops for r in records if r) + sum(r.set_flops for r in records[:2] if r)
     assert last["replace"] == pytest.approx(spent)
     assert last["real"] < last["replace"] < last["double"] < last["likely"] < last["verified"]
-    first_choice = read_record(seed.folder("verified", 1)), read_record(seed.folder("likely", 1))
-    assert all(first_choice) and first_choice[0].selection_flops == pytest.approx(2 * first_choice[1].selection_flops)
+    choosing = {arm: [r.selection_flops for n in (1, 2) if (r := read_record(seed.folder(arm, n)))] for arm in CHOSEN}
+    assert choosing["verified"][0] == pytest.approx(2 * choosing["likely"][0])  # of the same samples, by two models
+    assert min(map(min, choosing.values())) > 0
 
 
 def test_an_arm_whose_loss_breaks_down_ends_and_the_others_go_on(done: Done, tmp_path: Path) -> None:
@@ -258,6 +268,18 @@ def test_an_arm_whose_loss_breaks_down_ends_and_the_others_go_on(done: Done, tmp
     result = collapse_experiment(CONFIG, records, held_out=seed.held_out, n_params=1, verifier_flops=0.0, examples=())
     assert [(e.arm, e.seed, e.x) for e in result.ended] == [("replace", 0, 1)]
     assert not result.last("replace", "bits_per_byte") and result.last("real", "bits_per_byte")
+
+
+def test_a_verifier_whose_loss_breaks_down_ends_only_the_arms_that_it_chooses_for(done: Done, tmp_path: Path) -> None:
+    shutil.copytree(done[0], tmp_path / "out")
+    broken = replace(CONFIG, learning_rate=1e30, muon_learning_rate=1e30)
+    shutil.rmtree(tmp_path / "out" / "verifier")
+    train_one_verifier(replace(done[2], out=tmp_path / "out", config=broken))
+    run = replace(done[2], out=tmp_path / "out")
+    for arm in ("verified", "likely"):
+        found = run_arm(run, arm)
+        assert len(found) == 2 and "verifier" in found[1].ended and "loss" in found[1].ended
+    assert not run_arm(run, "double")[-1].ended
 
 
 def test_an_arm_whose_samples_are_empty_ends(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
