@@ -387,7 +387,7 @@ VERSIONS = {
 """Versions of the steps: those of a released tilth are never given to other results."""
 ALONE = {"synthesize": 1, "seeds": 1, "topics": 1}
 """Versions of steps that no recipe has."""
-DEMONSTRATIONS = {"collapse": 1, "curriculum": 1}
+DEMONSTRATIONS = {"collapse": 2, "curriculum": 2, "language": 2}
 """Versions of the steps that are the experiment of a recipe of the same name."""
 RECIPES = {
     "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tilth.assay.experiment import Comparison, Experiment
+from tilth.assay.experiment import Experiment
 from tilth.assay.plateau_config import PlateauConfig
 from tilth.assay.plateau_samples import FRESH, PLAIN, REPEAT, VERIFIED, Selected
 from tilth.intervals import Interval, difference_interval
@@ -16,10 +16,11 @@ _DIGITS = 4
 
 
 def findings(experiment: Experiment, selected: Sequence[Selected], config: PlateauConfig) -> tuple[str, ...]:
-    """Returns the sentences, the answer first."""
+    """Returns the sentences beside the comparisons, which speak for themselves."""
     measure = experiment.measures[0].name
-    found = [_compared(experiment, comparison) for comparison in experiment.comparisons]
-    found += [_last_step(experiment, arm.name, measure, config) for arm in experiment.arms]
+    before, last = config.token_counts[-2:]
+    found = [_change(experiment, arm.name, measure, 0, last) for arm in experiment.arms]
+    found += [_change(experiment, arm.name, measure, before, last) for arm in experiment.arms]
     found += _curves(experiment, measure, config)
     found += [_samples(selected), _cost(experiment, measure)]
     found.append(
@@ -29,24 +30,9 @@ def findings(experiment: Experiment, selected: Sequence[Selected], config: Plate
     return tuple(sentence for sentence in found if sentence)
 
 
-def _compared(experiment: Experiment, comparison: Comparison) -> str:
-    difference = experiment.difference(comparison)
-    seeds = len(set(experiment.last(comparison.arm, comparison.measure)) & set(
-        experiment.last(comparison.other, comparison.measure)
-    ))  # fmt: skip
-    pair = (
-        f"{NAMES[comparison.arm]} less {NAMES[comparison.other]}: {interval(difference)} bits per byte, {seeds} seeds"
-    )
-    if difference.high < 0:
-        return f"{comparison.claim} ({pair})."
-    if difference.low > 0:
-        return f"The opposite of what was asked holds: {pair}, so not: {comparison.claim}"
-    return f"Not shown: {comparison.claim} ({pair})."
-
-
-def _last_step(experiment: Experiment, arm: str, measure: str, config: PlateauConfig) -> str:
-    """Says whether an arm's loss still fell over the last token counts: what a plateau denies."""
-    before, last = config.token_counts[-2:]
+def _change(experiment: Experiment, arm: str, measure: str, before: int, last: int) -> str:
+    """Says whether an arm's loss fell between two token counts: since the start, 0, or at the end, which a plateau
+    denies."""
     values = {
         x: {p.seed: p.values[measure] for p in experiment.points if p.arm == arm and p.x == x} for x in (before, last)
     }
@@ -55,11 +41,13 @@ def _last_step(experiment: Experiment, arm: str, measure: str, config: PlateauCo
     if not seeds:
         return ""
     change = difference_interval([values[last][seed] for seed in seeds], [values[before][seed] for seed in seeds])
-    word = "still fell" if change.high < 0 else "rose" if change.low > 0 else "did not change outside the interval"
+    fell = "still fell" if before else "fell"
+    word = fell if change.high < 0 else "rose" if change.low > 0 else "did not change outside the interval"
     if math.isnan(change.low):
         word = "changed, by an amount that one seed cannot tell from chance,"
     return (
-        f"With {NAMES[arm]} the loss {word} from {before:,} to {last:,} tokens: {interval(change)} bits per byte, "
+        f"With {NAMES[arm]} the loss {word} from {f'{before:,}' if before else 'the start'} to {last:,} tokens: "
+        f"{interval(change)} bits per byte, "
         f"{len(seeds)} seeds."
     )
 

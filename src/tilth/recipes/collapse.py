@@ -30,7 +30,7 @@ def collapse(
     effort: float = 1.0,
     seeds: tuple[int, ...] = (0, 1, 2),
 ) -> Step:
-    """Train model after model on samples of the one before, in seven ways, and report what each becomes.
+    """Train model after model on samples of the one before, in eight ways, and report what each becomes.
 
     Args:
         corpus: Files, folders or URLs with text, each PATH or NAME=PATH; none: the text of this machine's Python.

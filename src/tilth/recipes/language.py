@@ -15,6 +15,9 @@ from tilth.recipes.quickstart import python_text
 from tilth.steps import Input, Step
 from tilth.tokenizer.config import TokenizerConfig
 
+HELD_OUT_FRACTION = 0.05
+"""Share of the text that is held out: half of it decides, the other half is reported."""
+
 
 def language(
     *,
@@ -33,12 +36,11 @@ def language(
         seeds: Everything runs once for each.
     """
     corpora = [corpus] if isinstance(corpus, str) else list(corpus)
+    curation = CurationConfig(held_out_fraction=HELD_OUT_FRACTION)
     curate = (
-        singles.curate(corpora, CurationConfig())
+        singles.curate(corpora, curation)
         if corpora
-        else Step(
-            "curate", step_functions.curate, CurationConfig(), python_text(), version=step_functions.CURATE_VERSION
-        )
+        else Step("curate", step_functions.curate, curation, python_text(), version=step_functions.CURATE_VERSION)
     )
     data: dict[str, Input] = {"train": curate / "train", "held_out": curate / "held_out"}
     vocabulary = Step("tokenizer", step_functions.train_tokenizer, TokenizerConfig(vocab_size=vocab_size), data)

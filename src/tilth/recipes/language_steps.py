@@ -11,7 +11,7 @@ from tilth.steps import Counts, Inputs
 if TYPE_CHECKING:
     from tilth.improve.text.language_config import LanguageConfig
 
-LANGUAGE_VERSION = 1
+LANGUAGE_VERSION = 2
 """Goes up whenever equal configs and inputs give other results, or a default of `LanguageConfig` changes."""
 
 

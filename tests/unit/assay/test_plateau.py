@@ -214,7 +214,8 @@ def test_findings_say_what_the_points_say(measured: tuple[Path, Experiment]) -> 
         for p in experiment.points
     )
     said = findings(dataclasses.replace(experiment, points=points), selected, CONFIG)
-    assert said[1].startswith("Verification makes samples worth more") and "-0.3000" in said[1]
+    assert all("from the start to 512 tokens" in sentence for sentence in said[:4])
+    assert "the loss fell from" in said[0] and "-0.0461" in said[0] and "rose" in said[1]
     assert "still fell" in said[4] and "new real text" in said[4]
     assert "rose" in said[5]
     # A straight line has no end.
@@ -228,11 +229,6 @@ def test_findings_say_what_the_points_say(measured: tuple[Path, Experiment]) -> 
     )
     said = findings(dataclasses.replace(experiment, points=bent), selected, CONFIG)
     assert "new real text 1.0" in said[8] and "end at E" in said[8]
-    worse = tuple(
-        dataclasses.replace(p, values={**p.values, BITS: 3.0 - better[p.arm] + 1e-3 * p.seed}) for p in points
-    )
-    said = findings(dataclasses.replace(experiment, points=worse), selected, CONFIG)
-    assert said[1].startswith("The opposite")
 
 
 def test_settings_that_cannot_work_are_refused(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ on the training set of its arm, and draws a synthetic set of the original's size
 one generation of an arm with a seed; `generation.json` marks it as done, so a killed experiment continues and ends with
 the same bytes (seconds aside).
 Source: Shumailov et al. 2024 (2305.17493), Gerstgrasser et al. 2024 (2404.01413; `accumulate`), Kazdan et al. 2024
-(2410.16713; `accumulate_subsample`), Feng et al. 2024 (2406.07515; `verified`).
+(2410.16713; `accumulate_subsample`), Feng et al. 2024 (2406.07515; `verified`, with the criterion of Azadi et al. 2019,
+1810.06758: the ratio of real text's density to the generator's).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 
 from tilth import execute
 from tilth.assay.experiment import EXPERIMENT_RESULT, Example, Experiment
+from tilth.errors import TilthError
 from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.improve.fine_tune import one_thread
@@ -26,6 +28,7 @@ from tilth.improve.text.collapse_result import collapse_experiment
 from tilth.improve.text.config import COLLAPSE_ARMS, CollapseArm, CollapseConfig
 from tilth.improve.text.corpora import CORPORA, HELD_OUT, OTHER, original_name, read_text, write_corpora
 from tilth.improve.text.generations import (
+    NOT_DIVERGENCE,
     Generation,
     GenerationRecord,
     n_in_set,
@@ -36,7 +39,8 @@ from tilth.improve.text.generations import (
     train_verifier,
 )
 from tilth.improve.text.passages import first_tokens, n_tokens, random_tokens
-from tilth.improve.text.sampling import bits_per_byte_of
+from tilth.improve.text.sampling import bits_of
+from tilth.model import load_model
 from tilth.model.device import resolve_device
 from tilth.results import read_result, write_result
 from tilth.storage import Dataset
@@ -48,11 +52,14 @@ EXAMPLE_SAMPLES = 4
 VERIFIER = "verifier.json"
 REAL_SHARE = 0.1
 """Real text in the training sets of the arm `real_10`."""
-DOUBLED: tuple[CollapseArm, ...] = ("double", "verified")
+SELECTED: tuple[CollapseArm, ...] = ("verified", "likely")
+"""Arms that a verifier chooses for."""
+DOUBLED: tuple[CollapseArm, ...] = ("double", *SELECTED)
 """Arms that draw twice as many samples."""
 _FIRST, _SET, _GENERATION = 1, 2, 3
 _ARM_KEYS: dict[CollapseArm, int] = {
-    "replace": 1, "double": 2, "verified": 3, "real_10": 4, "accumulate_subsample": 5, "accumulate": 6, "real": 7
+    "replace": 1, "double": 2, "verified": 3, "real_10": 4, "accumulate_subsample": 5, "accumulate": 6, "real": 7,
+    "likely": 8,
 }  # fmt: skip
 """Keys of the streams of chance, written out so that another arm does not change the others' results."""
 
@@ -104,7 +111,8 @@ class CollapseRun:
             name=folder.relative_to(self.out).as_posix(),
             key=(self.seed, _GENERATION, _ARM_KEYS[arm], number) if number else (self.seed, _FIRST),
             sets=2 if number == 0 or arm in DOUBLED else 1,
-            keep_model=number == self.config.generations,
+            # The verifier's criterion needs the model that wrote the samples.
+            keep_model=number in (0, self.config.generations) or arm == "verified",
         )
 
 
@@ -162,17 +170,24 @@ def _first_shard(shard: tuple[CollapseRun, bool]) -> None:
     run, is_verifier = shard
     with one_thread():
         if is_verifier:
-            _train_verifier(run)
+            train_one_verifier(run)
         else:
             run_generation(run.generation("real", 0), run.real, run.context)
 
 
-def _train_verifier(run: CollapseRun) -> None:
+def train_one_verifier(run: CollapseRun) -> None:
+    """Trains the verifier of all seeds, unless that is done; one whose loss breaks down is recorded in words."""
     done = run.verifier_folder / VERIFIER
     if not done.exists():
         text = read_text(run.out, OTHER)
-        flops = train_verifier(run.verifier_folder, run.config, run.tokenizer, text, run.context)
-        write_result(done, VerifierRecord(flops=flops))
+        try:
+            flops = train_verifier(run.verifier_folder, run.config, run.tokenizer, text, run.context)
+            record = VerifierRecord(flops=flops)
+        except NOT_DIVERGENCE:
+            raise
+        except TilthError as error:
+            record = VerifierRecord(flops=0.0, ended=f"The verifier's training ended: {error.message}")
+        write_result(done, record)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +195,8 @@ class VerifierRecord:
     """What the verifier took."""
 
     flops: float
+    ended: str = ""
+    """Why there is none, in words; empty: there is one."""
 
 
 def _arm_shard(shard: tuple[CollapseRun, CollapseArm]) -> list[GenerationRecord]:
@@ -192,6 +209,9 @@ def run_arm(run: CollapseRun, arm: CollapseArm) -> list[GenerationRecord]:
     assert first is not None
     # Of the samples of generation 0, of which there are two sets, most arms take one.
     records = [first if arm in DOUBLED else replace(first, generation_flops=first.set_flops)]
+    verifier = read_result(VerifierRecord, run.verifier_folder / VERIFIER)
+    if arm in SELECTED and verifier.ended and not first.ended:
+        return [*records, GenerationRecord(ended=verifier.ended)]
     with one_thread():
         for number in range(1, run.config.generations + 1):
             if records[-1].ended:
@@ -219,8 +239,8 @@ def training_text(run: CollapseRun, arm: CollapseArm, number: int) -> tuple[list
     last = read_samples(run.folder(arm, number - 1))
     if arm == "double":
         return last, 0.0
-    if arm == "verified":
-        return verified_half(run, last)
+    if arm in SELECTED:
+        return verified_set(run, arm, number, last)
     if arm == "real_10":
         n_real = round(REAL_SHARE * config.set_tokens)
         real = random_tokens(run.real, n_real, tokenizer, rng)
@@ -233,13 +253,27 @@ def one_set(run: CollapseRun, samples: Sequence[Document]) -> list[Document]:
     return list(samples[: n_in_set(n_tokens(samples, run.tokenizer), run.config.set_tokens)])
 
 
-def verified_half(run: CollapseRun, samples: Sequence[Document]) -> tuple[list[Document], float]:
-    """Returns the half of the samples with the fewest bits per byte under the verifier, in the order in which they were
-    drawn, and the FLOPs of the verifier."""
-    verifier = read_verifier(run.verifier_folder, run.context)
-    bits, flops = bits_per_byte_of(verifier, run.tokenizer, samples)
-    best = np.sort(np.argsort(bits, kind="stable")[: len(samples) // 2])
-    return [samples[index] for index in best], flops
+def verified_set(
+    run: CollapseRun, arm: CollapseArm, number: int, samples: Sequence[Document]
+) -> tuple[list[Document], float]:
+    """Returns the best samples, as many tokens as the original text has, in the order in which they were drawn, and the
+    FLOPs of choosing them.
+
+    `verified`: by log p_verifier - log p_generator for each token, which estimates how much likelier a sample is as
+    real text than as the generator's own. `likely`: by the fewest bits per byte under the verifier, whatever the
+    generator; that favours what is short, common and repetitive.
+    """
+    bits, flops = bits_of(read_verifier(run.verifier_folder, run.context), run.tokenizer, samples)
+    tokens = n_tokens(samples, run.tokenizer)
+    if arm == "verified":
+        generator = load_model(run.folder(arm, number - 1) / "model", device=run.context.device)
+        own, more = bits_of(generator, run.tokenizer, samples)
+        cost, flops = (bits - own) / np.array(tokens), flops + more
+    else:
+        cost = bits / np.array([len(one.text.encode("utf-8", "surrogatepass")) for one in samples])
+    order = np.argsort(cost, kind="stable")
+    best = order[: n_in_set([tokens[index] for index in order], run.config.set_tokens)]
+    return [samples[index] for index in np.sort(best)], flops
 
 
 def _examples(

@@ -9,12 +9,15 @@ from typing import Literal, get_args
 from tilth.errors import ConfigError
 from tilth.model.config import ModelConfig
 
-CollapseArm = Literal["replace", "double", "verified", "real_10", "accumulate_subsample", "accumulate", "real"]
+CollapseArm = Literal[
+    "replace", "double", "verified", "likely", "real_10", "accumulate_subsample", "accumulate", "real"
+]
 COLLAPSE_ARMS: tuple[CollapseArm, ...] = get_args(CollapseArm)
 """What each generation after the first is trained on, in the order in which arms are shown.
 
 replace: the last generation's samples, as many tokens as the original text. double: twice as many, all of them.
-verified: twice as many, of which the verifier keeps the better half. real_10: replace, with a tenth of real text.
+verified: twice as many, of which the half is kept that a verifier, a model of other real text, finds likeliest beside
+the model that wrote it. likely: the same, by the verifier alone. real_10: replace, with a tenth of real text.
 accumulate: the original text and the samples of all generations. accumulate_subsample: as many tokens as the original
 text, drawn from that. real: the original text again.
 """
@@ -28,7 +31,7 @@ REPLAY: dict[CurriculumArm, float] = {"no_replay": 0.0, "replay_10": 0.1, "repla
 
 @dataclass(frozen=True, kw_only=True)
 class CollapseConfig:
-    """Train model after model on the samples of the one before, with seven ways to make the training set."""
+    """Train model after model on the samples of the one before, with eight ways to make the training set."""
 
     generations: int = 5
     """Generations after the first, which is trained on real text."""

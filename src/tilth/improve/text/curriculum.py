@@ -13,7 +13,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -208,10 +208,10 @@ def write_corpora(out: Path, train: Dataset, held_out: Dataset, tokenizer: Token
     texts: dict[str, list[Document]] = {}
     known: set[str] = set()
     for name in (FIRST, SECOND):
-        there = [document for document in held_out.documents() if domain_of(document, config.split) == name]
+        there = _held_out_documents(name, train, held_out, config)
         if not there:
             raise DataError(
-                f"The held-out text has no document of the {name} of the two texts.",
+                f"There is no document of the {name} of the two texts to hold out.",
                 fix="Give more of it; without `--second`, code is the first and prose the second text.",
             )
         every = without_texts(passages_of(held_out_excerpt(there, POOL_BYTES), config.passage_bytes), ())
@@ -224,6 +224,24 @@ def write_corpora(out: Path, train: Dataset, held_out: Dataset, tokenizer: Token
         check_enough(texts[name], wanted[name], tokenizer, f"the {name} of the two texts")
     for name, documents in texts.items():
         write_dataset(folder / name, documents, made_by="curriculum", identity={"name": name})
+
+
+def _held_out_documents(name: str, train: Dataset, held_out: Dataset, config: CurriculumConfig) -> list[Document]:
+    """Returns the held-out documents of a domain and, where they hold too little to measure, training documents too.
+
+    A text that is a small part of the whole may have next to nothing among what was held out. Whole documents are
+    taken; what is held out here is not trained on: see `known` in `write_corpora`.
+    """
+
+    def of_domain(dataset: Dataset) -> Iterator[Document]:
+        return (document for document in dataset.documents() if domain_of(document, config.split) == name)
+
+    there = list(of_domain(held_out))
+    missing = config.held_out_bytes - sum(len(one.text.encode("utf-8", "surrogatepass")) for one in there)
+    if missing > 0 and next(of_domain(train), None):
+        taken = {document.id for document in held_out_excerpt(of_domain(train), missing)}
+        there += [document for document in of_domain(train) if document.id in taken]
+    return there
 
 
 def _within(documents: Iterable[Document], known: set[str], config: CurriculumConfig) -> list[Document]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from tilth.assay.diversity import text_diversity
+from tilth.curation.dedup import words_of
 from tilth.errors import ConfigError, DataError, DependencyError, StepError, TilthError
 from tilth.execute import Context
 from tilth.identity import fingerprint_of
@@ -202,8 +203,11 @@ def _measures(samples: Samples, first: int, one: Generation) -> dict[str, float]
     texts = samples.texts[:first]
     if not texts:
         return {}
+    real = {word for document in one.held_out for word in words_of(document.text)}
+    written = {word for text in texts for word in words_of(text)}
     found = text_diversity(texts, (document.text for document in one.reference), seed=0)
     return {
+        "words_found": len(real & written) / len(real) if real else math.nan,
         "tail_mass": found.tail_mass,
         "unknown_words": found.unknown_words,
         "distinct_2": found.distinct["2"],

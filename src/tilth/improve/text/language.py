@@ -27,6 +27,7 @@ from tilth.errors import DataError, TilthError
 from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.improve.fine_tune import one_thread
+from tilth.improve.text.generations import NOT_DIVERGENCE
 from tilth.improve.text.language_config import LanguageConfig
 from tilth.improve.text.own_texts import KINDS, Kind, Written, write_texts
 from tilth.intervals import Interval, difference_interval, mean_interval
@@ -161,14 +162,16 @@ def _keys(pairs: Sequence[tuple[SeedWork, Kind]]) -> list[tuple[int, str]]:
 
 
 def _divide(config: LanguageConfig, train_text: Dataset, held_out: Dataset, tokenizer: Path, out: Path) -> Texts:
-    """Writes the parts: organic and fresh text are of different documents, and so are validation and test."""
+    """Writes the parts: organic and fresh text are of different documents, and so are validation and test.
+
+    Documents are taken in the order of their ids, which is random and stable. In that of the dataset, which is by path,
+    fresh text would be of other folders than organic text, and might be worth more for its kind alone.
+    """
     parts: dict[str, list[Document]] = {"organic": [], "fresh": []}
     room = min(config.organic_bytes, train_text.n_bytes // 2)
     sizes = dict.fromkeys(parts, 0)
-    for document in train_text.documents():
+    for document in held_out_excerpt(train_text.documents(), 2 * room):
         name = "organic" if sizes["organic"] < room else "fresh"
-        if sizes["fresh"] >= room:
-            break
         parts[name].append(document)
         sizes[name] += len(document.text.encode("utf-8", "surrogatepass"))
     kept = sorted(held_out.documents(), key=lambda document: document.id)
@@ -325,7 +328,7 @@ def _trained(work: SeedWork, arm: str, folder: Path, more_flops: float) -> ArmRe
     )
     try:
         result = train(model, training, text, tokenizer, folder / "training", context=work.context)
-    except DataError:
+    except NOT_DIVERGENCE:
         raise
     except TilthError as error:  # the loss is not finite: this arm ends, the others go on
         return ArmRecord(bits_per_byte=math.nan, tokens=0, train_flops=0.0, own_share=share, ended=str(error))
@@ -415,7 +418,15 @@ def _experiment(
         points=tuple(points),
         comparisons=(
             *(
-                Comparison(measure=BITS, arm=kind, other="repeat", claim=f"{kind} teach more than reading again.")
+                Comparison(measure=BITS, arm=kind, other=other, claim=f"{kind.capitalize()} {claim}")
+                for other, claim in (
+                    ("repeat", "teach more than reading the organic text again."),
+                    ("stop", "teach more than nothing: the model is better than if training had stopped."),
+                    (
+                        "repeat_longer",
+                        "teach more than reading the organic text again for the FLOPs of the dearest arm.",
+                    ),
+                )
                 for kind in KINDS
             ),
             Comparison(measure=BITS, arm="fresh", other="repeat", claim="New real text teaches more than old text."),

@@ -113,12 +113,12 @@ def forward_flops(model: Transformer) -> float:
     return model.config.flops_per_token / 3
 
 
-def bits_per_byte_of(
+def bits_of(
     model: Transformer, tokenizer: Tokenizer, documents: Sequence[Document]
 ) -> tuple[npt.NDArray[np.float64], float]:
-    """Returns each document's bits per byte under a model, its closing separator included, and the FLOPs of that.
+    """Returns each document's bits under a model, its closing separator included, and the FLOPs of that.
 
-    As in `training.text_loss`, of which it is the same measure document by document.
+    As in `training.text_loss`, which divides those of all documents by their bytes.
     """
     separator = separator_of(tokenizer)
     windows: list[tuple[int, list[int], int]] = []
@@ -131,9 +131,8 @@ def bits_per_byte_of(
     batch = max(1, SCORED_TOKENS // model.config.context_length)
     for start in range(0, len(windows), batch):
         _score(model, windows[start : start + batch], nats)
-    sizes = np.array([len(document.text.encode("utf-8", "surrogatepass")) for document in documents])
     n_tokens = sum(len(ids) - 1 for _, ids, _ in windows)
-    return nats / math.log(2) / np.maximum(sizes, 1), n_tokens * forward_flops(model)
+    return nats / math.log(2), n_tokens * forward_flops(model)
 
 
 def _score(model: Transformer, windows: Sequence[tuple[int, list[int], int]], nats: npt.NDArray[np.float64]) -> None:

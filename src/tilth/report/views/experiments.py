@@ -79,13 +79,13 @@ def verdict(experiment: Experiment, comparison: Comparison) -> str:
     values = f"{_capital(measure.title)}: {arm} {number(first)}, {other} {number(second)}"
     by = f"difference {_signed(difference)}, {figures.plural(seeds, 'seed')}"
     if not math.isfinite(difference.low):
-        return f"One seed cannot tell: {claim}. {values}; {by}."
+        return f"One seed cannot tell: {claim} ({values}; {by})."
     if not difference.excludes(0.0) or measure.better == "neither":
         if measure.better == "neither" and difference.excludes(0.0):
-            return f"They differ: {claim}. {values}; {by}."
-        return f"Not shown: {claim}. {values}; {by}: the interval holds 0."
+            return f"They differ: {claim} ({values}; {by})."
+        return f"Not shown: {claim} ({values}; {by}: the interval holds 0)."
     better = (difference.mean < 0) == (measure.better == "lower")
-    return f"{'Shown' if better else 'The opposite was found'}: {claim}. {values}; {by}."
+    return f"{'Shown' if better else 'The opposite was found'}: {claim} ({values}; {by})."
 
 
 def number(value: float) -> str:
@@ -138,6 +138,11 @@ def _settings(result: Experiment) -> Markup:
 def _about(result: Experiment) -> str:
     seeds = result.seeds
     text = f"{figures.plural(len(seeds), 'seed')} ({', '.join(map(str, seeds))}); each value is measured on {result.n}."
+    if any("bits per byte" in measure.title for measure in result.measures):
+        text += (
+            " Bits per byte: what the model needs, on average, to tell a byte of text that it has not seen; the fewer, "
+            "the better it knows such text."
+        )
     if len(seeds) > 1:
         return f"{text} Values are means over seeds; intervals are 95% (Student's t over seeds)."
     return f"{text} One seed has no interval: another one may order close arms differently."

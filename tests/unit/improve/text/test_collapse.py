@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,18 +18,27 @@ import pytest
 from tilth.assay.experiment import Experiment
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
-from tilth.improve.text.collapse import CollapseRun, collapse, one_set, run_arm, training_text, verified_half
+from tilth.improve.text.collapse import (
+    CollapseRun,
+    collapse,
+    one_set,
+    run_arm,
+    train_one_verifier,
+    training_text,
+    verified_set,
+)
 from tilth.improve.text.collapse_result import collapse_experiment
 from tilth.improve.text.config import COLLAPSE_ARMS, CollapseArm, CollapseConfig
 from tilth.improve.text.corpora import HELD_OUT, OTHER, divide, read_text
 from tilth.improve.text.generations import GenerationRecord, read_record, read_samples, read_verifier
 from tilth.improve.text.passages import n_tokens, passages_of
-from tilth.improve.text.sampling import bits_per_byte_of, sample_texts
+from tilth.improve.text.sampling import bits_of, sample_texts
 from tilth.model import load_model
 from tilth.results import read_result
 from tilth.storage import Dataset, write_dataset
 from tilth.tokenizer import Tokenizer
 from tilth.training import initial_model, text_loss
+from tilth.types import Document
 from unit.improve.text.made_up_text import write_text
 
 CONFIG = CollapseConfig(
@@ -36,6 +46,7 @@ CONFIG = CollapseConfig(
     d_model=16, n_layers=1, n_heads=2, context_length=48, global_batch_tokens=192, seeds=(0,),
 )  # fmt: skip
 CONTEXT = Context(workers=1)
+CHOSEN: tuple[CollapseArm, ...] = ("verified", "likely")
 Text = tuple[Dataset, Dataset, Path]
 
 
@@ -71,7 +82,7 @@ def test_the_result_is_what_was_written(done: Done) -> None:
         f"{arm}, seed 0, generation {number}" for arm in COLLAPSE_ARMS for number in (0, 2)
     }
     assert all(example.text.strip() for example in written.examples)
-    assert len(written.findings) > len(COLLAPSE_ARMS)
+    assert [finding.split(":")[0] for finding in written.findings] == list(COLLAPSE_ARMS)
 
 
 def test_generation_0_is_shared_and_measured_on_held_out_text(done: Done) -> None:
@@ -89,12 +100,12 @@ def test_what_is_left_are_samples_and_the_last_models(done: Done) -> None:
     out, _, seed = done
     assert {p.parent for p in out.rglob("model.safetensors") if "verifier" not in p.parts} == {
         seed.folder(arm, 2) / "model" for arm in COLLAPSE_ARMS
-    }
+    } | {seed.folder("verified", number) / "model" for number in range(2)}  # with which its samples were chosen
     assert not list(out.glob("seed-*/**/training")) and not list(out.rglob("*.tmp"))
     for arm in COLLAPSE_ARMS:
         for number in range(3):
             sizes = sum(n_tokens(read_samples(seed.folder(arm, number)), seed.tokenizer))
-            sets = 2 if number == 0 or arm in ("double", "verified") else 1
+            sets = 2 if number == 0 or arm in ("double", "verified", "likely") else 1
             assert 0.8 * sets * CONFIG.set_tokens < sizes < 1.3 * sets * CONFIG.set_tokens
 
 
@@ -149,18 +160,40 @@ def test_real_10_has_a_tenth_of_real_text(done: Done) -> None:
     assert 0.08 < share < 0.14
 
 
-def test_verified_keeps_the_half_with_the_fewest_bits(done: Done) -> None:
-    seed = done[2]
-    samples = read_samples(seed.folder("verified", 0))
-    kept, flops = verified_half(seed, samples)
-    assert kept == training_text(seed, "verified", 1)[0] and flops > 0
-    assert len(kept) == len(samples) // 2
-    verifier = read_verifier(seed.verifier_folder, CONTEXT)
-    bits, _ = bits_per_byte_of(verifier, seed.tokenizer, samples)
+def bits_per_token(run: CollapseRun, model: Path, documents: Sequence[Document]) -> list[float]:
+    """By the library's measure of a text, one document at a time."""
+    loaded = load_model(model)
+    losses = [text_loss(loaded, run.tokenizer, [document]) for document in documents]
+    sizes = [len(document.text.encode()) for document in documents]
+    tokens = n_tokens(documents, run.tokenizer)
+    return [loss.bits_per_byte * size / n for loss, size, n in zip(losses, sizes, tokens, strict=True)]
+
+
+def test_verified_keeps_what_is_likelier_as_real_text_than_as_the_generators_own(done: Done) -> None:
+    run = done[2]
+    samples = read_samples(run.folder("verified", 1))
+    kept, flops = verified_set(run, "verified", 2, samples)
+    assert kept == training_text(run, "verified", 2)[0] and flops > 0
     in_order = iter(samples)
     assert all(document in in_order for document in kept)
-    of_kept, _ = bits_per_byte_of(verifier, seed.tokenizer, kept)
-    assert max(of_kept) <= np.median(bits) + 1e-6
+    size = sum(n_tokens(kept, run.tokenizer))
+    assert CONFIG.set_tokens <= size < CONFIG.set_tokens + 50 < sum(n_tokens(samples, run.tokenizer))
+    by_verifier = bits_per_token(run, run.verifier_folder / "training" / "model", samples)
+    by_generator = bits_per_token(run, run.folder("verified", 1) / "model", samples)
+    ratios = {one.id: own - real for one, own, real in zip(samples, by_generator, by_verifier, strict=True)}
+    left = {one.id for one in samples} - {one.id for one in kept}
+    assert left and min(ratios[one.id] for one in kept) >= max(ratios[name] for name in left) - 1e-4
+
+
+def test_likely_keeps_what_the_verifier_gives_the_fewest_bits_per_byte(done: Done) -> None:
+    run = done[2]
+    samples = read_samples(run.folder("likely", 1))
+    kept, _ = verified_set(run, "likely", 2, samples)
+    assert kept == training_text(run, "likely", 2)[0]
+    verifier = read_verifier(run.verifier_folder, CONTEXT)
+    bits = {one.id: text_loss(verifier, run.tokenizer, [one]).bits_per_byte for one in samples}
+    left = {one.id for one in samples} - {one.id for one in kept}
+    assert left and max(bits[one.id] for one in kept) <= min(bits[name] for name in left) + 1e-4
 
 
 def test_no_held_out_text_and_no_verifier_text_is_trained_on(done: Done, text: Text) -> None:
@@ -189,8 +222,9 @@ def test_bits_of_documents_are_those_of_the_text_loss(text: Text) -> None:
     tokenizer = Tokenizer.load(text[2])
     model = initial_model(CONFIG.model(tokenizer.vocab_size), 0).eval()
     documents = [*list(text[1])[:2], *list(passages_of(text[1], 60))[:5]]
-    bits, flops = bits_per_byte_of(model, tokenizer, documents)
-    for document, value in zip(documents, bits, strict=True):
+    bits, flops = bits_of(model, tokenizer, documents)
+    for document, found in zip(documents, bits, strict=True):
+        value = found / len(document.text.encode())
         assert value == pytest.approx(text_loss(model, tokenizer, [document]).bits_per_byte, rel=1e-5)
     assert flops > 0
 
@@ -216,7 +250,10 @@ def test_flops_grow_and_count_what_arms_use(done: Done) -> None:
     assert shares[0] == pytest.approx(0.5, abs=0.1) and shares[1] == pytest.approx(1)  # of two sets, and of one
     spent = sum(r.train_flops for r in records if r) + sum(r.set_flops for r in records[:2] if r)
     assert last["replace"] == pytest.approx(spent)
-    assert last["real"] < last["replace"] < last["double"] < last["verified"]
+    assert last["real"] < last["replace"] < last["double"] < last["likely"] < last["verified"]
+    choosing = {arm: [r.selection_flops for n in (1, 2) if (r := read_record(seed.folder(arm, n)))] for arm in CHOSEN}
+    assert choosing["verified"][0] == pytest.approx(2 * choosing["likely"][0])  # of the same samples, by two models
+    assert min(map(min, choosing.values())) > 0
 
 
 def test_an_arm_whose_loss_breaks_down_ends_and_the_others_go_on(done: Done, tmp_path: Path) -> None:
@@ -231,6 +268,18 @@ def test_an_arm_whose_loss_breaks_down_ends_and_the_others_go_on(done: Done, tmp
     result = collapse_experiment(CONFIG, records, held_out=seed.held_out, n_params=1, verifier_flops=0.0, examples=())
     assert [(e.arm, e.seed, e.x) for e in result.ended] == [("replace", 0, 1)]
     assert not result.last("replace", "bits_per_byte") and result.last("real", "bits_per_byte")
+
+
+def test_a_verifier_whose_loss_breaks_down_ends_only_the_arms_that_it_chooses_for(done: Done, tmp_path: Path) -> None:
+    shutil.copytree(done[0], tmp_path / "out")
+    broken = replace(CONFIG, learning_rate=1e30, muon_learning_rate=1e30)
+    shutil.rmtree(tmp_path / "out" / "verifier")
+    train_one_verifier(replace(done[2], out=tmp_path / "out", config=broken))
+    run = replace(done[2], out=tmp_path / "out")
+    for arm in ("verified", "likely"):
+        found = run_arm(run, arm)
+        assert len(found) == 2 and "verifier" in found[1].ended and "loss" in found[1].ended
+    assert not run_arm(run, "double")[-1].ended
 
 
 def test_an_arm_whose_samples_are_empty_ends(done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

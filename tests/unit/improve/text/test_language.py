@@ -155,6 +155,28 @@ def test_texts_that_are_all_dropped_end_their_arm_in_words_and_the_others_go_on(
     assert all("left out" in line for line in found.findings[:2])
 
 
+def test_fresh_text_is_new_and_not_of_another_kind(
+    corpus: tuple[Dataset, Dataset, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dataset in the order of its paths: first one folder, then the other. Both parts hold documents of both."""
+
+    def folder(name: str, seed: int) -> Iterator[Document]:
+        return (Document.make(d.text, f"{name}/{d.source}", corpus=name) for d in documents(20, seed))
+
+    train = write_dataset(tmp_path / "train", [*folder("a", 3), *folder("b", 4)], made_by="test")
+    monkeypatch.setattr(language, "train_writer", stop)
+    with pytest.raises(KeyboardInterrupt):
+        study_language(tiny((0,)), tmp_path / "out", train, corpus[1], corpus[2], CONTEXT)
+    for part in ("organic", "fresh"):
+        sources = [d.source.split("/")[0] for d in Dataset.open(tmp_path / "out" / "data" / part).documents()]
+        assert 0.2 < sources.count("a") / len(sources) < 0.8
+
+
+def stop(_: object) -> None:
+    """The text is divided; nothing is trained."""
+    raise KeyboardInterrupt
+
+
 def test_too_little_text_is_said(tmp_path: Path, corpus: tuple[Dataset, Dataset, Path]) -> None:
     _, held_out, tokenizer = corpus
     one = write_dataset(tmp_path / "one", documents(1, 3), made_by="test")
