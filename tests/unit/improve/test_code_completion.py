@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import json
 import textwrap
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from tilth.errors import DataError
+from tilth.improve import doctest_calls as calls_module
 from tilth.improve.code_completion import ARROW, CodeCompletion
 from tilth.improve.doctest_calls import (
     Call,
@@ -22,7 +25,7 @@ from tilth.improve.doctest_calls import (
 )
 from tilth.improve.family import distinct
 from tilth.results import write_result
-from tilth.synthesis.verify.sandbox import isolation
+from tilth.synthesis.verify.sandbox import CodeResult, isolation
 from tilth.types import Problem
 
 needs_sandbox = pytest.mark.skipif(len(isolation().layers) < 2, reason="this machine cannot isolate code")
@@ -57,6 +60,17 @@ def test_one_bad_expression_does_not_take_the_others_along() -> None:
     assert outputs_of(wanted) == ["2", None, None, None, "3.0"]
     assert outputs_of([]) == []
     assert outputs_of([("", "'x' * 1000"), ("", "'é'")]) == [None, "'é'"]
+
+
+def test_a_call_that_had_the_time_of_others_too_is_tried_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def two_lines(code: str, *, stdin: str, **limits: float) -> CodeResult:
+        """A machine on which two calls take all the time, and the call `slow` more than that."""
+        lines = [json.dumps(expression) for _, expression in json.loads(stdin)[:2]]
+        lines = list(itertools.takewhile(lambda line: "slow" not in line, lines))
+        return CodeResult(stdout="".join(f"{line}\n" for line in lines), stderr="", exit_code=None, reason="time")
+
+    monkeypatch.setattr(calls_module, "run_code", two_lines)
+    assert outputs_of([("", name) for name in ("a", "b", "c", "slow", "d")]) == ["a", "b", "c", None, "d"]
 
 
 @needs_sandbox

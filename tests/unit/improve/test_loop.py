@@ -20,7 +20,8 @@ from tilth.improve.arm_state import ArmState
 from tilth.improve.arms import CHECKED, LabelWith
 from tilth.improve.collect import Collected, Collector
 from tilth.improve.fine_tune import fine_tune, one_thread
-from tilth.improve.loop import LOCK, arms_of, run_arm, task_family
+from tilth.improve.folder_lock import LOCK
+from tilth.improve.loop import arms_of, run_arm, task_family
 from tilth.improve.one_round import run_round, source_for
 from tilth.improve.rounds import RoundRecord, has_model, read_model, read_pseudo_labels, read_record, save_round
 from tilth.improve.seed_run import SeedRun
