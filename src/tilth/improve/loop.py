@@ -23,13 +23,13 @@ import numpy as np
 
 from tilth import execute
 from tilth.errors import ConfigError, DataError
-from tilth.files import clear_temporaries
+from tilth.files import clear_temporaries, sha256_file
 from tilth.identity import claim, fingerprint_of
 from tilth.improve.answering import Answerer, accuracy
 from tilth.improve.arm_state import ArmState
 from tilth.improve.arms import ARMS, LONGEST_FIRST, PLANS, Arm
 from tilth.improve.config import LoopConfig
-from tilth.improve.family import FAMILIES, end_token, family_named
+from tilth.improve.family import FAMILIES, end_token, family_file, family_named
 from tilth.improve.fine_tune import FineTuned, fine_tune, one_thread
 from tilth.improve.folder_lock import locked
 from tilth.improve.monitor import TEXT_LOSS, monitor_values
@@ -157,8 +157,10 @@ def _identity(config: LoopConfig, family: TaskFamily, start: Start, text: TextMi
     identity: dict[str, object] = {"config": config, "family": family.name}
     if start.model is not None:
         identity["model"] = weights_fingerprint(load_model(start.model))
-    if start.tokenizer is not None:
-        identity["tokenizer"] = start.tokenizer.fingerprint
+    if (tokenizer := getattr(family.tokenizer, "fingerprint", None)) is not None:
+        identity["tokenizer"] = tokenizer
+    if (file := family_file(config.task)) is not None:
+        identity["family_file"] = sha256_file(file)
     if text is not None:
         text_tokenizer(family)
         if not text.train.n_bytes:
