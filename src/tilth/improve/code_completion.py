@@ -58,7 +58,7 @@ class CodeCompletion:
     def _prompts(self) -> list[str]:
         return list(self._answers)
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Of the calls: other calls are another task."""
         return fingerprint_of(self.calls)
