@@ -17,7 +17,7 @@ from tilth.improve import LoopConfig
 from tilth.improve.text.language_config import LanguageConfig
 from tilth.recipes import BUILT_IN, load_recipe, singles
 from tilth.recipes.step_functions import SeedSearch
-from tilth.steps import in_order
+from tilth.steps import in_order, needed_steps
 from tilth.synthesis.config import SynthesisConfig
 from tilth.synthesis.topic_config import TopicConfig
 
@@ -388,7 +388,7 @@ VERSIONS = {
 ALONE = {"synthesize": 1, "seeds": 1, "topics": 1}
 """Versions of steps that no recipe has."""
 DEMONSTRATIONS = {"collapse": 2, "curriculum": 2, "language": 2}
-"""Versions of the steps that are the experiment of a recipe of the same name."""
+"""Recipe -> version of the step that is its experiment."""
 RECIPES = {
     "quickstart": "corpus depth vocab_size tokens rounds languages text_field operators min_words max_words seed",
     "plateau": "corpus seeds depth vocab_size languages effort",
@@ -466,7 +466,8 @@ def test_versions_of_demonstrations(name: str, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("text")
     target = load_recipe(name)(corpus=str(tmp_path), effort=0.01, seeds=(100,))
     versions = {step.name: step.version for step in in_order(target, Context(runs=tmp_path / "runs"))}
-    assert versions[name] == DEMONSTRATIONS[name] and versions.keys() - {name} <= VERSIONS.keys()
+    step = f"{name}-experiment"
+    assert versions[step] == DEMONSTRATIONS[name] and versions.keys() - {step} <= VERSIONS.keys()
 
 
 def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:
@@ -492,6 +493,11 @@ def test_every_config_of_a_step_is_in_the_list(tmp_path: Path) -> None:
         ValueConfig,
         LanguageConfig,
     } == listed
+
+
+def test_a_run_can_have_the_name_of_any_recipe() -> None:
+    steps = {step.name for name in BUILT_IN for step in needed_steps(load_recipe(name)())}
+    assert not steps & BUILT_IN.keys()
 
 
 def test_recipes() -> None:

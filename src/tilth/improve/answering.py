@@ -83,7 +83,8 @@ class Answerer:
             n_beams=n_beams, max_tokens=self._most(difficulty), length_penalty=length_penalty, stop_tokens=(end,)
         )
         prompts = self._prompts(problems)
-        results = beam_search(self.model, prompts, params, batch_size=SEARCH_BATCH)
+        known = self.source.tokenizer.vocab_size
+        results = beam_search(self.model, prompts, params, batch_size=SEARCH_BATCH, n_tokens=known)
         self._count(prompts, difficulty, sum(result.tokens_spent for result in results))
         self.answers += sum(len(result.hypotheses) for result in results)
         return [
@@ -111,13 +112,22 @@ class Answerer:
             width=width,
         )
         prompts = self._prompts(problems)
-        results = search_tree(self.model, prompts, checkers, tokenizer.decode, params, batch_size=SEARCH_BATCH)
+        results = search_tree(
+            self.model, prompts, checkers, tokenizer.decode, params,
+            batch_size=SEARCH_BATCH, n_tokens=tokenizer.vocab_size,
+        )  # fmt: skip
         self._count(prompts, difficulty, sum(result.tokens_spent for result in results))
         self.answers += sum(len(result.solutions) + result.rejected for result in results)
         return [
             [replace(self._rollout(problem, one.tokens, one.logprobs, True), reward=1.0) for one in result.solutions]
             for problem, result in zip(problems, results, strict=True)
         ]
+
+    def bits(self, pairs: Sequence[tuple[Problem, Rollout]], difficulty: int) -> list[float]:
+        """Returns `answer_bits` of answers that are chosen by them: the forward pass is counted."""
+        prompts = self._prompts([problem for problem, _ in pairs])
+        self._count(prompts, difficulty, sum(map(len, prompts)) + sum(len(one.tokens) - 1 for _, one in pairs))
+        return answer_bits(self.model, self.source, pairs)
 
     def _generate(
         self, problems: Sequence[Problem], difficulty: int, *, temperature: float, seeds: Sequence[int] | None

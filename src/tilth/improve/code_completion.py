@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tilth.identity import fingerprint_of
 from tilth.improve.doctest_calls import MAX_EXPRESSION, Call, literal_call, outputs_of, read_calls
 from tilth.synthesis.verify.family_base import PRINTABLE
 from tilth.types import Problem
@@ -45,25 +46,38 @@ class CodeCompletion:
         return {call.function: call.module for call in reversed(self.calls)}
 
     @cached_property
-    def _by_output(self) -> dict[str, list[str]]:
+    def _answers(self) -> dict[str, list[str]]:
+        """Prompt -> the rests of the calls that are cut so."""
         found: dict[str, list[str]] = {}
         for call in self.calls:
-            found.setdefault(call.output, []).append(call.expression)
+            prompt, answer = cut(call)
+            found.setdefault(prompt, []).append(answer)
         return found
 
+    @cached_property
+    def _prompts(self) -> list[str]:
+        return list(self._answers)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the calls: other calls are another task."""
+        return fingerprint_of(self.calls)
+
     def n_problems(self, difficulty: int) -> int:
-        """How many calls there are; some have equal prompts."""
-        return len(self.calls)
+        """How many different prompts the calls give."""
+        return len(self._prompts)
 
     def answer_tokens(self, difficulty: int) -> int:
         """The longest rest of a call, and the end."""
         return MAX_EXPRESSION + 1
 
     def propose(self, difficulty: int, n: int, rng: np.random.Generator) -> list[Problem]:
-        """Draws calls: first a function, so that one with many calls does not fill the data."""
-        groups = self._groups
-        drawn = [groups[index] for index in rng.integers(0, len(groups), n).tolist()]
-        return [self._problem(group[int(rng.integers(len(group)))]) for group in drawn]
+        """Draws prompts evenly, so that parts drawn one after the other, such as test and training problems, are alike.
+
+        Drawn by function, the first part would use up the functions with few calls.
+        """
+        prompts = [self._prompts[index] for index in rng.integers(0, len(self._prompts), n).tolist()]
+        return [self._problem(prompt, rng) for prompt in prompts]
 
     def parse(self, text: str) -> str | None:
         """Returns the text, unless it is empty."""
@@ -81,23 +95,16 @@ class CodeCompletion:
         return [one is not None and self._known[one[0]] == one[1] for one in asked]
 
     def solutions(self, problem: Problem) -> list[str]:
-        """Returns the completions that are among the calls."""
-        output, _, begun = problem.prompt.rpartition(ARROW)
-        return [text[len(begun) :] for text in self._by_output.get(output, ()) if text.startswith(begun)]
+        """Returns the rests of the calls that are cut at this prompt.
 
-    @cached_property
-    def _groups(self) -> list[list[Call]]:
-        found: dict[str, list[Call]] = {}
-        for call in self.calls:
-            found.setdefault(call.function, []).append(call)
-        return list(found.values())
+        A call that goes on from this prompt but is cut elsewhere is not among them: it may be a test problem there.
+        """
+        return list(self._answers.get(problem.prompt, ()))
 
-    def _problem(self, call: Call) -> Problem:
-        first = len(call.function) + 1
-        digest = hashlib.sha256(call.expression.encode()).digest()
-        cut = first + int.from_bytes(digest[:4], "big") % max(1, len(call.expression) - 1 - first)
-        prompt = f"{call.output}{ARROW}{call.expression[:cut]}"
-        return Problem.make(prompt, answer=call.expression[cut:], verifier=self.name, difficulty=1)
+    def _problem(self, prompt: str, rng: np.random.Generator) -> Problem:
+        answers = self._answers[prompt]
+        answer = answers[int(rng.integers(len(answers)))]
+        return Problem.make(prompt, answer=answer, verifier=self.name, difficulty=1)
 
     def _completed(self, problem: Problem, answer: str) -> tuple[_Run, str] | None:
         """Returns what is to be run, `(module, expression)`, and the output that is wanted."""
@@ -108,3 +115,11 @@ class CodeCompletion:
         if call is None or function not in self._modules or not text.startswith(f"{function}("):
             return None
         return (self._modules[function], text), output
+
+
+def cut(call: Call) -> tuple[str, str]:
+    """Returns the prompt and the rest of a call; where it is cut follows from its text."""
+    first = len(call.function) + 1
+    digest = hashlib.sha256(call.expression.encode()).digest()
+    place = first + int.from_bytes(digest[:4], "big") % max(1, len(call.expression) - 1 - first)
+    return f"{call.output}{ARROW}{call.expression[:place]}", call.expression[place:]

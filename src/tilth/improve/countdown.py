@@ -17,6 +17,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 
 from tilth.errors import ConfigError, DataError
+from tilth.identity import fingerprint_of
 from tilth.types import Problem
 
 OPERATORS = "+-*/"
@@ -75,6 +76,11 @@ class Countdown:
     def tokenizer(self) -> WordAlphabet:
         """A token for each number, operator and `=`."""
         return _alphabet(self.highest_target)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its ranges."""
+        return fingerprint_of({"highest": self.highest, "highest_target": self.highest_target})
 
     def n_problems(self, difficulty: int) -> int:
         """How many sets of numbers there are; most have several targets."""

@@ -72,8 +72,9 @@ def outputs_of(calls: Sequence[tuple[str, str]]) -> list[str | None]:
         done = run_code(_DRIVER, stdin=json.dumps(batch), seconds=_SECONDS, output_bytes=1 << 24)
         lines = done.stdout.split("\n")[:-1]
         found += [_output(line) for line in lines[: len(batch)]]
-        if len(lines) < len(batch):
-            # The run ended in this one: it took the whole time, or all memory.
+        if not lines:
+            # This one alone took the whole time, or all memory. Where others were before it, it is tried again alone:
+            # whether it fails must not depend on what they took.
             found.append(None)
     return found
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -39,6 +40,12 @@ def family_named(name: str, tokenizer: TextTokenizer | None = None) -> TaskFamil
     if name not in FAMILIES:
         raise ConfigError(f"There is no family `{name}`.", fix=f"Choose one of {', '.join(FAMILIES)}.")
     return FAMILIES[name](tokenizer)
+
+
+def family_file(task: str) -> Path | None:
+    """Returns the file of a user's own family, `path/to/file.py:name`; what it holds decides about a result."""
+    path, colon, _ = task.rpartition(":")
+    return Path(path) if colon and path.endswith(".py") and Path(path).is_file() else None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,15 +103,20 @@ def batches_worth(pool: ProblemPool, rng: np.random.Generator, model: Transforme
 
     No difficulty has an extra share in them.
     """
-    batches = [pool.batch(rng)]
-    spent = batch_flops(model, batches[0])
-    while True:
-        batch = pool.batch(rng)
+    return worth((pool.batch(rng) for _ in itertools.count()), model, flops)
+
+
+def worth(batches: Iterable[Batch], model: Transformer, flops: float) -> list[Batch]:
+    """Takes as many of endless batches as it takes to spend `flops` on training: the nearest number, at least one."""
+    taken: list[Batch] = []
+    spent = 0.0
+    for batch in batches:
         more = batch_flops(model, batch)
-        if spent + more / 2 > flops:
-            return batches
-        batches.append(batch)
+        if taken and spent + more / 2 > flops:
+            break
+        taken.append(batch)
         spent += more
+    return taken
 
 
 @contextmanager

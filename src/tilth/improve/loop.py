@@ -14,25 +14,24 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from tilth import execute
-from tilth.errors import ConfigError, DataError, StepError
-from tilth.files import clear_temporaries
+from tilth.errors import ConfigError, DataError
+from tilth.files import clear_temporaries, sha256_file
 from tilth.identity import claim, fingerprint_of
 from tilth.improve.answering import Answerer, accuracy
 from tilth.improve.arm_state import ArmState
 from tilth.improve.arms import ARMS, LONGEST_FIRST, PLANS, Arm
 from tilth.improve.config import LoopConfig
-from tilth.improve.family import FAMILIES, end_token, family_named
+from tilth.improve.family import FAMILIES, end_token, family_file, family_named
 from tilth.improve.fine_tune import FineTuned, fine_tune, one_thread
+from tilth.improve.folder_lock import locked
 from tilth.improve.monitor import TEXT_LOSS, monitor_values
 from tilth.improve.one_round import run_round
 from tilth.improve.result import LOOP_RESULT, ArmResult, LoopExample, LoopResult, MonitorReading, SeedResult
@@ -54,7 +53,6 @@ if TYPE_CHECKING:
 
 EXAMPLES = 4
 """Problems whose answers by all arms are shown, spread over the difficulties that rounds can reach."""
-LOCK = ".improve.lock"
 _BASE = 1
 """First key of the base training's stream of chance."""
 Outcome = tuple[ArmResult, list[str]]
@@ -103,7 +101,7 @@ def improve(
     ]
     outputs = (LOOP_RESULT, *(run.folder.name for run in runs))
     claim(out, identity, kind="improve", outputs=outputs)
-    with _locked(out):
+    with locked(out):
         clear_temporaries(out)
         if len(runs) == 1:
             train_base(runs[0], context.progress)
@@ -159,8 +157,10 @@ def _identity(config: LoopConfig, family: TaskFamily, start: Start, text: TextMi
     identity: dict[str, object] = {"config": config, "family": family.name}
     if start.model is not None:
         identity["model"] = weights_fingerprint(load_model(start.model))
-    if start.tokenizer is not None:
-        identity["tokenizer"] = start.tokenizer.fingerprint
+    if (tokenizer := getattr(family.tokenizer, "fingerprint", None)) is not None:
+        identity["tokenizer"] = tokenizer
+    if (file := family_file(config.task)) is not None:
+        identity["family_file"] = sha256_file(file)
     if text is not None:
         text_tokenizer(family)
         if not text.train.n_bytes:
@@ -168,18 +168,6 @@ def _identity(config: LoopConfig, family: TaskFamily, start: Start, text: TextMi
         held_out_documents(text, config.held_out_bytes)
         identity["text"] = [text.train.fingerprint, text.held_out.fingerprint, text.max_bytes]
     return identity
-
-
-@contextmanager
-def _locked(out: Path) -> Generator[None]:
-    """Keeps a second process out of `out`; the system frees the lock of a process that was killed."""
-    try:
-        with FileLock(out / LOCK, timeout=0):
-            yield
-    except Timeout:
-        raise StepError(
-            f"Another process is at work on the loop in {out}.", fix="Wait for it, or choose another folder."
-        ) from None
 
 
 def _run_arms(runs: Sequence[SeedRun], arms: Sequence[Arm], context: execute.Context) -> dict[tuple[int, Arm], Outcome]:

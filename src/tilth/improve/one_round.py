@@ -144,7 +144,8 @@ def _collect(this: Round, decision: Decision | None) -> Collected:
     elif policy == "followed":
         leading = this.followed()
         assert leading is not None
-        found = collector.fill(leading.difficulty, leading.kept)
+        # A round that the monitor threw away left the leading arm no labels; its record has the difficulty before it.
+        found = collector.fill(leading.difficulty, leading.kept if leading.good else 0)
     elif policy == "controller":
         assert decision is not None
         if decision.action in ("train", "stop"):

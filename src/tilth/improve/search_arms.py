@@ -7,11 +7,12 @@ All arms of a seed are asked the same problems in the same round, so that they d
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,16 +20,16 @@ from typing import Protocol
 
 import numpy as np
 
-from tilth.errors import TilthError
+from tilth.errors import DivergedError
 from tilth.execute import Context
 from tilth.files import write_bytes
 from tilth.improve.answering import Answerer, answer_bits, which_right
 from tilth.improve.config import LoopConfig
 from tilth.improve.family import distinct, end_token, without_answers
-from tilth.improve.fine_tune import batch_flops, fine_tune, one_thread
+from tilth.improve.fine_tune import fine_tune, one_thread, worth
 from tilth.improve.problem_pool import Example, collate
 from tilth.improve.pseudo_labels import PseudoLabel, labelled
-from tilth.improve.search_config import SearchArm, SearchConfig
+from tilth.improve.search_config import FOLLOWS_SAMPLES, SearchArm, SearchConfig
 from tilth.improve.search_labels import SearchParams, search_labeller
 from tilth.model import ModelConfig, Transformer, load_model, save_model
 from tilth.progress import SILENT, Progress
@@ -50,6 +51,11 @@ FROM_BASE_DATA: frozenset[SearchArm] = frozenset(("control", "flop_matched"))
 
 class SearchTask(TaskFamily, Protocol):
     """A family for these experiments: it also knows right answers by brute force, for the oracle arm."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of whatever decides which problems there are: part of an experiment's identity."""
+        ...
 
     def solutions(self, problem: Problem) -> list[str]:
         """Returns right answers to a problem: all, or those that are known."""
@@ -154,14 +160,19 @@ class SearchRun:
 def train_base(run: SearchRun, progress: Progress = SILENT) -> None:
     """Trains the model that all arms start from, unless that is done; killed, it continues from a checkpoint."""
     folder, config = run.round_folder("control", 0), run.config
-    if read_record(folder) is not None:
-        return
+    if read_record(folder) is None:
+        _train_base(run, folder, config, progress)
+    # Also after a kill between the record and this: the checkpoint is needed no more, and must not stay.
+    shutil.rmtree(folder / "training", ignore_errors=True)
+
+
+def _train_base(run: SearchRun, folder: Path, config: SearchConfig, progress: Progress) -> None:
     with one_thread():
         model = initial_model(run.model_config, run.seed).to(run.context.device)
         rng = run.rng(_BASE)
         trained = fine_tune(
             model,
-            _batches(run, (), rng, config.base_steps),
+            itertools.islice(_batches(run, (), rng), config.base_steps),
             config.base_steps,
             _optimization(config, 1.0),
             out=folder / "training",
@@ -175,7 +186,6 @@ def train_base(run: SearchRun, progress: Progress = SILENT) -> None:
         )
         record = SearchRecord(right="", train_flops=trained.flops, seconds=trained.seconds)
         _save(folder, model, [], _measured(run, model, record, whole=True))
-    shutil.rmtree(folder / "training", ignore_errors=True)
 
 
 def run_arm(run: SearchRun, arm: SearchArm) -> list[SearchRecord]:
@@ -201,6 +211,13 @@ def run_round(
 ) -> SearchRecord:
     """Runs one round from an arm's last model and labels, and saves it; `model` is trained in place."""
     started, config, folder = time.monotonic(), run.config, run.round_folder(arm, number)
+    followed = read_record(run.round_folder("samples", number)) if arm in FOLLOWS_SAMPLES else None
+    if arm in FOLLOWS_SAMPLES and followed is None:
+        record = SearchRecord(
+            right="", ended=f"The arm `samples`, which this one follows, ended before round {number}."
+        )
+        write_result(folder / RECORD, record)
+        return record
     problems = [] if arm in FROM_BASE_DATA else run.prompts(number)
     answerer = Answerer(model, run.task)
     labels = collect(run, arm, number, answerer, problems)
@@ -220,10 +237,8 @@ def run_round(
         write_result(folder / RECORD, replace(record, seconds=time.monotonic() - started))
         return record
     try:
-        flops = _train(run, arm, number, model, [*pool, *labels])
-    except TilthError as error:
-        if not error.message.startswith("Step "):
-            raise
+        flops = _train(run, arm, number, model, [*pool, *labels], followed)
+    except DivergedError as error:
         record = replace(record, ended=f"Training broke down in round {number}: {error.message}")
         write_result(folder / RECORD, replace(record, seconds=time.monotonic() - started))
         return record
@@ -267,24 +282,30 @@ def _oracle_labels(run: SearchRun, problems: Sequence[Problem], rng: np.random.G
     return found
 
 
-def _train(run: SearchRun, arm: SearchArm, number: int, model: Transformer, pool: Sequence[PseudoLabel]) -> float:
-    """Trains a round; returns its FLOPs."""
+def _train(
+    run: SearchRun,
+    arm: SearchArm,
+    number: int,
+    model: Transformer,
+    pool: Sequence[PseudoLabel],
+    followed: SearchRecord | None,
+) -> float:
+    """Trains a round; returns its FLOPs. `followed` is the record whose FLOPs are to be spent instead of its steps."""
     rng = run.rng(_ROUND, _ARM_KEYS[arm], number)
-    steps = run.config.round_steps
-    if arm == "flop_matched":
-        samples = read_record(run.round_folder("samples", number))
-        if samples is not None:
-            (probe,) = _batches(run, (), run.rng(_ROUND, 0, number), 1)
-            steps = max(1, round((samples.train_flops + samples.generation_flops) / batch_flops(model, probe)))
-    settings = _optimization(run.config, run.config.round_lr_multiplier)
-    return fine_tune(model, _batches(run, pool, rng, steps), steps, settings, context=run.context).flops
+    settings, steps = _optimization(run.config, run.config.round_lr_multiplier), run.config.round_steps
+    batches: Iterable[Batch] = _batches(run, pool, rng)
+    if followed is not None:
+        batches = worth(batches, model, followed.train_flops + followed.generation_flops)
+        steps = len(batches)
+    return fine_tune(model, itertools.islice(batches, steps), steps, settings, context=run.context).flops
 
 
-def _batches(run: SearchRun, pool: Sequence[PseudoLabel], rng: np.random.Generator, steps: int) -> Iterator[Batch]:
+def _batches(run: SearchRun, pool: Sequence[PseudoLabel], rng: np.random.Generator) -> Iterator[Batch]:
+    """Draws batches without end."""
     base, own = run.base_examples, run.examples([(label.problem, label.rollout.tokens) for label in pool])
     size = run.config.batch_size
     n_own = size - round(run.config.replay_share * size) if own else 0
-    for _ in range(steps):
+    while True:
         drawn = [base[index] for index in rng.integers(0, len(base), size - n_own)]
         if n_own:
             drawn += [own[index] for index in rng.integers(0, len(own), n_own)]

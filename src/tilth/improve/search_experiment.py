@@ -18,6 +18,7 @@ from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.improve.answering import Answerer, which_right
 from tilth.improve.fine_tune import one_thread
+from tilth.improve.folder_lock import locked
 from tilth.improve.search_arms import MODEL, SearchRecord, SearchRun, SearchTask, read_record, run_arm, train_base
 from tilth.improve.search_config import FOLLOWS_SAMPLES, SearchArm, SearchConfig
 from tilth.intervals import Interval, difference_interval, mean_interval
@@ -53,7 +54,7 @@ MEASURES = (
 _COMPARISONS: tuple[tuple[SearchArm, SearchArm, str], ...] = (
     ("samples", "control", "Checked samples teach more than more steps on the same data."),
     ("samples", "flop_matched", "Compute is better spent on checked samples than on more training."),
-    ("samples", "unfiltered", "It is the checker that helps, not the new problems."),
+    ("samples", "unfiltered", "Checked samples teach more than one unchecked answer to each of the same problems."),
     ("samples", "vote", "A checker is worth more than agreement."),
     ("tree", "samples", "Search finds better labels than sampling."),
     ("tree", "flop_matched", "Compute is better spent on search than on more training."),
@@ -79,7 +80,7 @@ def search_experiment(
 ) -> Experiment:
     """Runs all arms of all seeds and writes `experiment.json`; called again, it continues where it stopped.
 
-    Raises: ConfigError if `out` holds another experiment.
+    Raises: ConfigError if `out` holds another experiment; StepError if another process is at work in it.
     """
     out, context = Path(out), context or execute.Context()
     machine = execute.Context(
@@ -92,29 +93,36 @@ def search_experiment(
         for seed in config.seeds
     ]
     outputs = (EXPERIMENT_RESULT, *(run.folder.name for run in runs))
-    claim(out, {"config": config, "task": task.name}, kind=words.name, outputs=outputs)
-    clear_temporaries(out)
-    if len(runs) == 1:
-        train_base(runs[0], context.progress)
-    else:
-        list(execute.map_shards(train_base, runs, context, name="base models", unit="seeds"))
-    found: dict[tuple[SearchArm, int], list[SearchRecord]] = {}
+    identity = {"config": config, "task": task.name, "problems": task.fingerprint}
+    claim(out, identity, kind=words.name, outputs=outputs)
+    with locked(out):
+        clear_temporaries(out)
+        if len(runs) == 1:
+            train_base(runs[0], context.progress)
+        else:
+            list(execute.map_shards(train_base, runs, context, name="base models", unit="seeds"))
+        result = _experiment(words, config, runs, _run_arms(config, runs, context))
+        write_result(out / EXPERIMENT_RESULT, result)
+    return result
+
+
+Found = dict[tuple[SearchArm, int], list[SearchRecord]]
+
+
+def _run_arms(config: SearchConfig, runs: Sequence[SearchRun], context: execute.Context) -> Found:
+    """Runs all arms of all seeds side by side, those that follow another after it."""
+    found: Found = {}
     for follows in (False, True):
         shards: list[tuple[SearchRun, SearchArm]] = [
             (run, arm) for arm in config.arms for run in runs if (arm in FOLLOWS_SAMPLES) == follows
         ]
         outcomes = execute.map_shards(_run_shard, shards, context, name="arms", unit="arms")
         found |= {(arm, run.seed): records for (run, arm), records in zip(shards, outcomes, strict=True)}
-    result = _experiment(words, config, runs, found)
-    write_result(out / EXPERIMENT_RESULT, result)
-    return result
+    return found
 
 
 def _run_shard(shard: tuple[SearchRun, SearchArm]) -> list[SearchRecord]:
     return run_arm(*shard)
-
-
-Found = dict[tuple[SearchArm, int], list[SearchRecord]]
 
 
 def _experiment(words: Words, config: SearchConfig, runs: Sequence[SearchRun], found: Found) -> Experiment:
@@ -194,7 +202,11 @@ def _findings(config: SearchConfig, bases: dict[int, SearchRecord], found: Found
             continue
         by_seed = difference_interval([a.accuracy for a, _ in pairs], [b.accuracy for _, b in pairs])
         by_problem = paired_by_problem([(a.right, b.right) for a, b in pairs])
-        said.append(f"{meaning} {_verdict(by_seed, by_problem)} ({arm} less {other}: {_points(by_seed, by_problem)}).")
+        left_out = f"; {len(pairs)} of {len(bases)} seeds, in the others one of the two ended early"
+        said.append(
+            f"{meaning} {_verdict(by_seed, by_problem)} ({arm} less {other}: {_points(by_seed, by_problem)}"
+            f"{left_out if len(pairs) < len(bases) else ''})."
+        )
     return tuple(said)
 
 

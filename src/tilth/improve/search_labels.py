@@ -17,7 +17,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from tilth.errors import ConfigError
-from tilth.improve.answering import Answerer, Searchable, answer_bits, parsed, sample_seed, which_right
+from tilth.improve.answering import Answerer, Searchable, parsed, sample_seed, which_right
 from tilth.improve.family import end_token
 from tilth.improve.pseudo_labels import Answer, Labeller, PseudoLabel, label_everything, labelled
 from tilth.synthesis.verify.task_family import ProblemSource, TaskFamily
@@ -192,8 +192,7 @@ def keep_by_bits(label_all: Labeller, share: float) -> Labeller:
 
     def label(answer: Answer, problems: Sequence[Problem], difficulty: int) -> list[PseudoLabel]:
         labels = label_all(answer, problems, difficulty)
-        searcher = _searcher(answer)
-        bits = answer_bits(searcher.model, searcher.source, [(one.problem, one.rollout) for one in labels])
+        bits = _searcher(answer).bits([(one.problem, one.rollout) for one in labels], difficulty)
         best = sorted(range(len(labels)), key=lambda index: -bits[index])[: math.ceil(share * len(labels))]
         return [labels[index] for index in sorted(best)]
 

@@ -109,7 +109,15 @@ def verdict(result: LoopResult, at: float = SOLVED_AT) -> str:
         f"With at least {percent} right, {arm} solves up to {_shown(one.reached)} {unit}; its base model "
         f"{_shown(one.base)}: {_times(one)}."
     )
-    return " ".join((first, _compared(one, others), *_upper_bound(result, at, unit)))
+    return " ".join((first, *_capped(one, result), _compared(one, others), *_upper_bound(result, at, unit)))
+
+
+def _capped(one: Solvable, result: LoopResult) -> tuple[str, ...]:
+    """Says where more could not have been seen."""
+    capped = sum(reached == result.difficulties[-1] for reached in one.reached)
+    if not capped:
+        return ()
+    return (f"With {capped} of {len(one.reached)} seeds that is the hardest that is measured: it may solve more.",)
 
 
 def _times(one: Solvable) -> str:

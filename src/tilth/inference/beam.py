@@ -67,10 +67,16 @@ class BeamResult:
 
 
 def beam_search(
-    model: Transformer, prompts: Sequence[Sequence[int]], params: BeamParams, *, batch_size: int = 64
+    model: Transformer,
+    prompts: Sequence[Sequence[int]],
+    params: BeamParams,
+    *,
+    batch_size: int = 64,
+    n_tokens: int | None = None,
 ) -> list[BeamResult]:
     """Returns the likeliest continuations of each prompt, in the order of the prompts.
 
+    With `n_tokens` only the first so many ids are written: a model may have more than its tokenizer.
     Cost: a prompt takes `n_beams` rows of a batch. Raises: DataError as `generate_tokens`.
     """
     for index, prompt in enumerate(prompts):
@@ -79,7 +85,7 @@ def beam_search(
     found: dict[int, BeamResult] = {}
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
-        found |= zip(rows, _search([prompts[row] for row in rows], model, params), strict=True)
+        found |= zip(rows, _search([prompts[row] for row in rows], model, params, n_tokens), strict=True)
     return [found[index] for index in range(len(prompts))]
 
 
@@ -140,7 +146,9 @@ class _Prompt:
 
 
 @torch.inference_mode()
-def _search(prompts: Sequence[Sequence[int]], model: Transformer, params: BeamParams) -> list[BeamResult]:
+def _search(
+    prompts: Sequence[Sequence[int]], model: Transformer, params: BeamParams, n_tokens: int | None
+) -> list[BeamResult]:
     longest = max(map(len, prompts))
     context = model.config.context_length
     searches = [_Prompt(params, min(params.max_tokens, context - len(p)), len(p)) for p in prompts]
@@ -157,7 +165,7 @@ def _search(prompts: Sequence[Sequence[int]], model: Transformer, params: BeamPa
     active = searches
     while active:
         logits = F.linear(model.hidden(ids, cache)[:, -1], model.head_weight)
-        logprobs = logits.float().log_softmax(dim=-1)
+        logprobs = logits.float().log_softmax(dim=-1)[:, :n_tokens]
         rows: list[int] = []
         first = 0
         for search in active:

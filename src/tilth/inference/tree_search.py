@@ -91,9 +91,11 @@ def search_tree(
     params: TreeParams,
     *,
     batch_size: int = 256,
+    n_tokens: int | None = None,
 ) -> list[TreeResult]:
     """Searches for each prompt with its checker; results are in the order of the prompts.
 
+    With `n_tokens` only the first so many ids are written: a model may have more than its tokenizer.
     Raises: DataError for a prompt that cannot be continued, or where there are not as many checkers.
     """
     if len(prompts) != len(checkers):
@@ -105,7 +107,7 @@ def search_tree(
     found: list[TreeResult] = []
     for start in range(0, len(prompts), batch_size):
         part = slice(start, start + batch_size)
-        found += _search(model, prompts[part], checkers[part], decode, params)
+        found += _search(model, prompts[part], checkers[part], decode, params, n_tokens)
     return found
 
 
@@ -197,6 +199,7 @@ def _search(
     checkers: Sequence[Checker],
     decode: Callable[[Sequence[int]], str],
     params: TreeParams,
+    n_tokens: int | None,
 ) -> list[TreeResult]:
     context = model.config.context_length
     trees = [
@@ -205,7 +208,7 @@ def _search(
     ]
     rooted = [(tree, prompt) for tree, prompt in zip(trees, prompts, strict=True) if len(prompt) <= params.budget]
     if rooted:
-        for (tree, prompt), root in zip(rooted, _roots(model, [p for _, p in rooted], params), strict=True):
+        for (tree, prompt), root in zip(rooted, _roots(model, [p for _, p in rooted], params, n_tokens), strict=True):
             tree.spent = len(prompt)
             tree.push(root, 0)
     active = [tree for tree, _ in rooted]
@@ -213,19 +216,24 @@ def _search(
         expanded = [(tree, found) for tree in active if (found := tree.next()) is not None]
         if not expanded:
             return [tree.result() for tree in trees]
-        for (tree, _), node in zip(expanded, _expand(model, [found for _, found in expanded], params), strict=True):
+        nodes = _expand(model, [found for _, found in expanded], params, n_tokens)
+        for (tree, _), node in zip(expanded, nodes, strict=True):
             tree.push(node, 0)
         active = [tree for tree, _ in expanded]
 
 
-def _roots(model: Transformer, prompts: Sequence[Sequence[int]], params: TreeParams) -> list[_Node]:
+def _roots(
+    model: Transformer, prompts: Sequence[Sequence[int]], params: TreeParams, n_tokens: int | None
+) -> list[_Node]:
     longest = max(map(len, prompts))
     cache = _cache(model, [longest - len(prompt) for prompt in prompts], longest)
     ids = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=model.device)
-    return _nodes(model, ids, cache, [longest - len(p) for p in prompts], [((), ())] * len(prompts), params)
+    return _nodes(model, ids, cache, [longest - len(p) for p in prompts], [((), ())] * len(prompts), params, n_tokens)
 
 
-def _expand(model: Transformer, found: Sequence[tuple[_Node, int]], params: TreeParams) -> list[_Node]:
+def _expand(
+    model: Transformer, found: Sequence[tuple[_Node, int]], params: TreeParams, n_tokens: int | None
+) -> list[_Node]:
     """Puts one more token of each beginning through the model."""
     lengths = [node.keys.shape[2] for node, _ in found]
     longest = max(lengths)
@@ -241,7 +249,7 @@ def _expand(model: Transformer, found: Sequence[tuple[_Node, int]], params: Tree
     cache.length = longest
     ids = torch.tensor([[node.ids[rank]] for node, rank in found], device=model.device)
     begun = [((*node.tokens, node.ids[rank]), (*node.logprobs, node.nats[rank])) for node, rank in found]
-    return _nodes(model, ids, cache, padding, begun, params)
+    return _nodes(model, ids, cache, padding, begun, params, n_tokens)
 
 
 def _cache(model: Transformer, padding: Sequence[int], capacity: int) -> KVCache:
@@ -262,9 +270,10 @@ def _nodes(
     padding: Sequence[int],
     begun: Sequence[tuple[tuple[int, ...], tuple[float, ...]]],
     params: TreeParams,
+    n_tokens: int | None,
 ) -> list[_Node]:
     logits = F.linear(model.hidden(ids, cache)[:, -1], model.head_weight)
-    ordered, order = logits.float().log_softmax(dim=-1).sort(dim=-1, descending=True, stable=True)
+    ordered, order = logits.float().log_softmax(dim=-1)[:, :n_tokens].sort(dim=-1, descending=True, stable=True)
     nats, tokens = ordered[:, : params.width].tolist(), order[:, : params.width].tolist()
     end = cache.length
     return [

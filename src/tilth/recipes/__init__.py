@@ -1,4 +1,7 @@
-"""Recipes: functions that tie stages into steps. They read top to bottom, with one dial that derives the rest."""
+"""Recipes: functions that tie stages into steps. They read top to bottom, with one dial that derives the rest.
+
+A run has the name of its recipe, and lies beside the folders of all steps: no step is named as a recipe is.
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def collapse(
         CollapseConfig.from_effort(effort, seeds=seeds), generations=generations, prompt_tokens=prompt_tokens
     )
     experiment = Step(
-        "collapse",
+        "collapse-experiment",
         collapse_steps.collapse,
         config,
         data | {"tokenizer": tokenizer},

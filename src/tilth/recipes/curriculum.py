@@ -41,7 +41,7 @@ def curriculum(
     vocabulary = TokenizerConfig(vocab_size=VOCAB_SIZE, max_training_bytes=TOKENIZER_BYTES)
     tokenizer = Step("tokenizer", step_functions.train_tokenizer, vocabulary, data)
     experiment = Step(
-        "curriculum",
+        "curriculum-experiment",
         curriculum_steps.curriculum,
         CurriculumConfig.from_effort(effort, split="source" if second else "kind", seeds=seeds),
         data | {"tokenizer": tokenizer},

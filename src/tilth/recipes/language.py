@@ -45,7 +45,7 @@ def language(
     data: dict[str, Input] = {"train": curate / "train", "held_out": curate / "held_out"}
     vocabulary = Step("tokenizer", step_functions.train_tokenizer, TokenizerConfig(vocab_size=vocab_size), data)
     study = Step(
-        "language",
+        "language-experiment",
         language_steps.study_language,
         LanguageConfig.from_effort(effort, seeds=seeds),
         data | {"tokenizer": vocabulary},
@@ -55,5 +55,5 @@ def language(
         "report",
         step_functions.write_report,
         {"name": "language"},
-        {"curate": curate, "tokenizer": vocabulary, "language": study},
+        {"curate": curate, "tokenizer": vocabulary, study.label: study},
     )

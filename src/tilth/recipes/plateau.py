@@ -50,7 +50,7 @@ def plateau(
     data = {"train": curate / "train", "held_out": curate / "held_out"}
     tokenizer = Step("tokenizer", step_functions.train_tokenizer, TokenizerConfig(vocab_size=vocab_size), data)
     measured = Step(
-        "plateau",
+        "plateau-experiment",
         plateau_steps.plateau,
         config_of(seeds, depth, vocab_size, effort),
         {**data, "tokenizer": tokenizer},

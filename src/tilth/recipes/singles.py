@@ -161,9 +161,16 @@ def improve(
     text: Path | None = None,
     held_out: Path | None = None,
 ) -> Step:
-    """Runs the self-improving loop, from a given model and with real text where there are any."""
+    """Runs the self-improving loop, from a given model and with real text where there are any.
+
+    The file of a family of the user's own is an input: with other code, it is another step.
+    """
+    from tilth.improve.family import family_file
+
     given = {"model": model, "tokenizer": tokenizer, "text": text, "held_out": held_out}
-    inputs = {name: _made(path) for name, path in given.items() if path is not None}
+    inputs: dict[str, Input] = {name: _made(path) for name, path in given.items() if path is not None}
+    if (file := family_file(config.task)) is not None:
+        inputs["task"] = Source(str(file))
     return Step("improve", step_functions.improve, config, inputs, version=step_functions.IMPROVE_VERSION)
 
 

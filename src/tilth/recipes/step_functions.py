@@ -409,20 +409,26 @@ def export(config: Nothing, inputs: Inputs, out: Path, context: Context) -> Coun
 
     model, tokenizer = load_model(inputs["model"]), Tokenizer.load(inputs["tokenizer"])
     measured = read_result(Baselines, inputs["baselines"]).bits_per_byte if "baselines" in inputs else {}
-    facts: dict[str, str | float] = {
-        f"Bits per byte on held-out text, {name}": round(value, 4) for name, value in measured.items()
-    }
+    facts = held_out_facts(measured)
     if "improve" in inputs:
         from tilth.improve.chosen_model import choose_model
 
         choice = choose_model(model, inputs["improve"], tokenizer, Dataset.open(inputs["held_out"]))
         context.progress.say(f"export: {choice.why}")
         model = choice.model
-        facts["Which model"] = choice.why
+        facts = held_out_facts(measured, after_loop=choice.improved) | {"Which model": choice.why}
     to_hf(model, tokenizer, out, facts=facts)
     if "held_out" in inputs:
         write_prompts(out, opening_prompts(texts(Dataset.open(inputs["held_out"]))))
     return {"parameters": model.config.n_params}
+
+
+def held_out_facts(measured: Mapping[str, float], *, after_loop: bool = False) -> dict[str, str | float]:
+    """Returns lines of a model card; figures from before the loop are not those of the model that it made."""
+    shown = {"model": "the pretrained model before the loop"} if after_loop else {}
+    return {
+        f"Bits per byte on held-out text, {shown.get(name, name)}": round(value, 4) for name, value in measured.items()
+    }
 
 
 def write_report(config: Mapping[str, str], inputs: Inputs, out: Path, context: Context) -> Counts:

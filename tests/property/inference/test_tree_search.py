@@ -134,3 +134,12 @@ def test_a_prompt_beyond_the_budget_and_wrong_calls() -> None:
     with pytest.raises(ConfigError, match="budget is 0"):
         TreeParams(budget=0, max_tokens=2, stop_token=0)
     assert math.isclose(len(ALL), 85)
+
+
+def test_ids_that_the_tokenizer_lacks_are_never_written() -> None:
+    params = TreeParams(budget=1000, max_tokens=3, stop_token=0)
+    everything = Accepted(frozenset(ALL), prunes=False)
+    (result,) = search_tree(model(0), [[1, 2]], [everything], decode, params, n_tokens=3)
+    assert result.exhausted and {one.text for one in result.solutions} == {
+        text for text in ALL if len(text) < 3 and set(text) <= {"1", "2"}
+    }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import itertools
+import json
 import textwrap
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from tilth.errors import DataError
+from tilth.improve import doctest_calls as calls_module
 from tilth.improve.code_completion import ARROW, CodeCompletion
 from tilth.improve.doctest_calls import (
     Call,
@@ -20,8 +23,9 @@ from tilth.improve.doctest_calls import (
     varied,
     varied_calls,
 )
+from tilth.improve.family import distinct
 from tilth.results import write_result
-from tilth.synthesis.verify.sandbox import isolation
+from tilth.synthesis.verify.sandbox import CodeResult, isolation
 from tilth.types import Problem
 
 needs_sandbox = pytest.mark.skipif(len(isolation().layers) < 2, reason="this machine cannot isolate code")
@@ -56,6 +60,17 @@ def test_one_bad_expression_does_not_take_the_others_along() -> None:
     assert outputs_of(wanted) == ["2", None, None, None, "3.0"]
     assert outputs_of([]) == []
     assert outputs_of([("", "'x' * 1000"), ("", "'é'")]) == [None, "'é'"]
+
+
+def test_a_call_that_had_the_time_of_others_too_is_tried_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def two_lines(code: str, *, stdin: str, **limits: float) -> CodeResult:
+        """A machine on which two calls take all the time, and the call `slow` more than that."""
+        lines = [json.dumps(expression) for _, expression in json.loads(stdin)[:2]]
+        lines = list(itertools.takewhile(lambda line: "slow" not in line, lines))
+        return CodeResult(stdout="".join(f"{line}\n" for line in lines), stderr="", exit_code=None, reason="time")
+
+    monkeypatch.setattr(calls_module, "run_code", two_lines)
+    assert outputs_of([("", name) for name in ("a", "b", "c", "slow", "d")]) == ["a", "b", "c", None, "d"]
 
 
 @needs_sandbox
@@ -121,9 +136,37 @@ def test_problems_are_cut_in_one_place_and_read_back(tmp_path: Path) -> None:
         )
         assert one.answer in TASK.solutions(one)
         assert TASK.tokenizer.decode(TASK.tokenizer.encode_ordinary(one.prompt)) == one.prompt
-    # A function with one call is drawn as often as one with two.
     share = sum("mean(" in one.prompt for one in drawn) / 200
-    assert 0.35 < share < 0.65
-    assert TASK.solutions(problem("3.5", "median([")) == ["2, 5])", "3, 4])"]
+    assert 0.22 < share < 0.45
     write_result(tmp_path / "calls.json", CALLS)
     assert CodeCompletion.read(tmp_path).calls == tuple(read_calls(tmp_path)) == CALLS
+
+
+def test_no_answer_to_a_prompt_is_a_call_that_is_cut_elsewhere() -> None:
+    expressions = [f"mean([{a}, {b}])" for a in range(13) for b in range(13)]
+    task = CodeCompletion(
+        tuple(Call(module="statistics", function="mean", expression=text, output="6") for text in expressions)
+    )
+    problems = {one.prompt: one for one in task.propose(1, 3000, np.random.default_rng(0))}
+    assert len(problems) == task.n_problems(1) < len(expressions)
+    whole = [prompt.rpartition(ARROW)[2] + text for prompt, one in problems.items() for text in task.solutions(one)]
+    assert sorted(whole) == sorted(expressions)
+    assert task.solutions(problem("6", "mean([")) == [] or f"6{ARROW}mean([" in problems
+
+
+def test_other_calls_are_another_task() -> None:
+    assert CodeCompletion(CALLS).fingerprint == TASK.fingerprint != CodeCompletion(CALLS[:2]).fingerprint
+
+
+def test_a_rare_function_is_in_every_part_as_often() -> None:
+    """Test problems are drawn first: they must not use up a function with few calls."""
+    names = ["rare"] * 40 + ["common"] * 1160
+    calls = [
+        Call(module="m", function=name, expression=f"{name}([{i}, {i + 1}, {i + 2}])", output=str(i))
+        for i, name in enumerate(names)
+    ]
+    task = CodeCompletion(tuple(calls))
+    test = distinct(task, 1, 300, np.random.default_rng(0))
+    labelled = distinct(task, 1, 600, np.random.default_rng(1), {one.prompt for one in test})
+    rare = [sum("rare" in one.prompt for one in part) / len(part) for part in (test, labelled)]
+    assert max(rare) < 0.07 and min(rare) > 0.01

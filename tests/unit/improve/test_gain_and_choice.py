@@ -13,6 +13,7 @@ from tilth.improve.gain import one_sentence
 from tilth.improve.result import LOOP_RESULT, ArmResult, LoopResult, SeedResult
 from tilth.improve.rounds import RoundRecord, save_round
 from tilth.model import ModelConfig, Transformer
+from tilth.recipes.step_functions import held_out_facts
 from tilth.results import write_result
 from tilth.storage import Dataset, write_dataset
 from tilth.tokenizer import Tokenizer
@@ -120,3 +121,15 @@ def test_a_round_that_was_thrown_away_is_not_what_goes_out(tmp_path: Path, token
 def test_a_loop_without_a_treated_arm_made_no_model(tmp_path: Path) -> None:
     write_result(tmp_path / LOOP_RESULT, result(baseline=arm(0.2, 0.2)))
     assert improved_model(tmp_path) is None
+
+
+def test_a_card_does_not_give_the_loops_model_the_figures_of_the_one_before() -> None:
+    measured = {"model": 2.0, "5-gram": 3.0}
+    before = held_out_facts(measured)
+    assert before == {
+        "Bits per byte on held-out text, model": 2.0,
+        "Bits per byte on held-out text, 5-gram": 3.0,
+    }
+    after = held_out_facts(measured, after_loop=True)
+    assert "Bits per byte on held-out text, model" not in after
+    assert after["Bits per byte on held-out text, the pretrained model before the loop"] == 2.0

@@ -14,17 +14,21 @@ from filelock import FileLock
 
 from tilth.errors import ConfigError, DataError, StepError
 from tilth.execute import Context
-from tilth.improve import DEFAULT_ARMS, LoopConfig, LoopResult, Start, improve
+from tilth.improve import DEFAULT_ARMS, AlphabetTokenizer, LoopConfig, LoopResult, Start, improve
+from tilth.improve import loop as loop_module
 from tilth.improve.answering import accuracy
 from tilth.improve.arm_state import ArmState
 from tilth.improve.arms import CHECKED, LabelWith
 from tilth.improve.collect import Collected, Collector
 from tilth.improve.fine_tune import fine_tune, one_thread
-from tilth.improve.loop import LOCK, arms_of, run_arm, task_family
+from tilth.improve.folder_lock import LOCK
+from tilth.improve.loop import arms_of, run_arm, task_family
 from tilth.improve.one_round import run_round, source_for
 from tilth.improve.rounds import RoundRecord, has_model, read_model, read_pseudo_labels, read_record, save_round
 from tilth.improve.seed_run import SeedRun
+from tilth.recipes import singles
 from tilth.results import read_result
+from tilth.steps import Identities
 from tilth.types import Problem
 from unit.improve.families import Addition, FewBeyond, Last, LyingLast, PlainReverse
 
@@ -145,6 +149,37 @@ def test_the_gated_unfiltered_arm_follows_the_vote_arm(run: Run, tmp_path: Path)
     assert (arm.difficulty, arm.kept) == ((4, 2), (3, 0))
     labels = read_pseudo_labels(seed.round_folder("gated_unfiltered", 1))
     assert {label.problem.difficulty for label in labels} == {4}
+
+
+def test_a_round_that_the_leading_arm_threw_away_gives_its_follower_no_labels(run: Run, tmp_path: Path) -> None:
+    copytree(run[0] / "seed-0" / "base", tmp_path / "base")
+    seed = SeedRun(config=replace(CONFIG, rounds=1), family=FAMILY, seed=0, folder=tmp_path)
+    record = RoundRecord(difficulty=3, accuracy=(0.0,) * 6, kept=3, train_flops=1.0, good=False)
+    save_round(seed.round_folder("vote", 1), read_model(seed.base_folder, "cpu"), [], record)
+    arm, _ = run_arm(seed, "gated_unfiltered")
+    assert (arm.kept, arm.ended) == ((0,), "") and arm.train_flops > 0
+
+
+def test_the_tokenizer_and_the_file_of_a_family_are_part_of_the_identity(tmp_path: Path) -> None:
+    class Tokens(AlphabetTokenizer):
+        fingerprint = "one"
+
+    class Tokenized(Last):
+        tokenizer = Tokens(Last.letters + "=")
+
+    def identity(task: str = "reverse") -> dict[str, object]:
+        return loop_module._identity(replace(CONFIG, task=task), Tokenized(), Start(), None)
+
+    before = identity()
+    Tokens.fingerprint = "two"
+    assert (before["tokenizer"], identity()["tokenizer"]) == ("one", "two")
+    file = tmp_path / "mine.py"
+    seen: list[object] = []
+    for text in ("x = 1", "x = 2"):
+        file.write_text(text)
+        step = singles.improve(replace(CONFIG, task=f"{file}:x"))
+        seen.append((identity(f"{file}:x")["family_file"], Identities(tmp_path).fingerprint(step)))
+    assert seen[0] != seen[1] and len({*seen[0], *seen[1]}) == 4  # type: ignore[misc]
 
 
 def test_arms_keep_what_their_labeller_accepts(run: Run) -> None:

@@ -8,15 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from tilth.assay.experiment import EXPERIMENT_RESULT, Experiment
-from tilth.errors import ConfigError
+from tilth.errors import ConfigError, StepError
 from tilth.execute import Context
 from tilth.improve import search_arms
+from tilth.improve.answering import training_flops_per_token
 from tilth.improve.countdown import OPERATORS, Countdown
+from tilth.improve.folder_lock import LOCK
 from tilth.improve.search_arms import RECORD, SearchRecord, SearchRun, collect, run_arm, train_base
 from tilth.improve.search_config import SEARCH_ARMS, SearchConfig
 from tilth.improve.search_experiment import Words, paired_by_problem, search_experiment
+from tilth.model import Transformer, load_model
 from tilth.results import read_result
 from tilth.types import Problem
 
@@ -95,6 +99,24 @@ def test_no_arm_but_the_oracle_is_told_answers_and_all_are_asked_the_same(tmp_pa
     assert again.prompts(2) == second
 
 
+def test_another_task_of_the_same_name_is_not_mixed_in(finished: Path) -> None:
+    with pytest.raises(ConfigError, match="problems"):
+        search_experiment(Lenient(highest=7, highest_target=20), WORDS, CONFIG, finished, HERE)
+
+
+def test_a_second_process_is_refused(finished: Path) -> None:
+    with FileLock(finished / LOCK), pytest.raises(StepError, match="Another process is at work"):
+        search_experiment(TASK, WORDS, CONFIG, finished, HERE)
+
+
+def test_a_kill_after_the_base_model_leaves_no_checkpoint(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(finished, folder)
+    (folder / "seed-3" / "base" / "training").mkdir()
+    search_experiment(TASK, WORDS, CONFIG, folder, HERE)
+    assert contents(folder) == contents(finished) and not (folder / "seed-3" / "base" / "training").exists()
+
+
 class Unsolvable(Countdown):
     """Accepts nothing."""
 
@@ -108,6 +130,38 @@ def test_an_arm_without_an_accepted_answer_ends_with_a_word_and_others_go_on(tmp
     (ended,) = result.ended
     assert (ended.arm, ended.seed, ended.x) == ("samples", 3, 1) and "No answer to the 6 problems" in ended.why
     assert 3 in result.last("control", "accuracy") and result.last("samples", "accuracy") == {}
+
+
+def test_an_arm_that_follows_one_that_ended_ends_too(tmp_path: Path) -> None:
+    config = replace(CONFIG, arms=("flop_matched", "samples"))
+    result = search_experiment(Unsolvable(highest=6, highest_target=20), WORDS, config, tmp_path, HERE)
+    ended = {one.arm: (one.x, one.why) for one in result.ended}
+    assert ended["samples"][0] == 1 and ended["flop_matched"][0] == 2
+    assert "`samples`, which this one follows, ended" in ended["flop_matched"][1]
+
+
+class Ragged(Lenient):
+    """Answers of different lengths."""
+
+    def propose(self, difficulty: int, n: int, rng: np.random.Generator) -> list[Problem]:
+        found = super().propose(difficulty, n, rng)
+        return [replace(p, answer=f"{p.answer}{' +' * int(rng.integers(1, 8))}") for p in found]
+
+    def answer_tokens(self, difficulty: int) -> int:
+        return 14
+
+
+def test_equal_flops_are_equal_where_batches_differ_in_length(tmp_path: Path) -> None:
+    config = replace(CONFIG, arms=("flop_matched", "samples"), samples=64, rounds=1, batch_size=2)
+    result = search_experiment(Ragged(highest=6, highest_target=20), WORDS, config, tmp_path, HERE)
+    spent = {arm: result.flops([arm]) for arm in ("flop_matched", "samples")}
+    # Within half of the longest step.
+    longest = 2 * 19 * training_flops_per_token(read_model(tmp_path), 19)
+    assert abs(spent["flop_matched"] - spent["samples"]) <= longest / 2
+
+
+def read_model(folder: Path) -> Transformer:
+    return load_model(folder / "seed-3" / "base" / "model")
 
 
 def test_a_training_that_breaks_down_ends_its_arm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,12 @@ def test_bits_are_the_models_and_the_selection_keeps_the_most(answerer: Answerer
     labels = accept(answerer, PROBLEMS, 3)
     bits = answer_bits(answerer.model, LAST, [(one.problem, one.rollout) for one in labels])
     assert bits == pytest.approx([-sum(one.rollout.logprobs) / math.log(2) for one in labels], abs=1e-4)
+    before = answerer.flops
     kept = keep_by_bits(accept, 0.25)(answerer, PROBLEMS, 3)
+    labelling = answerer.flops - before
+    accept(answerer, PROBLEMS, 3)
+    # The forward pass that it selects by is spent, too.
+    assert labelling > (answerer.flops - before - labelling) > 0
     assert len(kept) == math.ceil(len(labels) / 4)
     chosen = {one.problem.id for one in kept}
     least = min(b for b, one in zip(bits, labels, strict=True) if one.problem.id in chosen)

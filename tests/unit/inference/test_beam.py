@@ -59,6 +59,16 @@ def test_one_beam_is_greedy_and_batches_do_not_matter(model: Transformer) -> Non
     assert greedy.tokens_spent == 5 and greedy.hypotheses[0].finish_reason == "length"
 
 
+def test_ids_that_the_tokenizer_lacks_are_never_written(model: Transformer) -> None:
+    params = BeamParams(n_beams=20, max_tokens=3, stop_tokens=(0,))
+    (result,) = beam_search(model, [[1, 2]], params, n_tokens=3)
+    found = {one.tokens for one in result.hypotheses}
+    assert {token for tokens in found for token in tokens} == {0, 1, 2}
+    assert {one.tokens: one.logprobs for one in beam_search(model, [[1, 2]], params)[0].hypotheses}.items() & {
+        one.tokens: one.logprobs for one in result.hypotheses
+    }.items()
+
+
 def test_the_context_is_a_limit_and_wrong_settings_are_told(model: Transformer) -> None:
     (result,) = beam_search(model, [[1] * 8], BeamParams(n_beams=2, max_tokens=50))
     assert {len(one.tokens) for one in result.hypotheses} == {2}

@@ -16,8 +16,8 @@ def test_its_steps_end_with_a_report_on_the_study(tmp_path: Path) -> None:
     target = load_recipe("language")(corpus=str(tmp_path), effort=0.5, seeds=(7, 8))
     steps = {step.name: step for step in needed_steps(target)}
     assert target.name == "report"
-    assert list(steps) == ["curate", "tokenizer", "language", "report"]
-    config = steps["language"].config
+    assert list(steps) == ["curate", "tokenizer", "language-experiment", "report"]
+    config = steps["language-experiment"].config
     assert isinstance(config, LanguageConfig)
     assert config.seeds == (7, 8)
     assert config.arm_tokens == LanguageConfig().arm_tokens / 2

@@ -35,7 +35,7 @@ def experiment(target: Step, runs: Path, name: str) -> Experiment:
 
     context = Context(runs=runs, workers=1)
     run(target, context)
-    (step,) = (one for one in in_order(target, context) if one.name == name)
+    (step,) = (one for one in in_order(target, context) if one.name == f"{name}-experiment")
     (found,) = (runs / step.name).glob("*/experiment.json")
     return read_result(Experiment, found)
 

@@ -67,6 +67,14 @@ def test_a_loop_that_works_names_its_difficulties() -> None:
     )
 
 
+def test_the_page_says_how_far_each_seed_solves() -> None:
+    arms = {"control": (1.0, 0.2, 0.1, 0.0), "vote": (1.0, 0.95, 0.9, 0.95)}
+    shown = page([result(arms, arms, arms)])
+    assert "How far it solves" in shown and "vote solves up to 9.0 (9.0-9.0) letters" in shown
+    assert "the hardest that is measured" in shown
+    assert "How far it solves" not in page([result({"control": BASE})])
+
+
 def test_arms_that_solve_the_same_share_a_clause() -> None:
     row = (1.0, 0.9, 0.2, 0.0)
     sentence = loop_findings.takeaway(result({"control": (1.0, 0.2, 0.1, 0.0), "vote": row, "oracle": row}))

@@ -13,9 +13,10 @@ from statistics import fmean
 
 from markupsafe import Markup
 
-from tilth.improve.arms import PLANS
+from tilth.improve.arms import ARMS, PLANS
 from tilth.improve.gain import one_sentence
 from tilth.improve.result import LoopExample, LoopResult
+from tilth.improve.solvable import verdict
 from tilth.report import charts, figures
 from tilth.report.views.loop_findings import (
     SOLVED,
@@ -88,6 +89,8 @@ class Experiment:
     arms: tuple[ArmMeaning, ...]
     columns: tuple[str, ...]
     table: tuple[ArmRow, ...]
+    solved: str
+    """How far the treated arm solves problems, and whether that is more than its controls; empty without one."""
     heat_maps: tuple[Markup, ...]
     last_round: Markup
     curves: tuple[Markup, ...]
@@ -129,6 +132,7 @@ def _experiment(result: LoopResult) -> Experiment:
         arms=tuple(ArmMeaning(arm, _tone(arm), _meaning(arm)) for arm in arms),
         columns=tuple(str(result.difficulties[i]) for i in shown),
         table=tuple(_row(result, arm, shown) for arm in arms),
+        solved=verdict(result) if any(PLANS[arm].role == "treatment" for arm in ARMS if arm in arms) else "",
         heat_maps=tuple(_heat_map(result, arm) for arm in arms if _learns(result, arm) or len(arms) == 1),
         last_round=_last_round(result, arms),
         curves=tuple(
