@@ -90,3 +90,5 @@ class SynthesisResult:
     """Folder of the source dataset, absolute; empty: there was none."""
     options: dict[str, object] = field(default_factory=dict[str, object])
     """The recipe's options, those at their default too."""
+    samples_per_prompt: int | None = None
+    """Samples that were drawn of each prompt; None: a result that does not say."""
