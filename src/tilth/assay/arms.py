@@ -61,9 +61,14 @@ class Text:
     """Ids of the documents that its lineage names."""
 
     @property
+    def own_names(self) -> frozenset[str]:
+        """Under which it may be in another dataset."""
+        return frozenset((self.id, digest(self.text).hex()))
+
+    @property
     def names(self) -> frozenset[str]:
         """All under which it, or what it was made of, may be in the source."""
-        return self.made_of | {self.id, digest(self.text).hex()}
+        return self.made_of | self.own_names
 
 
 def digest(text: str, *key: object) -> bytes:
@@ -143,17 +148,22 @@ def draw_texts(
     fresh: Dataset | None,
     config: ValueConfig,
     tokenizer: Tokenizer | None,
+    whole_source: Dataset | None = None,
 ) -> Texts:
     """Draws the documents of all arms and seeds. Documents that are in the held-out text are left out of all.
 
-    Without a tokenizer, one is trained on the source (but for what is set aside).
-    Cost: each dataset is read once, the dataset itself once more for each seed.
+    Without a tokenizer, one is trained on the source (but for what is set aside). `whole_source`: what the source is a
+    part of; documents of the dataset that were made of the rest are left out.
+    Cost: each dataset is read once or twice, the dataset itself once more for each seed. In memory: the text that is
+    read, and the names of the dataset's, the held-out and the fresh documents.
     Raises: DataError if the held-out set or the source has no text.
     """
     hidden = {digest(text.text) for text in read_texts(held_out)}
     measured = held_out_texts(held_out, config)
     share = 0.0 if fresh is not None else set_aside_share(source, config)
     named = {name for text in read_texts(dataset) for name in text.names}
+    # Of the source, the names that anybody asks for: it may be far larger than what is read of it.
+    asked = named | {name for text in (read_texts(fresh) if fresh is not None else ()) for name in text.own_names}
     known: set[str] = set()
     before = [Draw(config.before_tokens * MOST_BYTES_A_TOKEN) for _ in config.seeds]
     aside = [Draw(config.arm_tokens * MOST_BYTES_A_TOKEN) for _ in config.seeds]
@@ -161,8 +171,8 @@ def draw_texts(
     for text in read_texts(source):
         if digest(text.text) in hidden:
             continue
-        own = {text.id, digest(text.text).hex()}
-        known |= own
+        own = text.own_names
+        known |= own & asked
         if digest(text.text, "aside") < _fraction(share):
             _offer(text, aside, config.seeds)
             continue
@@ -171,8 +181,10 @@ def draw_texts(
             # Those that the dataset names come first: bytes compare from the left.
             draw.offer(text, bytes([own.isdisjoint(named)]) + digest(text.text, "before", seed))
     for text in read_texts(fresh) if fresh is not None else ():
-        if digest(text.text) not in hidden and text.id not in known and digest(text.text).hex() not in known:
+        if digest(text.text) not in hidden and known.isdisjoint(text.own_names):
             _offer(text, aside, config.seeds)
+    for text in read_texts(whole_source) if whole_source is not None else ():
+        known |= text.own_names & named
     if not sample.texts():
         raise DataError("The source holds no text that is not held out.", fix="Give a source with more documents.")
     tokenizer = tokenizer or _trained(sample.texts(), config)
@@ -225,7 +237,7 @@ def _dataset_texts(
     config: ValueConfig,
 ) -> tuple[tuple[Text, ...], int]:
     """Returns the documents of the dataset that tell nothing of source text that was not read; and how many do."""
-    read = {name for text in before for name in (text.id, digest(text.text).hex())}
+    read = {name for text in before for name in text.own_names}
     draw, left_out = Draw(config.arm_tokens * MOST_BYTES_A_TOKEN), 0
     for text in read_texts(dataset):
         if digest(text.text) in hidden or any(name in known and name not in read for name in text.names):

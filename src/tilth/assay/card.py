@@ -15,8 +15,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from tilth.assay.arms import read_texts
 from tilth.assay.config import AssayConfig
-from tilth.assay.cost import find_synthesis, measure_cost, share_read, with_value
+from tilth.assay.cost import find_synthesis, find_synthesis_file, measure_cost, share_read, with_value
 from tilth.assay.density import measure_density
 from tilth.assay.diversity import text_diversity
 from tilth.assay.findings import findings
@@ -26,7 +27,7 @@ from tilth.assay.scoring import NgramScorer, Scorer, TransformerScorer, open_sco
 from tilth.assay.structure import measure_structure
 from tilth.assay.text import Excerpt, Texts, excerpt, held_out_index, lineages_of, open_texts, seed_of, texts_of
 from tilth.assay.value import measure_value
-from tilth.errors import TilthError
+from tilth.errors import ReadError, TilthError
 from tilth.evaluation.held_out import ORDER, train_ngram
 from tilth.execute import Context
 from tilth.identity import claim
@@ -149,8 +150,10 @@ def assay(
     given = {"dataset": dataset, "source": source, "held_out": held_out, "fresh": fresh}
     opened = {name: open_texts(texts, _reading(texts, work)) for name, texts in given.items() if texts is not None}
     folders = tuple(map(Path, models))
+    run = find_synthesis_file(opened["dataset"])
     identity = {
         "config": config,
+        **({} if run is None else {"synthesis": Source(str(run)).fingerprint(work)}),
         **{name: opened[name].fingerprint if name in opened else None for name in given},
         "models": [Source(str(folder)).fingerprint(work) if folder.is_dir() else str(folder) for folder in folders],
         "tokenizer": tokenizer.fingerprint if tokenizer is not None else None,
@@ -210,8 +213,7 @@ def _card(material: Material, out: Path) -> AssayCard:
     value, value_notes, value_seconds = _value(material, parts["cost"].cost, out / "value")
     cost = parts["cost"].cost
     if cost is not None and value is not None:
-        bytes_a_token = material.own.size.measured_bytes / max(1, _n_tokens(material))
-        cost = with_value(cost, value, share_read(value, material.dataset.n_bytes, bytes_a_token))
+        cost = with_value(cost, value, share_read(value, material.dataset.n_bytes))
     card = AssayCard(
         dataset=material.own.size,
         source=material.real.size,
@@ -250,6 +252,8 @@ def _finished(name: str, make: Callable[[Material], Part], material: Material) -
     began = time.monotonic()
     try:
         part = make(material)
+    except ReadError:
+        raise  # the disk or the network: the next call measures it
     except TilthError as error:
         part = Part(notes=(f"{name.capitalize()} was not measured: {error.message}",))
     part = replace(part, seconds=round(time.monotonic() - began, 2))
@@ -388,10 +392,12 @@ def _value(material: Material, cost: Cost | None, out: Path) -> tuple[Value | No
     began = time.monotonic()
     share = material.own.size.measured_bytes / max(1, material.dataset.n_bytes)
     try:
+        source = _source_of_value(material)
         value = measure_value(
             material.own.dataset,
             out,
-            source=material.real.dataset,
+            source=source.dataset,
+            whole_source=material.source if source is not material.real else None,
             held_out=material.held_out.dataset,
             fresh=None if material.fresh is None else material.fresh.dataset,
             config=material.config.training,
@@ -399,13 +405,24 @@ def _value(material: Material, cost: Cost | None, out: Path) -> tuple[Value | No
             generation_flops=None if cost is None else share * cost.generation_flops,
             context=material.context,
         )
+    except ReadError:
+        raise
     except TilthError as error:
         return None, (f"Value was not measured: {error.message}",), 0.0
-    return value, (), round(time.monotonic() - began, 2)
+    return value, tuple(f"Value: {note}" for note in value.notes), round(time.monotonic() - began, 2)
 
 
-def _n_tokens(material: Material) -> int:
-    return sum(map(len, material.tokenizer.encode_batch(material.own.texts(), disallowed_special=())))
+def _source_of_value(material: Material) -> Excerpt:
+    """Returns what the learners read of the source. Of one above the limit, the documents that the dataset was made of
+    come first: text made of what no learner has read would pass for new."""
+    if material.real.size.bytes <= material.config.max_bytes:
+        return material.real
+    named = {name for text in read_texts(material.own.dataset) for name in text.names}
+    first = {text.id for text in read_texts(material.source) if not named.isdisjoint(text.own_names)}
+    return excerpt(
+        "source", material.source, material.work / "value-source", material.config.max_bytes,
+        without=held_out_index(material.held_out.documents(), material.work / "index"), first=first,
+    )  # fmt: skip
 
 
 def _free_name(name: str, taken: dict[str, Callable[[], Scorer]]) -> str:

@@ -6,15 +6,17 @@ All calls count, those of judges and those whose samples were rejected too: the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tilth.assay.result import Cost, Value
+from tilth.assay.arms import LONGER
+from tilth.assay.result import ArmLoss, Cost, LearnerValue, Value
 from tilth.intervals import Interval
 from tilth.results import read_result
 from tilth.storage import Dataset
+from tilth.synthesis.judge import CRITIC
 from tilth.synthesis.result import SYNTHESIS, SynthesisResult
+from tilth.synthesis.write import VERIFIER
 from tilth.teacher.ledger import Spending
 
 PFLOP = 1e15
@@ -30,11 +32,14 @@ class FoundCost:
 
 def find_synthesis(dataset: Dataset) -> SynthesisResult | None:
     """Returns the result of the run that a dataset is the samples of: in its folder, or in the one above."""
+    path = find_synthesis_file(dataset)
+    return None if path is None else read_result(SynthesisResult, path)
+
+
+def find_synthesis_file(dataset: Dataset) -> Path | None:
+    """Returns the file of that result."""
     folder = Path(str(dataset.folder))
-    for place in (folder, folder.parent):
-        if (place / SYNTHESIS).is_file():
-            return read_result(SynthesisResult, place / SYNTHESIS)
-    return None
+    return next((place / SYNTHESIS for place in (folder, folder.parent) if (place / SYNTHESIS).is_file()), None)
 
 
 def measure_cost(dataset: Dataset, teacher_params: float | None = None) -> FoundCost:
@@ -62,8 +67,8 @@ def measure_cost(dataset: Dataset, teacher_params: float | None = None) -> Found
             samples_kept=run.samples_kept,
             teachers=flops,
             recipe=run.recipe,
-            samples_per_prompt=run.samples_per_document,
-            verifier=run.critic,
+            samples_per_prompt=run.samples_per_prompt,
+            verifier=" + ".join(gate.gate for gate in run.gates if gate.gate in (CRITIC, VERIFIER) and gate.samples_in),
         )
     )
 
@@ -82,16 +87,20 @@ def _samples_made(run: SynthesisResult) -> int:
 def with_value(cost: Cost, value: Value, share: float) -> Cost:
     """Adds the headline: held-out bits per byte removed for each 10^15 generation FLOPs, by the largest learner.
 
-    `share` is how much of all that was generated the learners read: so much of the FLOPs is counted.
+    `share` is how much of all that was generated the learners read: so much of the FLOPs is counted. Of more training,
+    what it did count: FLOPs beyond those of an arm, fewer than generation took where the arm `longer` was cut.
     """
     if not value.learners or not cost.generation_flops or not share:
         return cost
     learner = max(value.learners, key=lambda one: one.n_params)
-    pflops = share * cost.generation_flops / PFLOP
+    pflops = longer_pflops = share * cost.generation_flops / PFLOP
+    dataset, longer = arm_of(learner, "dataset"), arm_of(learner, LONGER)
+    if dataset is not None and longer is not None and longer.flops > dataset.flops:
+        longer_pflops = min(pflops, (longer.flops - dataset.flops) / PFLOP)
     return replace(
         cost,
         bits_removed_per_pflop=_over(learner.bits_removed, pflops),
-        longer_bits_removed_per_pflop=_over(learner.longer_bits_removed, pflops),
+        longer_bits_removed_per_pflop=_over(learner.longer_bits_removed, longer_pflops),
     )
 
 
@@ -99,8 +108,12 @@ def _over(interval: Interval, amount: float) -> Interval:
     return Interval(interval.mean / amount, interval.low / amount, interval.high / amount)
 
 
-def share_read(value: Value, dataset_bytes: int, bytes_a_token: float) -> float:
-    """Returns the share of a dataset that the arm `dataset` of the largest learner read."""
-    learner = max(value.learners, key=lambda one: one.n_params)
-    read: Sequence[int] = [arm.unique_tokens for arm in learner.arms if arm.arm == "dataset"]
-    return min(1.0, read[0] * bytes_a_token / max(dataset_bytes, 1)) if read else 0.0
+def share_read(value: Value, dataset_bytes: int) -> float:
+    """Returns the share of a dataset that the arm `dataset` of the learners read."""
+    arm = arm_of(value.learners[0], "dataset") if value.learners else None
+    return 0.0 if arm is None else min(1.0, arm.bytes / max(dataset_bytes, 1))
+
+
+def arm_of(learner: LearnerValue, name: str) -> ArmLoss | None:
+    """Returns an arm by its name; None where it did not run."""
+    return next((arm for arm in learner.arms if arm.arm == name), None)

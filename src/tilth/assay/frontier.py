@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 
+from tilth.assay.cost import arm_of, share_read
 from tilth.assay.experiment import EXPERIMENT_RESULT, Experiment
 from tilth.assay.result import ASSAY_RESULT, AssayCard, LearnerValue
 from tilth.errors import DataError
@@ -103,7 +104,7 @@ def read_frontier(named: Sequence[tuple[str, Path]]) -> Frontier:
             experiments.append((name, read_result(Experiment, found)))
         else:
             card = read_result(AssayCard, found)
-            cards.append((name or card.dataset.name, card))
+            cards.append((name or found.resolve().parent.name, card))
     return frontier(cards, experiments)
 
 
@@ -163,11 +164,18 @@ def _check_alike(cards: Sequence[tuple[str, AssayCard]]) -> None:
                 raise DataError(
                     f"The cards `{first_name}` and `{name}` were not measured alike: {what} differ "
                     f"({one} and {other}).",
-                    fix="Measure both with the same held-out text, learners, tokens and seeds.",
+                    fix="Measure both with the same source, held-out text, learners, tokens and seeds.",
                 )
 
 
-_CONDITIONS = ("held-out texts", "held-out sizes", "learners (layers, parameters)", "tokens of an arm", "seeds")
+_CONDITIONS = (
+    "sources",
+    "held-out texts",
+    "held-out sizes",
+    "learners (layers, parameters)",
+    "tokens of an arm",
+    "seeds",
+)
 
 
 def _conditions(card: AssayCard) -> tuple[object, ...]:
@@ -175,6 +183,7 @@ def _conditions(card: AssayCard) -> tuple[object, ...]:
     if value is None:
         return ()
     return (
+        card.source.fingerprint if card.source is not None else "",
         card.held_out.fingerprint,
         f"{value.held_out_documents} documents, {value.held_out_bytes} bytes",
         [(one.depth, one.n_params) for one in value.learners],
@@ -190,11 +199,11 @@ def _card_points(name: str, card: AssayCard) -> list[FrontierPoint]:
     points: list[FrontierPoint] = []
     cost = card.cost
     for learner in value.learners:
-        arm = {one.arm: one for one in learner.arms}.get("dataset")
+        arm = arm_of(learner, "dataset")
         if arm is None:
             raise DataError(f"The card `{name}` has no arm `dataset`.", fix="Run its assay again.")
         gains = _gains(value.seeds, learner, arm.losses)
-        flops = math.nan if cost is None else cost.flops_per_kept_token * arm.unique_tokens
+        flops = math.nan if cost is None else cost.generation_flops * share_read(value, card.dataset.bytes)
         points.append(
             FrontierPoint(
                 group=f"held-out bits per byte removed, learner of {learner.depth} layers",
@@ -364,8 +373,8 @@ def _notes(points: Sequence[FrontierPoint], cards: Sequence[tuple[str, AssayCard
         yield "A card does not say which held-out text it was measured on: that it is the same was told by sizes alone."
     if cards:
         yield (
-            "FLOPs of a dataset are those for each token that its teachers were paid for and that was kept, times the "
-            "different tokens that the learner read; the two tokenizers may differ."
+            "FLOPs of a dataset are those of the part of it that the learners read, by bytes: that part of all that "
+            "was generated for it, rejected samples and judges included."
         )
 
 

@@ -20,7 +20,7 @@ import torch
 
 from tilth.assay.arms import Ids, row_order, rows_of
 from tilth.assay.config import ValueConfig
-from tilth.errors import TilthError
+from tilth.errors import DivergedError
 from tilth.execute import Context
 from tilth.model import ModelConfig, Transformer, load_model, save_model
 from tilth.model.loss import IGNORE_INDEX
@@ -29,6 +29,8 @@ from tilth.training import Batch, Schedule, TrainConfig, Trainer, initial_model,
 from tilth.training.bigrams import count_pairs, factored
 from tilth.training.cpu import fast_cpu
 from tilth.training.held_out import EVAL_BATCH_TOKENS, overlapping_windows
+from tilth.training.metrics import read_metrics
+from tilth.training.result import METRICS
 
 BEFORE = "before"
 TEXT = "text"
@@ -198,8 +200,10 @@ def _train(
     )
     try:
         trainer.run()
-    except TilthError as error:
-        return LossRecord(nats=(), tokens=trainer.tokens, flops=flops * trainer.step / steps, ended=error.message)
+    except DivergedError as error:
+        # By the log: how many more steps the trainer took before it looked at the loss is a matter of time.
+        done = 1 + len(read_metrics(learner.folder(arm) / _TRAINING / METRICS).train)
+        return LossRecord(nats=(), tokens=tokens * done // steps, flops=flops * done / steps, ended=error.message)
     nats = document_nats(model, load_held_out(learner.root / TEXT))
     if not all(map(math.isfinite, nats)):
         return LossRecord(nats=(), tokens=tokens, flops=flops, ended="The held-out loss is not finite.")

@@ -168,6 +168,8 @@ class ArmLoss:
     """Of training one seed, replayed text included."""
     ended: str = ""
     """What went wrong with an arm, in words; empty: nothing."""
+    bytes: int = 0
+    """Of the text that the arm had, before any of it was read again."""
 
 
 @dataclass(frozen=True, kw_only=True)

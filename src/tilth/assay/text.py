@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -128,16 +128,23 @@ class Excerpt:
 
 
 def excerpt(
-    name: str, dataset: Dataset, folder: Path, max_bytes: int, *, without: EvaluationIndex | None = None
+    name: str,
+    dataset: Dataset,
+    folder: Path,
+    max_bytes: int,
+    *,
+    without: EvaluationIndex | None = None,
+    first: Collection[str] = (),
 ) -> Excerpt:
     """Writes the excerpt of a dataset, or returns the one that is there; `without`: of the held-out text.
 
+    `first`: ids of documents that come before all others.
     Raises: DataError if no text is left.
     """
     if (folder / _SIZES).is_file():
         return replace(read_result(Excerpt, folder / _SIZES), folder=str(folder))
     shutil.rmtree(folder, ignore_errors=True)
-    chosen = held_out_excerpt(dataset.documents(), max_bytes)
+    chosen = _chosen(dataset, max_bytes, first)
     kept = chosen if without is None else [d for d in chosen if without.find(d.text) is None]
     if not kept:
         raise DataError(
@@ -158,6 +165,17 @@ def excerpt(
     found = Excerpt(size=size, contaminated=len(chosen) - len(kept), folder="")
     write_result(folder / _SIZES, found)
     return replace(found, folder=str(folder))
+
+
+def _chosen(dataset: Dataset, max_bytes: int, first: Collection[str]) -> list[Document]:
+    if not first:
+        return held_out_excerpt(dataset.documents(), max_bytes)
+    named = held_out_excerpt((one for one in dataset.documents() if one.id in first), max_bytes)
+    room = max_bytes - sum(len(one.text.encode("utf-8", "surrogatepass")) for one in named)
+    others = any(one.text and one.id not in first for one in dataset.documents())
+    if room <= 0 or not others:
+        return named
+    return [*named, *held_out_excerpt((one for one in dataset.documents() if one.id not in first), room)]
 
 
 def held_out_index(documents: list[Document], folder: Path) -> EvaluationIndex:

@@ -57,6 +57,8 @@ VALUE_RESULT = "value.json"
 """File name, in the folder of a measurement."""
 MOST_LONGER = 4
 """Times the training of an arm that the arm `longer` takes at most, however much the generation took."""
+FEW_SEEDS, FEW_DOCUMENTS = 3, 10
+"""Below which the verdict says that a bootstrap over them is too narrow."""
 UNDEFINED = Interval(math.nan, math.nan, math.nan)
 
 Floats = NDArray[np.float64]
@@ -72,6 +74,7 @@ def measure_value(
     config: ValueConfig | None = None,
     tokenizer: Tokenizer | None = None,
     generation_flops: float | None = None,
+    whole_source: Dataset | None = None,
     context: Context | None = None,
 ) -> Value:
     """Measures what a dataset is worth to learners that have read its source; writes `value.json`.
@@ -80,7 +83,9 @@ def measure_value(
     dataset that were made of that part are left out. A teacher that was itself trained on more of the source than the
     `before_tokens` that a learner reads passes on what the learner has not read, and that counts as the dataset's:
     give as source what the teacher saw, and read all of it. `generation_flops` is what making all of the dataset
-    took; where it is known, one more arm trains on for as many FLOPs. Called again in the same folder, it continues.
+    took; where it is known, one more arm trains on for as many FLOPs. `whole_source`: what `source` is a part of, where
+    it is one; documents of the dataset that were made of the rest are left out. Called again in the same folder, it
+    continues.
     Raises: DataError for too little text; ConfigError if `out` holds another measurement.
     """
     out, config, context = Path(out), config or ValueConfig(), context or Context()
@@ -92,13 +97,17 @@ def measure_value(
         "fresh": fresh.fingerprint if fresh is not None else None,
         "tokenizer": tokenizer.fingerprint if tokenizer is not None else None,
         "generation_flops": generation_flops,
+        **({} if whole_source is None else {"whole_source": whole_source.fingerprint}),
     }
     depths = tuple(f"depth-{depth}" for depth in config.depths)
     claim(out, identity, kind="value", outputs=(VALUE_RESULT, TEXT, *depths))
     clear_temporaries(out)
     if (out / VALUE_RESULT).exists():
         return read_result(Value, out / VALUE_RESULT)
-    texts = draw_texts(dataset, source=source, held_out=held_out, fresh=fresh, config=config, tokenizer=tokenizer)
+    texts = draw_texts(
+        dataset, source=source, held_out=held_out, fresh=fresh, config=config, tokenizer=tokenizer,
+        whole_source=whole_source,
+    )  # fmt: skip
     written = _write_tokens(texts, out / TEXT, config, fresh_given=fresh is not None)
     learners, notes = _learners(texts, written, dataset, out, config, generation_flops, context)
     notes = (*_notes(texts, written, config), *notes)
@@ -330,7 +339,7 @@ def _value(
         held_out_documents=len(losses[0].sizes),
         held_out_bytes=int(losses[0].sizes.sum()),
         flips=bool(flipped),
-        verdict=verdict(learners, flipped),
+        verdict=verdict(learners, flipped, n_documents=len(losses[0].sizes)),
         notes=notes,
     )
 
@@ -370,6 +379,7 @@ def _arm_loss(losses: Losses, arm: str, written: Mapping[tuple[int, str], Tokens
         losses=losses.bits_per_byte(arm),
         tokens=max(one.tokens for one in records) * own_rows(config) // batch_rows(config),
         unique_tokens=min(written[learner.seed, text].unique for learner in losses.learners),
+        bytes=min(written[learner.seed, text].bytes for learner in losses.learners),
         flops=max(one.flops for one in records),
         ended=" ".join(f"Seed {seed}: {why}" for seed, why in ended.items()),
     )
@@ -395,10 +405,16 @@ def flips(losses: Sequence[Losses], resamples: int) -> tuple[str, str] | None:
     return None
 
 
-def verdict(learners: Sequence[LearnerValue], flipped: tuple[str, str] | None) -> str:
+def verdict(learners: Sequence[LearnerValue], flipped: tuple[str, str] | None, *, n_documents: int) -> str:
     """Returns what a person should know of a value, in a sentence for the largest learner and what differs."""
     largest = max(learners, key=lambda one: one.depth)
     sentence = _sentence(largest)
+    n_seeds = sum(map(math.isfinite, _common_seeds(largest)))
+    if math.isfinite(largest.value.mean) and (n_seeds < FEW_SEEDS or n_documents < FEW_DOCUMENTS):
+        sentence += (
+            f" The interval is too narrow: it is drawn from {n_seeds} seed{'s' * (n_seeds != 1)} and {n_documents} "
+            f"held-out document{'s' * (n_documents != 1)}; {FEW_SEEDS} and {FEW_DOCUMENTS} are the least."
+        )
     gaining = [name for control, name in _controls(largest) if control.low > 0]
     if gaining and math.isfinite(largest.value.mean):
         sentence += (
@@ -411,6 +427,12 @@ def verdict(learners: Sequence[LearnerValue], flipped: tuple[str, str] | None) -
             "for the others."
         )
     return sentence
+
+
+def _common_seeds(one: LearnerValue) -> list[float]:
+    """Returns a number for each seed, nan where one of the trainings that nu is made of ended early."""
+    needed = [arm.losses for arm in one.arms if arm.arm in ("dataset", "fresh", "repeat")]
+    return [math.fsum(losses) for losses in zip(one.before, *needed, strict=True)]
 
 
 def _controls(one: LearnerValue) -> tuple[tuple[Interval, str], ...]:

@@ -209,6 +209,12 @@ def _value(found: LearnerValue, value: Value) -> list[Row]:
         ),
         ("value of noise", _interval(found.noise_value), NONE, "A value that is not above this counts as nothing."),
         (
+            "value of word salad",
+            _interval(found.word_salad_value),
+            NONE,
+            "The source's words in random order: a value that is not above this is of word frequencies alone.",
+        ),
+        (
             "bits per byte removed",
             _interval(found.bits_removed, digits=3),
             _interval(found.longer_bits_removed, digits=3),

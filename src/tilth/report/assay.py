@@ -211,6 +211,7 @@ def _learner_plot(learner: LearnerValue) -> Markup:
     rows = [
         ForestRow(label="dataset", tone="clay", interval=learner.value),
         ForestRow(label="noise", tone="sand", interval=learner.noise_value),
+        ForestRow(label="word_salad", tone="ochre", interval=learner.word_salad_value),
     ]
     marks = ((0.0, "no better than stopping or repeating"), (1.0, "as good as new real text"))
     return forest(rows, title=f"{_size(learner)}: value", form=_two, marks=marks)
@@ -296,9 +297,11 @@ def _novelty(novelty: Novelty) -> Part:
         )
     notes: list[str] = []
     if (excess := novelty.excess_over_neighbours) is not None:
+        real = novelty.held_out_excess
+        beside = "" if real is None else f"; of held-out text, {with_interval(real, _signed)}"
         notes.append(
-            f"Against the nearest documents of the source, a byte costs {with_interval(excess, _signed)} bits more: "
-            "far below 0 it is memorised or too easy, far above it is noise."
+            f"Against the nearest documents of the source, a byte costs {with_interval(excess, _signed)} bits "
+            f"more{beside}. Far below held-out text: memorised or too easy. Far above it: noise, or another kind."
         )
     return Part(
         takeaway=text,
@@ -326,6 +329,9 @@ def _density(density: Density, dataset: TextSize) -> Part:
     rows.append(("zstd, the dataset alone", figures.bits(density.compressed), figures.DASH))
     if density.compressed_given_source is not None:
         rows.append(("zstd, given the source", figures.bits(density.compressed_given_source), figures.DASH))
+    if math.isfinite(density.word_order):
+        orders = (figures.bits(density.word_order), figures.bits(density.source_word_order))
+        rows.append(("what the order of words saves (near 0: word salad, or no words)", *orders))
     first = next(iter(density.bits_per_byte), "")
     lead = f"{figures.bits(density.compressed)} bits per byte under zstd"
     if first:
@@ -346,10 +352,16 @@ def _structure(structure: Structure) -> Part:
         charts.Axes(x_label="bytes read", y_label="Bits per byte while learning", x_format=figures.axis),
         note="each batch is measured before it is trained on",
     )
+    beside = (
+        f" Of as much of the source: {structure.source_epiplexity_per_byte:.2f} a byte, and "
+        f"{figures.bits(structure.source_entropy)}."
+        if math.isfinite(structure.source_entropy)
+        else ""
+    )
     return Part(
         takeaway="While reading it once, a small learner took up "
         f"{figures.short(structure.epiplexity)} bits of structure ({structure.epiplexity_per_byte:.2f} a byte); "
-        f"{figures.bits(structure.entropy)} bits per byte stay unpredictable to it.",
+        f"{figures.bits(structure.entropy)} bits per byte stay unpredictable to it.{beside}",
         about="What can be learned from a text (S, epiplexity) is the area between the learning curve and its end; "
         "what is left at the end (H) is noise to this learner. Random characters: large H, no S. One sentence "
         "repeated: neither. A model's own samples have much S and still teach nothing new: read it beside the value. "

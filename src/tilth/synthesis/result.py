@@ -90,7 +90,5 @@ class SynthesisResult:
     """Folder of the source dataset, absolute; empty: there was none."""
     options: dict[str, object] = field(default_factory=dict[str, object])
     """The recipe's options, those at their default too."""
-    samples_per_document: int | None = None
-    """Times that the recipe was run on each document; None: not known."""
-    critic: str = ""
-    """Kind of the critic that judged the samples; empty: none did."""
+    samples_per_prompt: int | None = None
+    """Samples that were drawn of each prompt; None: a result that does not say."""

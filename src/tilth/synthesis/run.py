@@ -465,8 +465,7 @@ class _Run:
             samples_lost=tally.samples_lost,
             dataset=_whole_path(self.sources.folder),
             options=cast("dict[str, object]", canonical(self.plan.options, defaults=True)),
-            samples_per_document=self.plan.config.samples,
-            critic=self.plan.config.gates.critic,
+            samples_per_prompt=self.config.samples,
         )
 
 

@@ -113,6 +113,22 @@ def test_source_documents_that_the_dataset_was_made_of_are_read_first(tmp_path: 
         assert one.left_out == 0
 
 
+def test_copies_of_source_text_beyond_the_part_that_is_read_are_left_out(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    part, rest = SOURCE[:100], SOURCE[100:]
+    texts = draw_texts(
+        dataset(tmp_path / "dataset", OTHER + rest),
+        source=dataset(tmp_path / "source", part),
+        held_out=dataset(tmp_path / "held_out", HELD_OUT),
+        fresh=dataset(tmp_path / "fresh", FRESH),
+        config=CONFIG,
+        tokenizer=tokenizer,
+        whole_source=dataset(tmp_path / "whole", SOURCE),
+    )
+    for one in texts.seeds:
+        assert one.left_out == len(rest)
+        assert not {text.text for text in one.dataset} & set(rest)
+
+
 def with_lineage(folder: Path, texts: list[str], source_ids: list[str]) -> Dataset:
     rows = [
         {

@@ -15,10 +15,11 @@ import pytest
 
 from tilth.assay import AssayCard, AssayConfig, assay
 from tilth.assay.card import NGRAM, PROXY
+from tilth.assay.text import excerpt
 from tilth.errors import ConfigError, DataError
 from tilth.files import write_json
 from tilth.results import read_result
-from tilth.storage import finish_dataset, shard_name, write_table
+from tilth.storage import Dataset, finish_dataset, shard_name, write_table
 from tilth.types import DOCUMENT_SCHEMA, Document, extend_lineage
 from unit.assay.texts import dataset, docstrings
 
@@ -173,6 +174,28 @@ def test_a_tenth_of_the_text_is_read_where_that_is_the_limit(folder: Path) -> No
     card = measured(folder, "much", FRESH, config=replace(CONFIG, max_bytes=12_000))
     assert 8_000 < card.dataset.measured_bytes <= 12_000
     assert any("of the dataset" in note.lower() and "--max-bytes" in note for note in card.notes)
+
+
+def test_named_documents_of_a_large_source_come_first(folder: Path, tmp_path: Path) -> None:
+    source = Dataset.open(folder / "source")
+    last = [document.id for document in sorted(source.documents(), key=lambda one: one.id)][-10:]
+    found = excerpt("source", source, tmp_path / "named", 20_000, first=last)
+    ids = {document.id for document in found.dataset.documents()}
+    assert set(last) <= ids
+    assert len(ids) > len(last)
+    assert found.size.measured_bytes <= 20_000
+    assert found.size.fingerprint == source.fingerprint
+    assert not set(last) & {d.id for d in excerpt("source", source, tmp_path / "plain", 20_000).dataset.documents()}
+
+
+@pytest.mark.slow
+def test_a_synthesis_result_that_changed_is_another_assay(folder: Path, tmp_path: Path) -> None:
+    dataset(tmp_path / "run" / "samples", FRESH[:30])
+    arguments = {"source": folder / "source", "held_out": folder / "held_out", "config": CONFIG}
+    assay(tmp_path / "run" / "samples", tmp_path / "card", **arguments)
+    write_json(tmp_path / "run" / "synthesis.json", {})
+    with pytest.raises(ConfigError, match="another call"):
+        assay(tmp_path / "run" / "samples", tmp_path / "card", **arguments)
 
 
 SCRIPT = """

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,14 @@ def write_run(folder: Path, *spending: Spending) -> None:
             complete=True,
             gates=(
                 GateCount(gate="empty", samples_in=10, samples_out=8),
-                GateCount(gate="g", samples_in=8, samples_out=4),
+                GateCount(gate="critic", samples_in=8, samples_out=4),
             ),
+            samples_per_prompt=2,
             parts={},
             spending=spending,
             samples_kept=4,
             bytes_kept=100,
             seconds=1.0,
-            samples_per_document=4,
-            critic="rubric",
         ),
     )
 
@@ -51,8 +51,7 @@ def test_the_cost_counts_judges_and_rejected_samples(tmp_path: Path) -> None:
     assert cost.flops_per_kept_token == 25_000
     assert (cost.samples_made, cost.samples_kept) == (10, 4)
     assert cost.teachers == {"t": 2e6, "j": 5e5}
-    # What the frontier tells datasets apart by.
-    assert (cost.recipe, cost.samples_per_prompt, cost.verifier) == ("r", 4, "rubric")
+    assert (cost.recipe, cost.samples_per_prompt, cost.verifier) == ("r", 2, "critic")
 
 
 def test_unknown_parameters_are_asked_for_and_taken(tmp_path: Path) -> None:
@@ -82,18 +81,23 @@ def test_the_headline_is_bits_removed_for_the_flops_of_what_was_read(tmp_path: P
     nan = Interval(math.nan, math.nan, math.nan)
 
     def learner(n_params: int, removed: float) -> LearnerValue:
-        arm = ArmLoss(arm="dataset", losses=(1.0,), tokens=100, unique_tokens=50, flops=1.0)
+        arm = ArmLoss(arm="dataset", losses=(1.0,), tokens=100, unique_tokens=50, flops=1e15, bytes=200)
+        longer = replace(arm, arm="longer", flops=1.5e15)
         return LearnerValue(
-            depth=1, n_params=n_params, before=(1.0,), arms=(arm,), value=nan, noise_value=nan,
-            bits_removed=Interval(removed, removed / 2, 2 * removed), longer_bits_removed=nan,
+            depth=1, n_params=n_params, before=(1.0,), arms=(arm, longer), value=nan, noise_value=nan,
+            bits_removed=Interval(removed, removed / 2, 2 * removed), longer_bits_removed=Interval(0.1, 0.1, 0.1),
         )  # fmt: skip
 
     value = Value(
         learners=(learner(10, 9.0), learner(20, 0.2)), seeds=(0,), held_out_documents=1, held_out_bytes=1, flips=False,
         verdict="",
     )  # fmt: skip
-    assert share_read(value, 400, bytes_a_token=4.0) == 0.5
-    per_pflop = with_value(cost, value, 0.5).bits_removed_per_pflop
+    assert share_read(value, 400) == 0.5
+    found = with_value(cost, value, 0.5)
+    per_pflop = found.bits_removed_per_pflop
     assert per_pflop is not None
     assert per_pflop.mean == pytest.approx(0.1)  # the larger learner's .2 bits for half of 4 PFLOP
+    # Training longer was cut to half a PFLOP beyond an arm's: what it removed is divided by what it took.
+    assert found.longer_bits_removed_per_pflop is not None
+    assert found.longer_bits_removed_per_pflop.mean == pytest.approx(0.2)
     assert with_value(cost, value, 0.0).bits_removed_per_pflop is None

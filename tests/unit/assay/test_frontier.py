@@ -30,16 +30,26 @@ def card(
     samples: float | None = 1,
     verifier: str = "",
     fingerprint: str = "h",
+    source: str = "s",
     tokens: int = 100_000,
     unique: int | None = None,
 ) -> AssayCard:
     after = tuple(b - r for b, r in zip(BEFORE, removed, strict=True))
-    size = TextSize(name=name, documents=10, bytes=1000, measured_documents=10, measured_bytes=1000)
+    size = TextSize(name=name, documents=10, bytes=400_000, measured_documents=10, measured_bytes=400_000)
     learner = LearnerValue(
         depth=2,
         n_params=100,
         before=BEFORE,
-        arms=(ArmLoss(arm="dataset", losses=after, tokens=tokens, unique_tokens=unique or tokens, flops=1e9),),
+        arms=(
+            ArmLoss(
+                arm="dataset",
+                losses=after,
+                tokens=tokens,
+                unique_tokens=unique or tokens,
+                flops=1e9,
+                bytes=4 * (unique or tokens),
+            ),
+        ),
         value=Interval(0.5, 0.4, 0.6),
         noise_value=Interval(0, -0.1, 0.1),
         bits_removed=mean_interval(removed),
@@ -48,13 +58,13 @@ def card(
     cost = None
     if flops_per_token is not None:
         cost = Cost(
-            generation_flops=flops_per_token * 1000, kept_tokens=1000, flops_per_kept_token=flops_per_token,
+            generation_flops=flops_per_token * 100_000, kept_tokens=100_000, flops_per_kept_token=flops_per_token,
             samples_made=20, samples_kept=10, teachers={teacher: 1.0}, recipe=recipe, samples_per_prompt=samples,
             verifier=verifier,
         )  # fmt: skip
     return AssayCard(
         dataset=size,
-        source=None,
+        source=dataclasses.replace(size, name="source", fingerprint=source),
         held_out=dataclasses.replace(size, name="held_out", fingerprint=fingerprint),
         contaminated_documents=0,
         density=Density(bits_per_byte={}, source_bits_per_byte={}, compressed=2.0),
@@ -148,6 +158,7 @@ def test_a_seed_that_ended_early_is_left_out_of_both() -> None:
     ("other", "named"),
     [
         (card(GOOD, 1e9, fingerprint="another"), "held-out texts"),
+        (card(GOOD, 1e9, source="another"), "sources"),
         (card(GOOD, 1e9, tokens=50_000), "tokens of an arm"),
     ],
 )

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from tilth.assay.arms import ARMS
 from tilth.assay.config import ValueConfig
 from tilth.assay.learner import BEFORE, Learner, LossRecord, arm_steps, batch_rows, document_nats
-from tilth.assay.result import Value
+from tilth.assay.result import ArmLoss, LearnerValue, Value
 from tilth.assay.value import UNDEFINED, Losses, flips, longer_steps, measure_value, nu, percentile_interval, verdict
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
+from tilth.files import write_json
 from tilth.intervals import Interval
 from tilth.results import read_result, write_result
 from tilth.tokenizer import Tokenizer
@@ -297,6 +298,17 @@ def test_an_arm_that_ended_does_not_end_the_others(tmp_path: Path, measured: tup
     assert "the arm `dataset` ended early" in value.verdict
 
 
+def test_an_error_that_is_no_divergence_is_not_the_end_of_an_arm(tmp_path: Path, measured: tuple[Path, Value]) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".value.claim.json").write_bytes((measured[0] / ".value.claim.json").read_bytes())
+    training = out / "depth-1" / "seed-0" / "dataset" / "training"
+    write_json(training / ".training.claim.json", {"of": "another"})
+    with pytest.raises(ConfigError, match="training of another call"):
+        measure(tmp_path)
+    assert not (training.parent / "loss.json").exists()
+
+
 def test_losses_of_documents_are_those_of_the_training_stage() -> None:
     tokenizer = Tokenizer.train(SOURCE, vocab_size=300)
     model = initial_model(replace(learner_shape(), vocab_size=tokenizer.vocab_size), 0)
@@ -319,7 +331,7 @@ def test_verdicts(measured: tuple[Path, Value]) -> None:
             noise_value=Interval(noise, noise - 0.2, noise + 0.2),
             word_salad_value=Interval(salad, salad - 0.2, salad + 0.2),
         )
-        return verdict([one], ("dataset", "repeat") if flipped else None)
+        return verdict([one], ("dataset", "repeat") if flipped else None, n_documents=50)
 
     assert says(0.2, 0.5, 0.8).startswith("Worth 0.50 (95% interval 0.20 to 0.80) of as much new real text")
     assert says(1.1, 1.5, 1.8).startswith("Worth more than new real text")
@@ -331,6 +343,23 @@ def test_verdicts(measured: tuple[Path, Value]) -> None:
     assert says(-0.8, -0.5, -0.2).startswith("Harmful")
     assert says(math.nan, math.nan, math.nan).startswith("The value is not defined: new real text lowered")
     assert "differs between the sizes" in says(0.2, 0.5, 0.8, flipped=True)
+
+
+def test_a_verdict_says_that_few_seeds_or_documents_make_the_interval_too_narrow() -> None:
+    def says(*losses: float, n_documents: int) -> str:
+        arms = tuple(
+            ArmLoss(arm=arm, losses=losses, tokens=1, unique_tokens=1, flops=1.0)
+            for arm in ("dataset", "fresh", "repeat")
+        )
+        one = LearnerValue(
+            depth=1, n_params=1, before=(2.0,) * len(losses), arms=arms, value=Interval(0.5, 0.4, 0.6),
+            noise_value=UNDEFINED, bits_removed=UNDEFINED, longer_bits_removed=UNDEFINED,
+        )  # fmt: skip
+        return verdict([one], None, n_documents=n_documents)
+
+    assert "too narrow" not in says(1.0, 1.0, 1.0, n_documents=10)
+    assert "drawn from 2 seeds and 10 held-out documents" in says(1.0, math.nan, 1.0, n_documents=10)
+    assert "drawn from 3 seeds and 1 held-out document;" in says(1.0, 1.0, 1.0, n_documents=1)
 
 
 # Kills

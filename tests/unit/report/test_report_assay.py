@@ -48,6 +48,7 @@ def learner(depth: int) -> LearnerValue:
         noise_value=UNKNOWN,
         bits_removed=Interval(0.12, 0.1, 0.14),
         longer_bits_removed=UNKNOWN,
+        word_salad_value=Interval(0.07, 0.06, 0.08),
     )
 
 
@@ -56,10 +57,13 @@ CARD = AssayCard(
     source=size("web"),
     held_out=size("held out"),
     contaminated_documents=2,
-    density=Density(bits_per_byte={"5-gram": 1.9}, source_bits_per_byte={"5-gram": 2.3}, compressed=2.2),
+    density=Density(bits_per_byte={"5-gram": 1.9}, source_bits_per_byte={"5-gram": 2.3}, compressed=2.2,
+        word_order=0.3,
+    ),
     structure=Structure(
         learner="1 layer", flops=1e9, tokens=1000, entropy=2.0, epiplexity=3000.0, epiplexity_per_byte=0.6,
-        prequential=2.6, curve=((1000.0, 3.0), (2000.0, 2.5), (3000.0, 2.0)),
+        prequential=2.6, source_entropy=1.9, source_epiplexity_per_byte=0.5,
+        curve=((1000.0, 3.0), (2000.0, 2.5), (3000.0, 2.0)),
     ),
     diversity=Diversity(
         near_duplicates=0.1, semantic_duplicates=0.2, vendi=12.0, sampled_documents=50, opening_share=0.3,
@@ -67,6 +71,7 @@ CARD = AssayCard(
     ),
     novelty=Novelty(
         bits_per_byte_given_source=1.4, held_out_bits_per_byte=2.4, overlap_with_source=0.3, n=5,
+        excess_over_neighbours=Interval(0.51, 0.45, 0.56), held_out_excess=Interval(0.33, 0.18, 0.49),
         by_seed={"copy": 1, "rephrase": 2},
         examples=(
             DocumentNovelty(id="a", seed_id="b", kind="copy", overlap=0.9, excerpt="a <i>copy", seed_excerpt="seed"),
@@ -102,6 +107,10 @@ def test_the_page_shows_every_part(tmp_path: Path) -> None:
         "a &lt;i&gt;copy",
         "once upon a time there",
         "10 of 20 samples were kept",
+        "0.07 (0.06 to 0.08)",
+        "of held-out text, +0.33 (+0.18 to +0.49)",
+        "what the order of words saves",
+        "Of as much of the source: 0.50 a byte",
     ):
         assert part in text, part
 
