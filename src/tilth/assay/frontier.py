@@ -92,6 +92,8 @@ class Frontier:
 def read_frontier(named: Sequence[tuple[str, Path]]) -> Frontier:
     """Reads cards and experiments, each (name or "", file or folder), and returns their frontier.
 
+    A card without a name is called as its folder.
+
     Raises: DataError for a file that is neither, cards without a value, two points of one name, or cards that were not
     measured alike.
     """
@@ -103,7 +105,7 @@ def read_frontier(named: Sequence[tuple[str, Path]]) -> Frontier:
             experiments.append((name, read_result(Experiment, found)))
         else:
             card = read_result(AssayCard, found)
-            cards.append((name or card.dataset.name, card))
+            cards.append((name or found.resolve().parent.name, card))
     return frontier(cards, experiments)
 
 

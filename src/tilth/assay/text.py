@@ -153,6 +153,7 @@ def excerpt(
         bytes=dataset.n_bytes,
         measured_documents=written.n_documents,
         measured_bytes=written.n_bytes,
+        fingerprint=dataset.fingerprint,
     )
     found = Excerpt(size=size, contaminated=len(chosen) - len(kept), folder="")
     write_result(folder / _SIZES, found)
