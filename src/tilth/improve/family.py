@@ -1,8 +1,8 @@
 """What the loop learns: families of text problems of growing difficulty, and how their problems are shared out.
 
 What a family has to offer stands in `synthesis/verify/task_family.py`, beside families for language models; `FAMILIES`
-names the loop's own, from `string_families.py`, `reverse_addition.py`, `sorting.py` and `countdown.py`. Here is also the
-split into problems that are trained on and problems that are measured.
+names the loop's own, from `string_families.py`, `reverse_addition.py`, `sorting.py` and `countdown.py`. Here is also
+the split into problems that are trained on and problems that are measured.
 """
 
 from __future__ import annotations
