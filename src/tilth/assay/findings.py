@@ -36,6 +36,8 @@ FEW_RARE_WORDS = 0.7
 MANY_UNKNOWN = 0.3
 LEAST_DOCUMENTS = 20
 """Shares of fewer documents say little."""
+LEAST_BYTES = 5000
+"""Of each text: figures of less are chance."""
 
 _Found = Iterator[tuple[float, str]]
 
@@ -45,7 +47,7 @@ def findings(card: AssayCard) -> tuple[str, ...]:
     rules = (_contaminated, _copies, _seeds, _diversity, _density, _neighbours, _structure)
     found = [entry for rule in rules for entry in rule(card)]
     found.sort(key=lambda entry: -entry[0])
-    sentences = [sentence for _, sentence in found]
+    sentences = [*_too_little(card), *(sentence for _, sentence in found)]
     if not sentences:
         sentences = ["Nothing that was measured without training on it speaks against the dataset."]
     return (*_value(card), *sentences)
@@ -53,6 +55,17 @@ def findings(card: AssayCard) -> tuple[str, ...]:
 
 def _value(card: AssayCard) -> list[str]:
     return [] if card.value is None else [card.value.verdict]
+
+
+def _too_little(card: AssayCard) -> list[str]:
+    """A finding that rests on a few sentences is chance: this comes before it."""
+    texts = [text for text in (card.dataset, card.source, card.held_out) if text is not None]
+    return [
+        f"There is too little text to judge by: the {text.name} has {text.measured_bytes:,} bytes. What is said about "
+        f"it below, or in comparison with it, may be chance. Give at least {LEAST_BYTES:,} bytes, better a million."
+        for text in texts
+        if text.measured_bytes < LEAST_BYTES
+    ]
 
 
 def _contaminated(card: AssayCard) -> _Found:

@@ -93,6 +93,8 @@ class Frontier:
 def read_frontier(named: Sequence[tuple[str, Path]]) -> Frontier:
     """Reads cards and experiments, each (name or "", file or folder), and returns their frontier.
 
+    A card without a name is called as its folder.
+
     Raises: DataError for a file that is neither, cards without a value, two points of one name, or cards that were not
     measured alike.
     """

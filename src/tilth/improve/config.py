@@ -22,11 +22,14 @@ class LoopConfig:
     """Let a model teach itself a family of problems from easy to hard, beside its controls."""
 
     task: str = "reverse"
-    """Name of the family of problems: reverse, copy ..., any of `tilth.synthesis.verify`, or `path/to/file.py:name`."""
+    """Family of problems: reverse, copy, reverse_addition, sort, countdown_postfix; one of `tilth.synthesis.verify`,
+    such as word_problems; or `path/to/file.py:name`."""
     arms: tuple[Arm, ...] = DEFAULT_ARMS
     """What is run from the base model; arms that the family has no use for are left out."""
     label_with: LabelWith = "vote"
-    """How treated arms come to labels. With a checker's, the arm `verified` takes the place of the arm `vote`."""
+    """How treated arms come to labels. Without a checker: the majority over augmented problems (vote) or samples
+    (sample_vote), or the likeliest sample (best_of_n). With one, whose arm is `verified` instead of `vote`: what it
+    accepts of samples, a beam, or a tree search (countdown_postfix); bits: the accepted samples that tell most."""
     rounds: int = 8
     """Rounds of generating, verifying and fine-tuning; each may take on problems one step harder."""
     base_difficulty: int = 6

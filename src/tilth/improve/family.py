@@ -1,8 +1,8 @@
 """What the loop learns: families of text problems of growing difficulty, and how their problems are shared out.
 
-What a family has to offer stands in `synthesis/verify/task_family.py`, beside families for language models; the loop's
-own are in `string_families.py` and `reverse_addition.py`, and `FAMILIES` names them. Here is also the split into
-problems that are trained on and problems that are measured.
+What a family has to offer stands in `synthesis/verify/task_family.py`, beside families for language models; `FAMILIES`
+names the loop's own, from `string_families.py`, `reverse_addition.py`, `sorting.py` and `countdown.py`. Here is also
+the split into problems that are trained on and problems that are measured.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tilth.errors import ConfigError, DataError
+from tilth.improve.countdown import Countdown
 from tilth.improve.reverse_addition import ReverseAddition
 from tilth.improve.sorting import SortLetters
 from tilth.improve.string_families import Copy, Reverse
@@ -28,8 +29,12 @@ FAMILIES: Mapping[str, Callable[[TextTokenizer | None], TaskFamily]] = {
     "copy": Copy,
     "reverse_addition": ReverseAddition,
     "sort": SortLetters,
+    "countdown_postfix": lambda tokenizer: Countdown(),
 }
-"""The loop's own families by name; those for language models have a registry of their own."""
+"""The loop's own families by name; those for language models have a registry of their own.
+
+Strings and sums have a form of text, which they take with a tokenizer; countdown keeps its own tokens.
+"""
 
 
 def family_named(name: str, tokenizer: TextTokenizer | None = None) -> TaskFamily:

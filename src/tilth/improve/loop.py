@@ -36,6 +36,7 @@ from tilth.improve.monitor import TEXT_LOSS, monitor_values
 from tilth.improve.one_round import run_round
 from tilth.improve.result import LOOP_RESULT, ArmResult, LoopExample, LoopResult, MonitorReading, SeedResult
 from tilth.improve.rounds import RoundRecord, has_model, read_model, read_record, remove_model, save_round
+from tilth.improve.search_labels import check_searchable
 from tilth.improve.seed_run import SeedRun
 from tilth.improve.self_play import prompt_reader
 from tilth.improve.start import Start, TextMix, held_out_documents, text_tokenizer, with_tokenizer
@@ -119,7 +120,7 @@ def task_family(name: str, tokenizer: Tokenizer | None = None) -> TaskFamily:
     Raises: ConfigError for an unknown name.
     """
     if name in FAMILIES:
-        return family_named(name, tokenizer)
+        return with_tokenizer(family_named(name, tokenizer), tokenizer)
     from tilth.synthesis.verify.registry import family
 
     try:
@@ -133,7 +134,7 @@ def arms_of(config: LoopConfig, family: TaskFamily) -> tuple[Arm, ...]:
 
     A vote takes augmentations: for a family without them, arms that need its labels are left out.
     Raises: ConfigError if an arm is asked for whose leading arm is not, or whose proposer cannot read the family's
-    prompts.
+    prompts; if no arm is left; if a tree is to be searched without a checker of partial answers.
     """
     leading = config.leading_arm
     asked: set[Arm] = {leading if arm in ("vote", "verified") else arm for arm in config.arms}
@@ -144,6 +145,13 @@ def arms_of(config: LoopConfig, family: TaskFamily) -> tuple[Arm, ...]:
             )
     if config.label_with == "vote" and not isinstance(family, Augmentable):
         asked = {a for a in asked if PLANS[a].labels not in ("accepted", "corrupted") and not PLANS[a].follows}
+        if not asked:
+            raise ConfigError(
+                f"Nothing votes on answers to {family.name}: its problems have no augmentations.",
+                fix="Take `--label-with samples`, or add arms that need no vote.",
+            )
+    if config.label_with == "tree":
+        check_searchable(family)
     if "self_play" in asked:
         prompt_reader(family)
     return tuple(arm for arm in ARMS if arm in asked)

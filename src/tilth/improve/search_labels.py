@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import numpy as np
 
@@ -113,16 +113,28 @@ def label_beam(family: TaskFamily, params: SearchParams) -> Labeller:
     return label
 
 
+@runtime_checkable
+class SearchableFamily(TaskFamily, Searchable, Protocol):
+    """Problems whose partial answers can be checked."""
+
+
+def check_searchable(family: TaskFamily) -> SearchableFamily:
+    """Returns the family. Raises: ConfigError if it has no checker of partial answers, which a tree search asks."""
+    if not isinstance(family, SearchableFamily):
+        raise ConfigError(
+            f"The family {family.name} cannot check partial answers, which a tree search needs.",
+            fix="Take `--label-with samples` or `beam`, the task `countdown_postfix`, or give your family a method "
+            "`checker(problem)`.",
+        )
+    return family
+
+
 def label_tree(family: TaskFamily, params: SearchParams) -> Labeller:
     """Accepts what a tree search with the family's checker finds.
 
     Raises: ConfigError if the family has no checker.
     """
-    if not isinstance(family, Searchable):
-        raise ConfigError(
-            f"The family {family.name} cannot check partial answers.",
-            fix="Give it a method `checker(problem)`, or take samples instead of a tree.",
-        )
+    family = check_searchable(family)
 
     def label(answer: Answer, problems: Sequence[Problem], difficulty: int) -> list[PseudoLabel]:
         checkers = [family.checker(problem) for problem in problems]

@@ -104,15 +104,16 @@ def render_assay(folder: Path, out: Path | None = None) -> Path:
     sections = [Section(f"assay_{key}", title, part) for key, title, part in found if part is not None]
     if (provenance := provenance_view(collect([folder]))) is not None:
         sections.append(Section("provenance", "Provenance", provenance, "provenance"))
-    return write_page(_header(card), sections, out or folder / PAGE)
+    return write_page(_header(card, folder.resolve().name), sections, out or folder / PAGE)
 
 
-def _header(card: AssayCard) -> Header:
-    beside = f", beside “{card.source.name}”" if card.source else ""
+def _header(card: AssayCard, name: str) -> Header:
+    """Returns the head of the page; a reader with several cards tells them apart by their folders' names."""
+    beside = " beside the source" if card.source else ""
     size = f"{figures.plural(card.dataset.documents, 'document')}, {figures.size(card.dataset.bytes)} of text"
     lead = card.value.verdict if card.value else (card.findings[0] if card.findings else "")
     return Header(
-        title=card.dataset.name,
+        title=f"Assay: {name}",
         takeaway=f"{size}{beside}. {lead}".strip(),
         finished="",
         key_figures=tuple(_key_figures(card)),
@@ -365,7 +366,7 @@ def _structure(structure: Structure) -> Part:
         about="What can be learned from a text (S, epiplexity) is the area between the learning curve and its end; "
         "what is left at the end (H) is noise to this learner. Random characters: large H, no S. One sentence "
         "repeated: neither. A model's own samples have much S and still teach nothing new: read it beside the value. "
-        f"Learner: {structure.learner}, {figures.flops(structure.flops)}.",
+        f"Learner: {structure.learner}.",
         figures=(curve,) if curve else (),
     )
 

@@ -162,6 +162,8 @@ def test_files_are_read_and_another_assay_in_the_same_folder_is_refused(folder: 
     arguments = {"source": folder / "source", "held_out": folder / "held_out"}
     card = assay(tmp_path / "made.jsonl", tmp_path / "card", config=CONFIG, **arguments)
     assert card.dataset.documents == 40
+    known = [one.fingerprint for one in (card.dataset, card.source, card.held_out) if one is not None]
+    assert len(set(known)) == 3 and all(known)  # cards of different held-out texts are not compared
     with pytest.raises(ConfigError, match="another call"):
         assay(tmp_path / "made.jsonl", tmp_path / "card", config=replace(CONFIG, seed=9), **arguments)
     (tmp_path / "page.html").write_text("<p>A web page</p>")

@@ -10,7 +10,7 @@ from tilth.assay.findings import findings
 from tilth.assay.result import AssayCard, Density, Novelty, Structure, TextSize
 from tilth.intervals import Interval
 
-SIZE = TextSize(name="dataset", documents=100, bytes=1000, measured_documents=100, measured_bytes=1000)
+SIZE = TextSize(name="dataset", documents=100, bytes=10_000, measured_documents=100, measured_bytes=10_000)
 GOOD = AssayCard(
     dataset=SIZE,
     source=SIZE,
@@ -99,3 +99,12 @@ def test_what_was_not_measured_is_no_finding() -> None:
         ),
     )
     assert findings(nothing) == findings(GOOD)
+
+
+def test_too_little_text_is_said_before_what_rests_on_it() -> None:
+    few = replace(GOOD, held_out=TextSize(name="held-out text", documents=1, bytes=19, measured_documents=1,
+                                          measured_bytes=19))  # fmt: skip
+    assert GOOD.novelty is not None
+    few = replace(few, novelty=replace(GOOD.novelty, copied_documents=0.9))
+    first, second = findings(few)
+    assert "too little text" in first and "held-out text has 19 bytes" in first and "word for word" in second

@@ -229,6 +229,8 @@ def test_the_verb_reads_folders_and_names(tmp_path: Path, capsys: pytest.Capture
     assert ended.value.code == 0 and "Is the dearer teacher worth it?" in shown and "cheap" in shown
     again = read_result(Frontier, tmp_path / "frontier.json")
     assert [point.name for point in again.points] == ["cheap", "dear"]
+    found = read_frontier([("", tmp_path / "a"), ("", tmp_path / "b" / "assay.json")])
+    assert [point.name for point in found.points] == ["a", "b"]  # each is called as its folder
     with pytest.raises(SystemExit):
         main([*words, "--json"])
     assert json.loads(capsys.readouterr().out)["answers"][0]["dearer"] == "dear"

@@ -94,8 +94,8 @@ def test_families_are_known_by_name() -> None:
     assert {name: family_named(name).name for name in FAMILIES} == {name: name for name in FAMILIES}
     assert family_named("copy", PRINTABLE).name == "copy_text"
     assert isinstance(family_named("copy"), Copy)
-    with pytest.raises(ConfigError, match="no family `sort`"):
-        family_named("sort")
+    with pytest.raises(ConfigError, match="no family `sorted`"):
+        family_named("sorted")
 
 
 def test_equal_prompts_are_one_problem() -> None:

@@ -508,6 +508,18 @@ def test_arms_that_need_another_are_refused_without_it() -> None:
     assert task_family("countdown").name == "countdown"
 
 
+def test_labels_that_a_family_cannot_give_are_refused_before_anything_is_trained() -> None:
+    tree = replace(CONFIG, label_with="tree")
+    with pytest.raises(ConfigError, match="cannot check partial answers") as refused:
+        arms_of(tree, task_family("countdown"))
+    assert refused.value.fix is not None and "countdown_postfix" in refused.value.fix
+    assert "verified" in arms_of(tree, task_family("countdown_postfix"))
+    only_vote = replace(CONFIG, arms=("vote",))
+    with pytest.raises(ConfigError, match="have no augmentations"):
+        arms_of(only_vote, task_family("countdown"))
+    assert arms_of(replace(only_vote, label_with="samples"), task_family("countdown")) == ("verified",)
+
+
 @pytest.mark.parametrize("label_with", ["sample_vote", "best_of_n", "samples", "bits", "beam"])
 def test_any_labeller_runs_through_the_loop(tmp_path: Path, label_with: LabelWith) -> None:
     config = replace(

@@ -95,6 +95,7 @@ def test_the_page_shows_every_part(tmp_path: Path) -> None:
     assert repr(read_result(AssayCard, tmp_path / ASSAY_RESULT)) == repr(CARD)  # nan is not equal to itself
     text = render_assay(tmp_path).read_text()
     for part in (
+        f"<h1>Assay: {tmp_path.name}</h1>",
         "Half as good as new real text.",
         "A third begins alike.",
         "Some are copies.",
