@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import json
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilth.assay.config import ValueConfig
+from tilth.assay.text import lineage_entries
 from tilth.errors import DataError
 from tilth.storage import Dataset
 
@@ -86,7 +86,7 @@ def read_texts(dataset: Dataset) -> Iterator[Text]:
 
 
 def _made_of(lineage: object) -> frozenset[str]:
-    entries = cast("list[dict[str, object]]", json.loads(str(lineage)) if lineage else [])
+    entries = lineage_entries(str(lineage)) if lineage else []
     named = (entry.get(key) for entry in entries for key in ("source_id", "part_of"))
     return frozenset(name for name in named if isinstance(name, str))
 
@@ -143,10 +143,12 @@ def draw_texts(
     fresh: Dataset | None,
     config: ValueConfig,
     tokenizer: Tokenizer | None,
+    whole_source: Dataset | None = None,
 ) -> Texts:
     """Draws the documents of all arms and seeds. Documents that are in the held-out text are left out of all.
 
-    Without a tokenizer, one is trained on the source (but for what is set aside).
+    `whole_source` is what `source` is a part of; no learner reads what is in it alone. Without a tokenizer, one is
+    trained on the source (but for what is set aside).
     Cost: each dataset is read once, the dataset itself once more for each seed.
     Raises: DataError if the held-out set or the source has no text.
     """
@@ -170,6 +172,8 @@ def draw_texts(
         for seed, draw in zip(config.seeds, before, strict=True):
             # Those that the dataset names come first: bytes compare from the left.
             draw.offer(text, bytes([own.isdisjoint(named)]) + digest(text.text, "before", seed))
+    for text in read_texts(whole_source) if whole_source is not None else ():
+        known |= named & {text.id, digest(text.text).hex()}
     for text in read_texts(fresh) if fresh is not None else ():
         if digest(text.text) not in hidden and text.id not in known and digest(text.text).hex() not in known:
             _offer(text, aside, config.seeds)

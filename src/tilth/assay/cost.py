@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tilth.assay.result import Cost, Value
+from tilth.errors import DataError
 from tilth.intervals import Interval
 from tilth.results import read_result
 from tilth.storage import Dataset
@@ -33,8 +34,20 @@ def find_synthesis(dataset: Dataset) -> SynthesisResult | None:
     folder = Path(str(dataset.folder))
     for place in (folder, folder.parent):
         if (place / SYNTHESIS).is_file():
-            return read_result(SynthesisResult, place / SYNTHESIS)
+            return _checked(read_result(SynthesisResult, place / SYNTHESIS), place / SYNTHESIS)
     return None
+
+
+def _checked(run: SynthesisResult, path: Path) -> SynthesisResult:
+    """Raises DataError where what was spent or kept is no amount; otherwise returns `run`."""
+    for line in run.spending:
+        for name in ("prompt_tokens", "completion_tokens", "tokens_kept", "flops"):
+            if not 0 <= getattr(line, name) < math.inf:
+                raise DataError(
+                    f"`{name}` of the teacher `{line.teacher}` in {path} is {getattr(line, name)}.",
+                    fix="Run `tilth synthesize` again, or remove the file: then the assay goes without a cost.",
+                )
+    return run
 
 
 def measure_cost(dataset: Dataset, teacher_params: float | None = None) -> FoundCost:

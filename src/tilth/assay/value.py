@@ -11,7 +11,6 @@ On disk: tokens (at most 8 bytes each) and one model for each size and seed whil
 
 from __future__ import annotations
 
-import io
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -37,13 +36,14 @@ from tilth.assay.learner import (
     own_tokens,
     read_record,
     remove_weights,
+    save_array,
     train_arm,
     train_before,
 )
 from tilth.assay.result import ArmLoss, LearnerValue, Value
 from tilth.errors import DataError
 from tilth.execute import Context
-from tilth.files import clear_temporaries, write_bytes
+from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.intervals import Interval
 from tilth.model.device import resolve_device
@@ -72,19 +72,21 @@ def measure_value(
     config: ValueConfig | None = None,
     tokenizer: Tokenizer | None = None,
     generation_flops: float | None = None,
+    whole_source: Dataset | None = None,
     context: Context | None = None,
 ) -> Value:
     """Measures what a dataset is worth to learners that have read its source; writes `value.json`.
 
     `fresh` is real text like the source; without it, a part of the source is set aside by hash, and documents of the
-    dataset that were made of that part are left out. A teacher that was itself trained on more of the source than the
+    dataset that were made of that part are left out; so are those made of what only `whole_source` holds, where
+    `source` is a part of it. A teacher that was itself trained on more of the source than the
     `before_tokens` that a learner reads passes on what the learner has not read, and that counts as the dataset's:
     give as source what the teacher saw, and read all of it. `generation_flops` is what making all of the dataset
     took; where it is known, one more arm trains on for as many FLOPs. Called again in the same folder, it continues.
     Raises: DataError for too little text; ConfigError if `out` holds another measurement.
     """
     out, config, context = Path(out), config or ValueConfig(), context or Context()
-    identity = {
+    identity: dict[str, object] = {
         "config": config,
         "dataset": dataset.fingerprint,
         "source": source.fingerprint,
@@ -93,12 +95,22 @@ def measure_value(
         "tokenizer": tokenizer.fingerprint if tokenizer is not None else None,
         "generation_flops": generation_flops,
     }
+    if whole_source is not None:
+        identity["whole_source"] = whole_source.fingerprint
     depths = tuple(f"depth-{depth}" for depth in config.depths)
     claim(out, identity, kind="value", outputs=(VALUE_RESULT, TEXT, *depths))
     clear_temporaries(out)
     if (out / VALUE_RESULT).exists():
         return read_result(Value, out / VALUE_RESULT)
-    texts = draw_texts(dataset, source=source, held_out=held_out, fresh=fresh, config=config, tokenizer=tokenizer)
+    texts = draw_texts(
+        dataset,
+        source=source,
+        held_out=held_out,
+        fresh=fresh,
+        config=config,
+        tokenizer=tokenizer,
+        whole_source=whole_source,
+    )
     written = _write_tokens(texts, out / TEXT, config, fresh_given=fresh is not None)
     learners, notes = _learners(texts, written, dataset, out, config, generation_flops, context)
     notes = (*_notes(texts, written, config), *notes)
@@ -137,12 +149,12 @@ def _write_tokens(
             written[one.seed, arm] = to_tokens(arm_texts(arm, one), tokenizer, needed)
         _check_texts(one.seed, written, config, fresh_given=fresh_given)
     for (seed, arm), tokens in written.items():
-        _save_ids(folder / f"seed-{seed}-{arm}.npy", tokens.ids)
+        save_array(folder / f"seed-{seed}-{arm}.npy", tokens.ids)
         if arm == "repeat":
-            _save_ids(folder / f"seed-{seed}-{LONGER}.npy", tokens.ids)
+            save_array(folder / f"seed-{seed}-{LONGER}.npy", tokens.ids)
     held_out = [to_tokens([text.text], tokenizer, 1 << 40).ids for text in texts.held_out]
-    _save_ids(folder / "held_out.npy", np.concatenate(held_out))
-    _save_ids(folder / "held_out_ends.npy", np.cumsum([len(ids) for ids in held_out]))
+    save_array(folder / "held_out.npy", np.concatenate(held_out))
+    save_array(folder / "held_out_ends.npy", np.cumsum([len(ids) for ids in held_out]))
     return written
 
 
@@ -170,12 +182,6 @@ def _check_texts(
             "is set aside or not read.",
             fix="Give `fresh` text, or raise `before_tokens`.",
         )
-
-
-def _save_ids(path: Path, ids: NDArray[np.int64]) -> None:
-    stream = io.BytesIO()
-    np.save(stream, ids.astype(np.uint16 if ids.max(initial=0) < 1 << 16 else np.int64))
-    write_bytes(path, stream.getvalue())
 
 
 def _learners(

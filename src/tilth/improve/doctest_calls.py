@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from tilth.errors import DataError
+from tilth.files import read_json
 from tilth.results import decode, write_result
 from tilth.synthesis.verify.sandbox import run_code
 
@@ -72,8 +73,8 @@ def outputs_of(calls: Sequence[tuple[str, str]]) -> list[str | None]:
         done = run_code(_DRIVER, stdin=json.dumps(batch), seconds=_SECONDS, output_bytes=1 << 24)
         lines = done.stdout.split("\n")[:-1]
         found += [_output(line) for line in lines[: len(batch)]]
-        if len(lines) < len(batch):
-            # The run ended in this one: it took the whole time, or all memory.
+        if not lines:
+            # The first one took the whole time, or all memory; a later one is run again, with the time to itself.
             found.append(None)
     return found
 
@@ -207,5 +208,4 @@ def write_calls(folder: Path) -> dict[str, int]:
 def read_calls(folder: Path) -> list[Call]:
     """Returns what `write_calls` wrote. Raises: DataError naming the entry that is no call."""
     path = folder / CALLS
-    entries = json.loads(path.read_text(encoding="utf-8"))
-    return [decode(Call, entry, f"{path}[{index}]") for index, entry in enumerate(entries)]
+    return list(decode(tuple[Call, ...], read_json(path), str(path)))

@@ -14,12 +14,15 @@ from functools import cached_property
 import numpy as np
 
 from tilth.errors import ConfigError, DataError
+from tilth.identity import fingerprint_of
 from tilth.improve.reverse_addition import ReverseAddition
 from tilth.improve.sorting import SortLetters
 from tilth.improve.string_families import Copy, Reverse
 from tilth.synthesis.verify.task_family import ProblemSource, TaskFamily, TextTokenizer
 from tilth.types import Problem
 
+_IDENTIFYING = 16
+"""Problems of each difficulty by which a family is told from another one."""
 MAX_REDRAWS = 1000
 """Draws of nothing but excluded problems before a difficulty counts as used up."""
 FAMILIES: Mapping[str, Callable[[TextTokenizer | None], TaskFamily]] = {
@@ -39,6 +42,18 @@ def family_named(name: str, tokenizer: TextTokenizer | None = None) -> TaskFamil
     if name not in FAMILIES:
         raise ConfigError(f"There is no family `{name}`.", fix=f"Choose one of {', '.join(FAMILIES)}.")
     return FAMILIES[name](tokenizer)
+
+
+def family_identity(family: TaskFamily, difficulties: Sequence[int]) -> dict[str, object]:
+    """Returns what tells a family from another one, or from itself before it was changed: its name, and some problems.
+
+    A change that leaves problems and their tokens as they are (to `verify` alone) does not show.
+    """
+    encode, problems = family.tokenizer.encode_ordinary, list[object]()
+    for difficulty in difficulties:
+        drawn = family.propose(difficulty, _IDENTIFYING, np.random.default_rng(difficulty))
+        problems += [[problem.prompt, problem.answer, list(encode(problem.prompt))] for problem in drawn]
+    return {"name": family.name, "problems": fingerprint_of(problems)}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from tilth.assay.experiment import EXPERIMENT_RESULT, Arm, Comparison, Ended, Ex
 from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.improve.answering import Answerer, which_right
+from tilth.improve.family import family_identity
 from tilth.improve.fine_tune import one_thread
 from tilth.improve.search_arms import MODEL, SearchRecord, SearchRun, SearchTask, read_record, run_arm, train_base
 from tilth.improve.search_config import FOLLOWS_SAMPLES, SearchArm, SearchConfig
@@ -92,7 +93,8 @@ def search_experiment(
         for seed in config.seeds
     ]
     outputs = (EXPERIMENT_RESULT, *(run.folder.name for run in runs))
-    claim(out, {"config": config, "task": task.name}, kind=words.name, outputs=outputs)
+    identity = {"config": config, "task": family_identity(task, (config.difficulty,))}
+    claim(out, identity, kind=words.name, outputs=outputs)
     clear_temporaries(out)
     if len(runs) == 1:
         train_base(runs[0], context.progress)

@@ -23,7 +23,7 @@ from tilth import execute
 from tilth.assay.experiment import EXPERIMENT_RESULT, Arm, Comparison, Ended, Example, Experiment, Measure, Point
 from tilth.assay.result import Value
 from tilth.assay.value import measure_value
-from tilth.errors import DataError, TilthError
+from tilth.errors import DataError, DivergedError
 from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.improve.fine_tune import one_thread
@@ -325,9 +325,7 @@ def _trained(work: SeedWork, arm: str, folder: Path, more_flops: float) -> ArmRe
     )
     try:
         result = train(model, training, text, tokenizer, folder / "training", context=work.context)
-    except DataError:
-        raise
-    except TilthError as error:  # the loss is not finite: this arm ends, the others go on
+    except DivergedError as error:  # this arm ends, the others go on
         return ArmRecord(bits_per_byte=math.nan, tokens=0, train_flops=0.0, own_share=share, ended=str(error))
     bits = text_loss(result.model, tokenizer, excerpt).bits_per_byte
     return ArmRecord(
