@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import json
 import re
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tilth.assay.config import ValueConfig
+from tilth.assay.text import lineage_entries
 from tilth.errors import DataError
 from tilth.storage import Dataset
 
@@ -91,7 +91,7 @@ def read_texts(dataset: Dataset) -> Iterator[Text]:
 
 
 def _made_of(lineage: object) -> frozenset[str]:
-    entries = cast("list[dict[str, object]]", json.loads(str(lineage)) if lineage else [])
+    entries = lineage_entries(str(lineage)) if lineage else []
     named = (entry.get(key) for entry in entries for key in ("source_id", "part_of"))
     return frozenset(name for name in named if isinstance(name, str))
 

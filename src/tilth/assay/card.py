@@ -27,9 +27,10 @@ from tilth.assay.scoring import NgramScorer, Scorer, TransformerScorer, open_sco
 from tilth.assay.structure import measure_structure
 from tilth.assay.text import Excerpt, Texts, excerpt, held_out_index, lineages_of, open_texts, seed_of, texts_of
 from tilth.assay.value import measure_value
-from tilth.errors import ReadError, TilthError
+from tilth.errors import ReadError, StepError, TilthError
 from tilth.evaluation.held_out import ORDER, train_ngram
 from tilth.execute import Context
+from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.model.config import ModelConfig
 from tilth.results import read_result, write_result
@@ -100,6 +101,7 @@ class Material:
             try:
                 found[name] = make()
             except TilthError as error:
+                _raise_passing(error)
                 self.unreadable[name] = f"The {name} does not score: {error.message}"
         return found
 
@@ -159,6 +161,7 @@ def assay(
         "tokenizer": tokenizer.fingerprint if tokenizer is not None else None,
     }
     claim(out, identity, kind="assay", outputs=(ASSAY_RESULT, "value"))
+    clear_temporaries(out)
     if not (out / ASSAY_RESULT).exists():
         material = _material(opened, folders, config, context, work, tokenizer)
         write_result(out / ASSAY_RESULT, _card(material, out))
@@ -255,10 +258,20 @@ def _finished(name: str, make: Callable[[Material], Part], material: Material) -
     except ReadError:
         raise  # the disk or the network: the next call measures it
     except TilthError as error:
+        _raise_passing(error)
         part = Part(notes=(f"{name.capitalize()} was not measured: {error.message}",))
     part = replace(part, seconds=round(time.monotonic() - began, 2))
     write_result(path, part)
     return part
+
+
+def _raise_passing(error: TilthError, folder: Path | None = None) -> None:
+    """Raises an error that tells nothing of the texts: a worker or disk that failed, a damaged file of our own.
+
+    A note on the card would stay, though the next attempt can measure the part. `folder` holds the files of our own.
+    """
+    if isinstance(error, StepError | ReadError) or (folder is not None and str(folder) in error.message):
+        raise error
 
 
 def _text_notes(material: Material) -> list[str]:
@@ -408,6 +421,7 @@ def _value(material: Material, cost: Cost | None, out: Path) -> tuple[Value | No
     except ReadError:
         raise
     except TilthError as error:
+        _raise_passing(error, out)
         return None, (f"Value was not measured: {error.message}",), 0.0
     return value, tuple(f"Value: {note}" for note in value.notes), round(time.monotonic() - began, 2)
 

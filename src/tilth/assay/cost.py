@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tilth.assay.arms import LONGER
 from tilth.assay.result import ArmLoss, Cost, LearnerValue, Value
+from tilth.errors import DataError
 from tilth.intervals import Interval
 from tilth.results import read_result
 from tilth.storage import Dataset
@@ -33,13 +34,25 @@ class FoundCost:
 def find_synthesis(dataset: Dataset) -> SynthesisResult | None:
     """Returns the result of the run that a dataset is the samples of: in its folder, or in the one above."""
     path = find_synthesis_file(dataset)
-    return None if path is None else read_result(SynthesisResult, path)
+    return None if path is None else _checked(read_result(SynthesisResult, path), path)
 
 
 def find_synthesis_file(dataset: Dataset) -> Path | None:
     """Returns the file of that result."""
     folder = Path(str(dataset.folder))
     return next((place / SYNTHESIS for place in (folder, folder.parent) if (place / SYNTHESIS).is_file()), None)
+
+
+def _checked(run: SynthesisResult, path: Path) -> SynthesisResult:
+    """Raises DataError where what was spent or kept is no amount; otherwise returns `run`."""
+    for line in run.spending:
+        for name in ("prompt_tokens", "completion_tokens", "tokens_kept", "flops"):
+            if not 0 <= getattr(line, name) < math.inf:
+                raise DataError(
+                    f"`{name}` of the teacher `{line.teacher}` in {path} is {getattr(line, name)}.",
+                    fix="Run `tilth synthesize` again, or remove the file: then the assay goes without a cost.",
+                )
+    return run
 
 
 def measure_cost(dataset: Dataset, teacher_params: float | None = None) -> FoundCost:

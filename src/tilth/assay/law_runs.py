@@ -24,8 +24,7 @@ from tilth.assay.arms import (
 )
 from tilth.assay.config import ValueConfig
 from tilth.assay.law import LAW_RESULT, LawPoint, QualityLaw, fit_law
-from tilth.assay.learner import BEFORE, TEXT, Learner, read_record, remove_weights, train_before
-from tilth.assay.plateau_samples import save_array
+from tilth.assay.learner import BEFORE, TEXT, Learner, read_record, remove_weights, save_array, train_before
 from tilth.errors import ConfigError, DataError
 from tilth.execute import Context
 from tilth.files import clear_temporaries

@@ -7,6 +7,8 @@ rows and their order) follows from the seed alone, so differences between arms a
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
 import shutil
 from collections.abc import Generator, Iterator
@@ -17,11 +19,13 @@ from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tilth.assay.arms import Ids, row_order, rows_of
 from tilth.assay.config import ValueConfig
-from tilth.errors import DivergedError
+from tilth.errors import DataError, DivergedError
 from tilth.execute import Context
+from tilth.files import write_bytes
 from tilth.model import ModelConfig, Transformer, load_model, save_model
 from tilth.model.loss import IGNORE_INDEX
 from tilth.results import read_result, write_result
@@ -41,6 +45,7 @@ WARMUP = 0.1
 _MODEL, _TRAINING = "model", "training"
 _REPLAY, _OWN, _FIRST = 0, 1, 2
 """Keys of the streams of chance that order rows."""
+_CHECKSUM_BYTES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,8 +264,31 @@ def document_nats(model: Transformer, documents: list[list[int]]) -> tuple[float
 
 
 def load_ids(path: Path) -> Ids:
-    """Returns the tokens in a file."""
-    return cast(Ids, np.load(path).astype(np.int64))
+    """Returns the tokens in a file that `save_array` wrote.
+
+    Raises: DataError if it is missing, or not as it was written.
+    """
+    try:
+        content = path.read_bytes()
+        array, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+        if _checksum(array) != checksum:
+            raise ValueError("its content is not what was written")
+        return cast(Ids, np.load(io.BytesIO(array)).astype(np.int64))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read: {error}.", fix=f"Delete {path.parent} and run the same again."
+        ) from None
+
+
+def save_array(path: Path, array: NDArray[np.int64]) -> None:
+    """Writes an array, ids as small as they go, and behind it a checksum; equal arrays give equal bytes."""
+    stream = io.BytesIO()
+    np.save(stream, array.astype(np.uint16) if array.max(initial=0) < 1 << 16 else array)
+    write_bytes(path, stream.getvalue() + _checksum(stream.getvalue()))
+
+
+def _checksum(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()[:_CHECKSUM_BYTES]
 
 
 def load_held_out(folder: Path) -> list[list[int]]:

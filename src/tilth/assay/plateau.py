@@ -32,7 +32,17 @@ from tilth.assay.arms import (
     to_tokens,
 )
 from tilth.assay.experiment import EXPERIMENT_RESULT, Arm, Comparison, Ended, Example, Experiment, Measure, Point
-from tilth.assay.learner import BEFORE, TEXT, Learner, load_ids, own_tokens, read_record, train_arm, train_before
+from tilth.assay.learner import (
+    BEFORE,
+    TEXT,
+    Learner,
+    load_ids,
+    own_tokens,
+    read_record,
+    save_array,
+    train_arm,
+    train_before,
+)
 from tilth.assay.plateau_config import PlateauConfig
 from tilth.assay.plateau_findings import findings
 from tilth.assay.plateau_samples import (
@@ -45,7 +55,6 @@ from tilth.assay.plateau_samples import (
     Selected,
     chunks,
     draw_chunk,
-    save_array,
     select,
 )
 from tilth.errors import DataError

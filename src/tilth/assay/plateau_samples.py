@@ -9,7 +9,6 @@ moves from the model's distribution to the verifier's, and not to its likeliest 
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +18,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tilth.assay.learner import BEFORE, TEXT, Learner, load_ids, one_thread, own_tokens, read_record
+from tilth.assay.learner import BEFORE, TEXT, Learner, load_ids, one_thread, own_tokens, read_record, save_array
 from tilth.assay.plateau_config import PlateauConfig
 from tilth.evaluation.ngram import NgramModel
-from tilth.files import write_bytes
 from tilth.inference import SamplingParams
 from tilth.inference.generate import generate_tokens
 from tilth.model import Transformer, load_model
@@ -306,11 +304,3 @@ def gate(rows: Ids, before: Ids, config: PlateauConfig) -> tuple[list[int], int,
 
 def _grams(tokens: list[int]) -> Iterable[tuple[int, ...]]:
     return zip(*(tokens[start:] for start in range(_GRAM)), strict=False)
-
-
-def save_array(path: Path, array: Ids | Floats) -> None:
-    """Writes an array, ids as small as they go; equal arrays give equal bytes."""
-    stream = io.BytesIO()
-    small = array.dtype == np.int64 and array.max(initial=0) < 1 << 16
-    np.save(stream, array.astype(np.uint16) if small else array)
-    write_bytes(path, stream.getvalue())

@@ -212,12 +212,39 @@ class Seed:
 
 def seed_of(lineage: str) -> Seed | None:
     """Returns the seed document that the latest synthesis of a lineage names; None if it was not synthesised."""
-    entries = cast("list[dict[str, Any]]", json.loads(lineage))
-    for entry in reversed(entries):
+    for entry in reversed(lineage_entries(lineage)):
         if entry.get("stage") == SYNTHESIZED and entry.get("source_id"):
-            span = cast("list[int] | None", entry.get("span"))
-            return Seed(id=str(entry["source_id"]), span=None if span is None else (span[0], span[1]))
+            return Seed(id=str(entry["source_id"]), span=_span(entry.get("span")))
     return None
+
+
+def lineage_entries(lineage: str) -> list[dict[str, Any]]:
+    """Returns the entries of a lineage, the oldest first. Raises: DataError for what is no JSON list of objects."""
+    try:
+        entries = json.loads(lineage)
+    except (ValueError, RecursionError):
+        entries = None
+    if isinstance(entries, list):
+        found = cast("list[Any]", entries)
+        if all(isinstance(entry, dict) for entry in found):
+            return found
+    raise DataError(
+        f"A `lineage` is no JSON list of objects: {lineage[:80]!r}.",
+        fix="Repair the column `lineage`, or leave it out.",
+    )
+
+
+def _span(value: object) -> tuple[int, int] | None:
+    match value:
+        case None:
+            return None
+        case [int(first), int(last)]:
+            return first, last
+        case _:
+            raise DataError(
+                f"The `span` in a `lineage` is {value!r}, not two numbers.",
+                fix="Repair the column `lineage`, or leave it out.",
+            )
 
 
 def texts_of(dataset: Dataset, ids: set[str]) -> dict[str, str]:

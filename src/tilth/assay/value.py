@@ -11,7 +11,6 @@ On disk: tokens (at most 8 bytes each) and one model for each size and seed whil
 
 from __future__ import annotations
 
-import io
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -37,13 +36,14 @@ from tilth.assay.learner import (
     own_tokens,
     read_record,
     remove_weights,
+    save_array,
     train_arm,
     train_before,
 )
 from tilth.assay.result import ArmLoss, LearnerValue, Value
 from tilth.errors import DataError
 from tilth.execute import Context
-from tilth.files import clear_temporaries, write_bytes
+from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.intervals import Interval
 from tilth.model.device import resolve_device
@@ -89,7 +89,7 @@ def measure_value(
     Raises: DataError for too little text; ConfigError if `out` holds another measurement.
     """
     out, config, context = Path(out), config or ValueConfig(), context or Context()
-    identity = {
+    identity: dict[str, object] = {
         "config": config,
         "dataset": dataset.fingerprint,
         "source": source.fingerprint,
@@ -146,12 +146,12 @@ def _write_tokens(
             written[one.seed, arm] = to_tokens(arm_texts(arm, one), tokenizer, needed)
         _check_texts(one.seed, written, config, fresh_given=fresh_given)
     for (seed, arm), tokens in written.items():
-        _save_ids(folder / f"seed-{seed}-{arm}.npy", tokens.ids)
+        save_array(folder / f"seed-{seed}-{arm}.npy", tokens.ids)
         if arm == "repeat":
-            _save_ids(folder / f"seed-{seed}-{LONGER}.npy", tokens.ids)
+            save_array(folder / f"seed-{seed}-{LONGER}.npy", tokens.ids)
     held_out = [to_tokens([text.text], tokenizer, 1 << 40).ids for text in texts.held_out]
-    _save_ids(folder / "held_out.npy", np.concatenate(held_out))
-    _save_ids(folder / "held_out_ends.npy", np.cumsum([len(ids) for ids in held_out]))
+    save_array(folder / "held_out.npy", np.concatenate(held_out))
+    save_array(folder / "held_out_ends.npy", np.cumsum([len(ids) for ids in held_out]))
     return written
 
 
@@ -179,12 +179,6 @@ def _check_texts(
             "is set aside or not read.",
             fix="Give `fresh` text, or raise `before_tokens`.",
         )
-
-
-def _save_ids(path: Path, ids: NDArray[np.int64]) -> None:
-    stream = io.BytesIO()
-    np.save(stream, ids.astype(np.uint16 if ids.max(initial=0) < 1 << 16 else np.int64))
-    write_bytes(path, stream.getvalue())
 
 
 def _learners(

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from tilth.errors import DataError
+from tilth.files import read_json
 from tilth.results import decode, write_result
 from tilth.synthesis.verify.sandbox import run_code
 
@@ -208,5 +209,4 @@ def write_calls(folder: Path) -> dict[str, int]:
 def read_calls(folder: Path) -> list[Call]:
     """Returns what `write_calls` wrote. Raises: DataError naming the entry that is no call."""
     path = folder / CALLS
-    entries = json.loads(path.read_text(encoding="utf-8"))
-    return [decode(Call, entry, f"{path}[{index}]") for index, entry in enumerate(entries)]
+    return list(decode(tuple[Call, ...], read_json(path), str(path)))

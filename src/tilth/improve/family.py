@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tilth.errors import ConfigError, DataError
+from tilth.identity import fingerprint_of
 from tilth.improve.countdown import Countdown
 from tilth.improve.reverse_addition import ReverseAddition
 from tilth.improve.sorting import SortLetters
@@ -22,6 +23,8 @@ from tilth.improve.string_families import Copy, Reverse
 from tilth.synthesis.verify.task_family import ProblemSource, TaskFamily, TextTokenizer
 from tilth.types import Problem
 
+_IDENTIFYING = 16
+"""Problems of each difficulty by which a family is told from another one."""
 MAX_REDRAWS = 1000
 """Draws of nothing but excluded problems before a difficulty counts as used up."""
 FAMILIES: Mapping[str, Callable[[TextTokenizer | None], TaskFamily]] = {
@@ -51,6 +54,18 @@ def family_file(task: str) -> Path | None:
     """Returns the file of a user's own family, `path/to/file.py:name`; what it holds decides about a result."""
     path, colon, _ = task.rpartition(":")
     return Path(path) if colon and path.endswith(".py") and Path(path).is_file() else None
+
+
+def family_identity(family: TaskFamily, difficulties: Sequence[int]) -> dict[str, object]:
+    """Returns what tells a family from another one, or from itself before it was changed: its name, and some problems.
+
+    A change that leaves problems and their tokens as they are (to `verify` alone) does not show.
+    """
+    encode, problems = family.tokenizer.encode_ordinary, list[object]()
+    for difficulty in difficulties:
+        drawn = family.propose(difficulty, _IDENTIFYING, np.random.default_rng(difficulty))
+        problems += [[problem.prompt, problem.answer, list(encode(problem.prompt))] for problem in drawn]
+    return {"name": family.name, "problems": fingerprint_of(problems)}
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from tilth.improve.answering import Answerer, accuracy
 from tilth.improve.arm_state import ArmState
 from tilth.improve.arms import ARMS, LONGEST_FIRST, PLANS, Arm
 from tilth.improve.config import LoopConfig
-from tilth.improve.family import FAMILIES, end_token, family_file, family_named
+from tilth.improve.family import FAMILIES, end_token, family_file, family_identity, family_named
 from tilth.improve.fine_tune import FineTuned, fine_tune, one_thread
 from tilth.improve.folder_lock import locked
 from tilth.improve.monitor import TEXT_LOSS, monitor_values
@@ -162,7 +162,10 @@ def _identity(config: LoopConfig, family: TaskFamily, start: Start, text: TextMi
     end_token(family.tokenizer)
     if start.model is None and not config.base_steps:
         raise ConfigError("base_steps is 0, and there is no model.", fix="Give a model, or steps to train one.")
-    identity: dict[str, object] = {"config": config, "family": family.name}
+    identity: dict[str, object] = {
+        "config": config,
+        "family": family_identity(family, (config.base_difficulty, config.base_difficulty + 1)),
+    }
     if start.model is not None:
         identity["model"] = weights_fingerprint(load_model(start.model))
     if (tokenizer := getattr(family.tokenizer, "fingerprint", None)) is not None:

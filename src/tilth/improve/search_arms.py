@@ -29,16 +29,17 @@ from tilth.improve.family import distinct, end_token, without_answers
 from tilth.improve.fine_tune import fine_tune, one_thread, worth
 from tilth.improve.problem_pool import Example, collate
 from tilth.improve.pseudo_labels import PseudoLabel, labelled
+from tilth.improve.rounds import PSEUDO_LABELS, read_pseudo_labels
 from tilth.improve.search_config import FOLLOWS_SAMPLES, SearchArm, SearchConfig
 from tilth.improve.search_labels import SearchParams, search_labeller
 from tilth.model import ModelConfig, Transformer, load_model, save_model
 from tilth.progress import SILENT, Progress
-from tilth.results import decode, read_result, write_result
+from tilth.results import read_result, write_result
 from tilth.synthesis.verify.task_family import TaskFamily
 from tilth.training import Batch, initial_model
 from tilth.types import Problem, Rollout
 
-MODEL, LABELS, RECORD = "model", "pseudo_labels.jsonl", "round.json"
+MODEL, RECORD = "model", "round.json"
 _DATA, _BASE, _PROMPTS, _ROUND = 0, 1, 2, 3
 _ARM_KEYS: dict[SearchArm, int] = {
     "control": 1, "flop_matched": 2, "unfiltered": 3, "vote": 4, "samples": 5, "tree": 6, "bits": 7, "noise": 8,
@@ -202,7 +203,7 @@ def run_arm(run: SearchRun, arm: SearchArm) -> list[SearchRecord]:
             records.append(record)
             if record.ended:
                 break
-            pool += _read_labels(folder)
+            pool += read_pseudo_labels(folder)
     return records
 
 
@@ -349,7 +350,7 @@ def _mean(values: Sequence[float]) -> float:
 def _save(folder: Path, model: Transformer, labels: Sequence[PseudoLabel], record: SearchRecord) -> None:
     save_model(model, folder / MODEL)
     lines = [json.dumps(asdict(label), ensure_ascii=False, sort_keys=True) + "\n" for label in labels]
-    write_bytes(folder / LABELS, "".join(lines).encode())
+    write_bytes(folder / PSEUDO_LABELS, "".join(lines).encode())
     write_result(folder / RECORD, record)
 
 
@@ -357,8 +358,3 @@ def read_record(folder: Path) -> SearchRecord | None:
     """Returns the record of a finished round, or None."""
     path = folder / RECORD
     return read_result(SearchRecord, path) if path.exists() else None
-
-
-def _read_labels(folder: Path) -> list[PseudoLabel]:
-    lines = (folder / LABELS).read_text(encoding="utf-8").split("\n")[:-1]
-    return [decode(PseudoLabel, json.loads(line), f"{folder / LABELS}:{n}") for n, line in enumerate(lines, 1)]

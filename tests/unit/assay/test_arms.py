@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tilth.assay import arms
-from tilth.assay.arms import ARMS, SeedTexts, Text, Texts, arm_texts, draw_texts, held_out_texts
+from tilth.assay.arms import ARMS, SeedTexts, Text, Texts, arm_texts, draw_texts, held_out_texts, read_texts
 from tilth.assay.config import ValueConfig
 from tilth.errors import DataError
 from tilth.storage import Dataset, finish_dataset, write_table
@@ -140,6 +140,32 @@ def with_lineage(folder: Path, texts: list[str], source_ids: list[str]) -> Datas
     schema = DOCUMENT_SCHEMA.append(pa.field("lineage", pa.string()))
     write_table(folder / "shard-00000.parquet", pa.Table.from_pylist(rows, schema=schema))
     return finish_dataset(folder, shards=["shard-00000.parquet"], made_by="test")
+
+
+def test_what_only_the_whole_source_holds_is_left_out(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    part, rest = SOURCE[: len(SOURCE) // 2], SOURCE[len(SOURCE) // 2 :]
+    given = {
+        "source": dataset(tmp_path / "part", part),
+        "held_out": dataset(tmp_path / "held", HELD_OUT),
+        "fresh": dataset(tmp_path / "new", FRESH),
+        "config": CONFIG,
+        "tokenizer": tokenizer,
+    }
+    made, whole = dataset(tmp_path / "copies", [*rest, *OTHER]), dataset(tmp_path / "whole", SOURCE)
+    without = draw_texts(made, **given)  # type: ignore[arg-type]
+    assert all(one.left_out == 0 for one in without.seeds)
+    for one in draw_texts(made, whole_source=whole, **given).seeds:  # type: ignore[arg-type]
+        assert one.left_out == len(set(rest)) and not {text.text for text in one.dataset} & set(rest)
+
+
+@pytest.mark.parametrize("lineage", ["no JSON", "[1]", "{}", "[" * 100_000])
+def test_a_lineage_that_is_none_is_named(tmp_path: Path, lineage: str) -> None:
+    row = {**Document.make("a text", source="made").row(), "lineage": lineage}
+    schema = DOCUMENT_SCHEMA.append(pa.field("lineage", pa.string()))
+    write_table(tmp_path / "shard-00000.parquet", pa.Table.from_pylist([row], schema=schema))
+    made = finish_dataset(tmp_path, shards=["shard-00000.parquet"], made_by="test")
+    with pytest.raises(DataError, match="lineage"):
+        list(read_texts(made))
 
 
 def test_held_out_documents_are_in_no_arm(tmp_path: Path, tokenizer: Tokenizer) -> None:

@@ -13,10 +13,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tilth.assay import AssayCard, AssayConfig, assay
+from tilth.assay import AssayCard, AssayConfig, assay, card
 from tilth.assay.card import NGRAM, PROXY
+from tilth.assay.cost import measure_cost
 from tilth.assay.text import excerpt
-from tilth.errors import ConfigError, DataError
+from tilth.errors import ConfigError, DataError, StepError
 from tilth.files import write_json
 from tilth.results import read_result
 from tilth.storage import Dataset, finish_dataset, shard_name, write_table
@@ -248,3 +249,18 @@ def test_a_damaged_card_is_named(folder: Path) -> None:
             folder / "damaged", folder / "damaged-card", source=folder / "source", held_out=folder / "held_out",
             config=CONFIG,
         )  # fmt: skip
+
+
+def test_a_worker_that_dies_leaves_no_card(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(*_: object, **__: object) -> None:
+        raise StepError("A worker process was killed by signal 9 (SIGKILL), 3 times.")
+
+    monkeypatch.setattr(card, "measure_cost", dies)
+    with pytest.raises(StepError, match="SIGKILL"):
+        measured(folder, "dies", FRESH[:40])
+    monkeypatch.setattr(card, "measure_value", dies)
+    monkeypatch.setattr(card, "measure_cost", measure_cost)
+    given = {"source": folder / "source", "held_out": folder / "held_out", "config": replace(CONFIG, value=True)}
+    with pytest.raises(StepError, match="SIGKILL"):
+        assay(folder / "dies", folder / "dies-value", **given)  # type: ignore[arg-type]
+    assert not list(folder.glob("dies-*/assay.json"))

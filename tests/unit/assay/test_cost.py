@@ -6,6 +6,7 @@ import pytest
 
 from tilth.assay.cost import measure_cost, share_read, with_value
 from tilth.assay.result import ArmLoss, LearnerValue, Value
+from tilth.errors import DataError
 from tilth.intervals import Interval
 from tilth.results import write_result
 from tilth.synthesis.result import GateCount, SynthesisResult
@@ -101,3 +102,13 @@ def test_the_headline_is_bits_removed_for_the_flops_of_what_was_read(tmp_path: P
     assert found.longer_bits_removed_per_pflop is not None
     assert found.longer_bits_removed_per_pflop.mean == pytest.approx(0.2)
     assert with_value(cost, value, 0.0).bits_removed_per_pflop is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"flops": -1.0}, {"completion_tokens": -5}, {"tokens_kept": -1}, {"flops": math.nan}]
+)
+def test_amounts_that_are_none_are_named(tmp_path: Path, wrong: dict[str, float]) -> None:
+    made = dataset(tmp_path / "samples", ["a text"])
+    write_run(tmp_path, Spending(recipe="r", teacher="t", **wrong))  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=rf"{next(iter(wrong))}.*synthesis\.json"):
+        measure_cost(made)

@@ -90,6 +90,9 @@ def test_the_seed_is_the_one_of_the_latest_synthesis() -> None:
     lineage = '[{"stage": "read"}, {"stage": "synthesize", "source_id": "a"}, {"stage": "synthesize", "source_id": "b", "span": [3, 9]}, {"stage": "filter"}]'  # noqa: E501
     assert seed_of(lineage) == Seed(id="b", span=(3, 9))
     assert seed_of('[{"stage": "read"}]') is None
+    for wrong in ("no JSON", "[1]", '[{"stage": "synthesize", "source_id": "a", "span": [1, "x"]}]'):
+        with pytest.raises(DataError, match="lineage"):
+            seed_of(wrong)
 
 
 def test_excess_is_measured_against_the_nearest_source_documents() -> None:

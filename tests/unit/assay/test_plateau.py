@@ -20,10 +20,11 @@ from tilth.assay.config import ValueConfig
 from tilth.assay.experiment import Experiment
 from tilth.assay.law import QualityLaw
 from tilth.assay.law_runs import LawConfig, measure_law
+from tilth.assay.learner import save_array
 from tilth.assay.plateau import ARMS, BITS, measure_plateau
 from tilth.assay.plateau_config import PlateauConfig
 from tilth.assay.plateau_findings import findings
-from tilth.assay.plateau_samples import Selected, gate, save_array, score_rows
+from tilth.assay.plateau_samples import Selected, gate, score_rows
 from tilth.errors import ConfigError, DataError
 from tilth.evaluation.ngram import NgramModel
 from tilth.execute import Context

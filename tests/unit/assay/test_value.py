@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,9 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tilth.assay import learner
 from tilth.assay.arms import ARMS
 from tilth.assay.config import ValueConfig
-from tilth.assay.learner import BEFORE, Learner, LossRecord, arm_steps, batch_rows, document_nats
+from tilth.assay.learner import BEFORE, Learner, LossRecord, arm_steps, batch_rows, document_nats, load_ids, save_array
 from tilth.assay.result import ArmLoss, LearnerValue, Value
 from tilth.assay.value import UNDEFINED, Losses, flips, longer_steps, measure_value, nu, percentile_interval, verdict
 from tilth.errors import ConfigError, DataError
@@ -280,6 +282,45 @@ def test_a_learner_that_diverges_ends_with_words(tmp_path: Path) -> None:
     assert all("broke down" in arm.ended and math.isnan(arm.losses[0]) for arm in learner.arms)
     assert "ended early" in value.verdict
     assert math.isnan(learner.value.mean)
+
+
+def test_damage_is_not_taken_for_a_training_that_diverged(
+    tmp_path: Path, measured: tuple[Path, Value], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    before = out / "depth-1/seed-0/before"
+    shutil.copytree(measured[0], out)
+    (out / "value.json").unlink()
+    shutil.rmtree(before)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learner, "_finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            measure(tmp_path)
+    (before / "training/metrics.jsonl").write_text("no JSON\n")
+    with pytest.raises(DataError, match=r"metrics\.jsonl"):
+        measure(tmp_path)
+    assert not (before / "loss.json").exists()
+    (before / "training/metrics.jsonl").unlink()
+    assert losses_of(measure(tmp_path)) == losses_of(measured[1])
+
+
+def test_tokens_that_were_changed_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "ids.npy"
+    save_array(path, np.arange(50))
+    assert load_ids(path).tolist() == list(range(50))
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) * 2 // 3] ^= 1
+    for content in (b"", whole[: len(whole) // 2], bytes(flipped)):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=r"ids\.npy"):
+            load_ids(path)
+    with pytest.raises(DataError, match=r"none\.npy"):
+        load_ids(tmp_path / "none.npy")
 
 
 def test_an_arm_that_ended_does_not_end_the_others(tmp_path: Path, measured: tuple[Path, Value]) -> None:

@@ -59,6 +59,12 @@ def test_one_bad_expression_does_not_take_the_others_along() -> None:
     wanted = [("", "1 + 1"), ("", "1 / 0"), ("nowhere", "1"), ("", "__import__('os')._exit(0)"), ("math", "sqrt(9.0)")]
     assert outputs_of(wanted) == ["2", None, None, None, "3.0"]
     assert outputs_of([]) == []
+    # What ends the run because of those before it is no failure of its own: it is run again, first.
+    mark, end = (
+        "setattr(__import__('sys'), 'mark', 1)",
+        "__import__('os')._exit(0) if hasattr(__import__('sys'), 'mark') else 7",
+    )
+    assert outputs_of([("", mark), ("", end), ("", "8")]) == ["None", "7", "8"]
     assert outputs_of([("", "'x' * 1000"), ("", "'é'")]) == [None, "'é'"]
 
 
@@ -140,6 +146,9 @@ def test_problems_are_cut_in_one_place_and_read_back(tmp_path: Path) -> None:
     assert 0.22 < share < 0.45
     write_result(tmp_path / "calls.json", CALLS)
     assert CodeCompletion.read(tmp_path).calls == tuple(read_calls(tmp_path)) == CALLS
+    (tmp_path / "calls.json").write_text("[{")
+    with pytest.raises(DataError, match=r"calls\.json"):
+        read_calls(tmp_path)
 
 
 def test_no_answer_to_a_prompt_is_a_call_that_is_cut_elsewhere() -> None:

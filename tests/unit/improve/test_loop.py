@@ -245,6 +245,18 @@ def test_another_loop_in_the_same_folder_is_refused(run: Run, change: dict[str, 
         improve(replace(CONFIG, **change), run[0], CONTEXT, FAMILY)  # pyright: ignore[reportArgumentType]
 
 
+def test_a_family_that_was_changed_is_refused(run: Run) -> None:
+    with pytest.raises(ConfigError, match=r"family\.problems"):
+        improve(CONFIG, run[0], CONTEXT, ChangedLast())
+
+
+class ChangedLast(Last):
+    """Names the first letter, and is called as before."""
+
+    def propose(self, difficulty: int, n: int, rng: np.random.Generator) -> list[Problem]:
+        return [replace(problem, answer=problem.prompt[0]) for problem in super().propose(difficulty, n, rng)]
+
+
 def test_a_device_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="device `cuda:99`"):
         improve(CONFIG, tmp_path, Context(workers=1, device="cuda:99"), FAMILY)

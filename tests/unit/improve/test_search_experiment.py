@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock
 
 from tilth.assay.experiment import EXPERIMENT_RESULT, Experiment
-from tilth.errors import ConfigError, StepError
+from tilth.errors import ConfigError, DataError, StepError
 from tilth.execute import Context
 from tilth.improve import search_arms
 from tilth.improve.answering import training_flops_per_token
@@ -86,6 +86,14 @@ def test_what_was_killed_is_run_again_to_the_same_bytes(finished: Path, tmp_path
 def test_another_experiment_is_not_mixed_in(finished: Path) -> None:
     with pytest.raises(ConfigError, match="samples"):
         search_experiment(TASK, WORDS, replace(CONFIG, samples=5), finished, HERE)
+
+
+def test_damaged_labels_are_named(finished: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy/seed-3/oracle/round-02")
+    (tmp_path / "copy/seed-3/oracle/round-01/pseudo_labels.jsonl").write_bytes(b"{cut\n")
+    with pytest.raises(DataError, match=r"pseudo_labels\.jsonl, line 1"):
+        search_experiment(TASK, WORDS, CONFIG, tmp_path / "copy", HERE)
 
 
 def test_no_arm_but_the_oracle_is_told_answers_and_all_are_asked_the_same(tmp_path: Path) -> None:

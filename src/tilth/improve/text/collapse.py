@@ -20,7 +20,7 @@ import numpy as np
 
 from tilth import execute
 from tilth.assay.experiment import EXPERIMENT_RESULT, Example, Experiment
-from tilth.errors import TilthError
+from tilth.errors import DivergedError
 from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.improve.fine_tune import one_thread
@@ -28,7 +28,6 @@ from tilth.improve.text.collapse_result import collapse_experiment
 from tilth.improve.text.config import COLLAPSE_ARMS, CollapseArm, CollapseConfig
 from tilth.improve.text.corpora import CORPORA, HELD_OUT, OTHER, original_name, read_text, write_corpora
 from tilth.improve.text.generations import (
-    NOT_DIVERGENCE,
     Generation,
     GenerationRecord,
     n_in_set,
@@ -183,9 +182,7 @@ def train_one_verifier(run: CollapseRun) -> None:
         try:
             flops = train_verifier(run.verifier_folder, run.config, run.tokenizer, text, run.context)
             record = VerifierRecord(flops=flops)
-        except NOT_DIVERGENCE:
-            raise
-        except TilthError as error:
+        except DivergedError as error:
             record = VerifierRecord(flops=0.0, ended=f"The verifier's training ended: {error.message}")
         write_result(done, record)
 

@@ -22,13 +22,12 @@ import numpy as np
 
 from tilth import execute
 from tilth.assay.experiment import EXPERIMENT_RESULT, Experiment
-from tilth.errors import DataError, TilthError
+from tilth.errors import DataError, DivergedError
 from tilth.files import clear_temporaries
 from tilth.identity import claim, fingerprint_of
 from tilth.improve.fine_tune import one_thread
 from tilth.improve.text.config import CURRICULUM_ARMS, REPLAY, CurriculumArm, CurriculumConfig
 from tilth.improve.text.curriculum_result import PhasePoint, PhaseRecord, curriculum_experiment
-from tilth.improve.text.generations import NOT_DIVERGENCE
 from tilth.improve.text.passages import (
     check_enough,
     first_tokens,
@@ -285,9 +284,7 @@ def run_phase(run: CurriculumRun, phase: str, before: str | None) -> PhaseRecord
         started = time.monotonic()
         try:
             record = _trained(run, phase, before, started)
-        except NOT_DIVERGENCE:
-            raise
-        except TilthError as error:
+        except DivergedError as error:
             record = PhaseRecord(ended=error.message, seconds=time.monotonic() - started)
         write_result(done, record)
     shutil.rmtree(folder / TRAINING, ignore_errors=True)

@@ -17,7 +17,7 @@ import numpy as np
 
 from tilth.assay.diversity import text_diversity
 from tilth.curation.dedup import words_of
-from tilth.errors import ConfigError, DataError, DependencyError, StepError, TilthError
+from tilth.errors import DivergedError
 from tilth.execute import Context
 from tilth.identity import fingerprint_of
 from tilth.improve.text.config import CollapseConfig
@@ -34,8 +34,6 @@ RECORD, SAMPLES, TRAINING, TEXT = "generation.json", "samples", "training", "tex
 MODEL = f"{TRAINING}/model"
 LEAST_SHARE = 0.5
 """Share of a synthetic set that samples must fill: with fewer, nearly all samples were empty, and the arm ends."""
-NOT_DIVERGENCE = (ConfigError, DataError, StepError, DependencyError)
-"""Errors of a training that are not a loss that is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,9 +113,7 @@ def run_generation(
 def _run(one: Generation, text: Sequence[Document], context: Context, started: float) -> GenerationRecord:
     try:
         model, flops = _trained(one, text, context)
-    except NOT_DIVERGENCE:
-        raise
-    except TilthError as error:
+    except DivergedError as error:
         return GenerationRecord(ended=error.message, seconds=time.monotonic() - started)
     with fast_cpu():
         bits = text_loss(model, one.tokenizer, one.held_out).bits_per_byte

@@ -23,11 +23,10 @@ from tilth import execute
 from tilth.assay.experiment import EXPERIMENT_RESULT, Arm, Comparison, Ended, Example, Experiment, Measure, Point
 from tilth.assay.result import Value
 from tilth.assay.value import measure_value
-from tilth.errors import DataError, TilthError
+from tilth.errors import DataError, DivergedError
 from tilth.files import clear_temporaries
 from tilth.identity import claim
 from tilth.improve.fine_tune import one_thread
-from tilth.improve.text.generations import NOT_DIVERGENCE
 from tilth.improve.text.language_config import LanguageConfig
 from tilth.improve.text.own_texts import KINDS, Kind, Written, write_texts
 from tilth.intervals import Interval, difference_interval, mean_interval
@@ -328,9 +327,7 @@ def _trained(work: SeedWork, arm: str, folder: Path, more_flops: float) -> ArmRe
     )
     try:
         result = train(model, training, text, tokenizer, folder / "training", context=work.context)
-    except NOT_DIVERGENCE:
-        raise
-    except TilthError as error:  # the loss is not finite: this arm ends, the others go on
+    except DivergedError as error:  # this arm ends, the others go on
         return ArmRecord(bits_per_byte=math.nan, tokens=0, train_flops=0.0, own_share=share, ended=str(error))
     bits = text_loss(result.model, tokenizer, excerpt).bits_per_byte
     return ArmRecord(
