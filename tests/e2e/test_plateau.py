@@ -14,7 +14,8 @@ def test_the_recipe_ends_in_a_report_and_its_arms_in_a_frontier(tmp_path: Path, 
     words = ("plateau", "--corpus", str(corpus), "--seeds", "0", "--depth", "1", "--vocab-size", "300")
     done = tilth("run", *words, "--effort", "0.01", "--workers", "1", cwd=tmp_path)
     assert "Report:" in done.stderr
-    result = tmp_path / "runs" / "plateau" / "plateau-experiment" / "experiment.json"
+    # A run is called after its corpus.
+    result = tmp_path / "runs" / "latest" / "plateau-experiment" / "experiment.json"
     experiment = json.loads(result.read_text())
     assert {point["arm"] for point in experiment["points"]} == {"fresh", "verified", "plain", "repeat"}
     shown = tilth("frontier", str(result), "--json", cwd=tmp_path).stdout
